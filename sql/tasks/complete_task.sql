@@ -1,0 +1,49 @@
+-- tasks/complete_task
+-- Marks a task as completed or not, or toggles it, and returns the task; if it is so already, nothing moves.
+-- body is NULL when the user has no such task, or one of another revision, which current_revision then names.
+-- $1 user_id text  the owner, from the token
+-- $2 id uuid  the task
+-- $3 if_match bigint  the revision that the task must have; NULL for any
+-- $4 completed boolean  NULL toggles it
+-- Expects users_pkey and tasks_pkey. Locks the user first, then the task, and compares what it locked.
+WITH owner AS MATERIALIZED (
+    SELECT id
+    FROM users
+    WHERE id = $1
+    FOR NO KEY UPDATE
+),
+current AS MATERIALIZED (
+    SELECT
+        t.completed,
+        t.revision,
+        t.body
+    FROM owner
+    INNER JOIN tasks AS t ON t.user_id = owner.id
+    WHERE t.user_id = $1
+      AND t.id = $2
+      AND t.deleted_at IS NULL
+    FOR UPDATE OF t
+),
+bump AS (
+    UPDATE users AS u
+    SET revision = u.revision + 1
+    FROM current
+    WHERE u.id = $1
+      AND ($3::bigint IS NULL OR current.revision = $3)
+      AND ($4::boolean IS NULL OR current.completed <> $4)
+    RETURNING u.revision
+),
+task AS (
+    UPDATE tasks AS t
+    SET
+        completed = NOT t.completed,
+        updated_at = statement_timestamp(),
+        revision = bump.revision
+    FROM bump
+    WHERE t.user_id = $1
+      AND t.id = $2
+    RETURNING t.body
+)
+SELECT
+    coalesce((SELECT body FROM task), (SELECT body FROM current WHERE $3 IS NULL OR revision = $3)) AS body,
+    (SELECT revision FROM current) AS current_revision;

@@ -1,0 +1,75 @@
+-- tasks/update_task
+-- Changes the columns that are given and returns the task; if they all hold these values already, nothing moves.
+-- body is NULL when the user has no such task, or one of another revision, which current_revision then names.
+-- $1 user_id text  the owner, from the token
+-- $2 id uuid  the task
+-- $3 if_match bigint  the revision that the task must have; NULL for any
+-- $4 title text  1 to 200 characters; NULL leaves it
+-- $5 sets_description boolean  whether $6 is to be stored
+-- $6 description text  up to 1000 characters; NULL for none
+-- $7 completed boolean  NULL leaves it
+-- $8 sets_priority boolean  whether $9 is to be stored
+-- $9 priority text  low, medium or high; NULL for none
+-- $10 sets_due_date boolean  whether $11 is to be stored
+-- $11 due_date text  RFC 3339; NULL for none
+-- Expects users_pkey and tasks_pkey. Locks the user first, then the task, and compares what it locked.
+WITH owner AS MATERIALIZED (
+    SELECT id
+    FROM users
+    WHERE id = $1
+    FOR NO KEY UPDATE
+),
+current AS MATERIALIZED (
+    SELECT
+        t.title,
+        t.description,
+        t.completed,
+        t.priority,
+        t.due_date,
+        t.revision,
+        t.body
+    FROM owner
+    INNER JOIN tasks AS t ON t.user_id = owner.id
+    WHERE t.user_id = $1
+      AND t.id = $2
+      AND t.deleted_at IS NULL
+    FOR UPDATE OF t
+),
+wanted AS MATERIALIZED (
+    SELECT
+        coalesce($4, title) AS title,
+        CASE WHEN $5::boolean THEN $6 ELSE description END AS description,
+        coalesce($7, completed) AS completed,
+        CASE WHEN $8::boolean THEN $9 ELSE priority END AS priority,
+        CASE WHEN $10::boolean THEN $11::text::timestamptz ELSE due_date END AS due_date
+    FROM current
+),
+bump AS (
+    UPDATE users AS u
+    SET revision = u.revision + 1
+    FROM current CROSS JOIN wanted
+    WHERE u.id = $1
+      AND ($3::bigint IS NULL OR current.revision = $3)
+      AND (wanted.title, wanted.description, wanted.completed, wanted.priority, wanted.due_date)
+          IS DISTINCT FROM
+          (current.title, current.description, current.completed, current.priority, current.due_date)
+    RETURNING u.revision
+),
+task AS (
+    UPDATE tasks AS t
+    SET
+        title = wanted.title,
+        description = wanted.description,
+        completed = wanted.completed,
+        priority = wanted.priority,
+        due_date = wanted.due_date,
+        updated_at = statement_timestamp(),
+        revision = bump.revision
+    FROM bump CROSS JOIN wanted
+    WHERE t.user_id = $1
+      AND t.id = $2
+    RETURNING t.body
+)
+SELECT
+    coalesce((SELECT body FROM task), (SELECT body FROM current WHERE $3 IS NULL OR revision = $3)) AS body,
+    (SELECT revision FROM current) AS current_revision;

@@ -1,0 +1,233 @@
+"""Proves from a statement's syntax tree that it stays with the rows of its user, $1: DESIGN.md, section 3.
+
+Sound and simple: each query level must name the owner for itself, and whatever isn't known here is refused.
+"""
+
+from collections.abc import Iterator
+
+from pglast import ast, parse_sql
+from pglast.enums import A_Expr_Kind, BoolExprType, JoinType, SetOperation
+
+OWNERS = {"tasks": "user_id", "users": "id"}
+"""The column of each user table that tells whose a row is."""
+
+# Functions that give one value for each call, and neither read a table nor run SQL that is given as text.
+FUNCTIONS = {
+    ("lower",),
+    ("pg_catalog", "timezone"),  # AT TIME ZONE
+    ("repeat",),
+    ("statement_timestamp",),
+    ("string_agg",),
+    ("to_char",),
+    ("to_regclass",),
+}
+
+OPERATORS = {"=", "<>", "<", "<=", ">", ">=", "+", "-", "||"}
+
+Statement = ast.SelectStmt | ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt
+
+KNOWN = (
+    *(ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt),
+    *(ast.WithClause, ast.CommonTableExpr, ast.RangeVar, ast.RangeSubselect, ast.JoinExpr, ast.Alias),
+    *(ast.ResTarget, ast.SortBy, ast.LockingClause, ast.ReturningClause),
+    *(ast.OnConflictClause, ast.InferClause, ast.IndexElem),
+    *(ast.ColumnRef, ast.ParamRef, ast.A_Const, ast.Boolean, ast.Integer, ast.String),
+    *(ast.A_Expr, ast.BoolExpr, ast.NullTest, ast.CaseExpr, ast.CaseWhen, ast.CoalesceExpr, ast.RowExpr),
+    *(ast.TypeCast, ast.TypeName, ast.CollateClause, ast.FuncCall, ast.SubLink),
+)
+
+
+def violations(sql: str) -> list[str]:
+    """What keeps the statements from being proved: nothing, if they can only touch rows of the user $1."""
+    return [violation for statement in parse_sql(sql) for violation in _visit(statement.stmt, frozenset())]
+
+
+def _visit(node: object, ctes: frozenset[str]) -> Iterator[str]:
+    """Looks at a node and all below it; `ctes` are the WITH names that can be read there."""
+    if isinstance(node, tuple):
+        for part in node:
+            yield from _visit(part, ctes)
+    elif isinstance(node, ast.Node):
+        yield from _refusals(node)
+        if isinstance(node, Statement):
+            yield from _visit_statement(node, ctes)
+        else:
+            for slot in node:
+                yield from _visit(getattr(node, slot), ctes)
+
+
+def _refusals(node: ast.Node) -> Iterator[str]:
+    if not isinstance(node, KNOWN):
+        yield f"{type(node).__name__} is not known to be safe"
+    if isinstance(node, ast.FuncCall) and _texts(node.funcname) not in FUNCTIONS:
+        yield f"the function {'.'.join(_texts(node.funcname))} is not known to be safe"
+    if isinstance(node, ast.A_Expr) and ".".join(_texts(node.name)) not in OPERATORS:
+        yield f"the operator {'.'.join(_texts(node.name))} is not known to be safe"
+    if isinstance(node, ast.Alias) and node.colnames:
+        yield f"{node.aliasname} renames columns, perhaps to an owner's name"
+    if isinstance(node, ast.JoinExpr) and (node.alias or node.join_using_alias):
+        yield "a join with an alias hides its tables, so that their names may mean those of an outer level"
+
+
+def _visit_statement(statement: Statement, ctes: frozenset[str]) -> Iterator[str]:
+    if statement.withClause:
+        queries = statement.withClause.ctes or ()
+        names = frozenset(query.ctename for query in queries)
+        for name in sorted(names & OWNERS.keys()):
+            yield f"a CTE is named {name}, like the table"
+        if statement.withClause.recursive:
+            ctes |= names
+        for query in queries:
+            yield from _visit(query, ctes)
+            ctes |= {query.ctename}
+    yield from _check_level(statement, ctes)
+    for slot in statement:
+        if slot != "withClause":
+            yield from _visit(getattr(statement, slot), ctes)
+
+
+def _check_level(statement: Statement, ctes: frozenset[str]) -> Iterator[str]:
+    """Checks what a statement reads and writes itself; the queries within it are levels of their own."""
+    match statement:
+        case ast.InsertStmt():
+            yield from _check_target(statement)
+            yield from _check_insert(statement)
+            return
+        case ast.UpdateStmt():
+            yield from _check_target(statement)
+            sources = [statement.relation, *(statement.fromClause or ())]
+        case ast.DeleteStmt():
+            yield from _check_target(statement)
+            sources = [statement.relation, *(statement.usingClause or ())]
+        case ast.SelectStmt():
+            sources = [*(statement.fromClause or ())]
+    relations = [relation for source in sources for relation in _relations(source)]
+    conjuncts = [*_conjuncts(statement.whereClause), *(part for source in sources for part in _join_conjuncts(source))]
+    for relation in relations:
+        if isinstance(relation, ast.RangeVar):
+            yield from _check_relation(relation, ctes, conjuncts, alone=len(relations) == 1)
+    for source in sources:
+        yield from _check_joins(source)
+
+
+def _check_relation(
+    relation: ast.RangeVar, ctes: frozenset[str], conjuncts: list[ast.Node], *, alone: bool
+) -> Iterator[str]:
+    name = _name(relation)
+    if relation.schemaname:
+        yield f"{relation.schemaname}.{name} is named with its schema"
+    elif name in OWNERS and not _is_owned(relation, conjuncts, alone=alone):
+        yield f"{name} is not held to its owner by a conjunct of its own level"
+    elif name not in OWNERS and name not in ctes:
+        yield f"{name} is neither a user table nor a CTE in sight"
+
+
+def _relations(source: ast.Node | None) -> Iterator[ast.Node]:
+    if isinstance(source, ast.JoinExpr):
+        yield from _relations(source.larg)
+        yield from _relations(source.rarg)
+    elif source is not None:
+        yield source
+
+
+def _conjuncts(condition: ast.Node | None) -> Iterator[ast.Node]:
+    if isinstance(condition, ast.BoolExpr) and condition.boolop == BoolExprType.AND_EXPR:
+        for part in condition.args or ():
+            yield from _conjuncts(part)
+    elif condition is not None:
+        yield condition
+
+
+def _join_conjuncts(source: ast.Node | None) -> Iterator[ast.Node]:
+    if isinstance(source, ast.JoinExpr) and source.jointype == JoinType.JOIN_INNER:
+        yield from _conjuncts(source.quals)
+        yield from _join_conjuncts(source.larg)
+        yield from _join_conjuncts(source.rarg)
+
+
+def _check_joins(source: ast.Node | None) -> Iterator[str]:
+    if not isinstance(source, ast.JoinExpr):
+        return
+    if source.jointype != JoinType.JOIN_INNER:
+        names = {_name(relation) for relation in _relations(source) if isinstance(relation, ast.RangeVar)}
+        for name in sorted(names & OWNERS.keys()):
+            yield f"{name} is in an outer join"
+    yield from _check_joins(source.larg)
+    yield from _check_joins(source.rarg)
+
+
+def _is_owned(table: ast.RangeVar, conjuncts: list[ast.Node], *, alone: bool) -> bool:
+    """Whether one of the conjuncts is `alias.owner = $1`, or `owner = $1` where no other relation can be meant."""
+    owner = OWNERS[_name(table)]
+    qualified = (table.alias.aliasname if table.alias else _name(table), owner)
+    columns = [_column_equal_to_user(conjunct) for conjunct in conjuncts]
+    return qualified in columns or (alone and (owner,) in columns)
+
+
+def _column_equal_to_user(condition: ast.Node) -> tuple[str, ...] | None:
+    match condition:
+        case ast.A_Expr(
+            kind=A_Expr_Kind.AEXPR_OP,
+            name=(ast.String(sval="="),),
+            lexpr=ast.ColumnRef(fields=fields),
+            rexpr=ast.ParamRef(number=1),
+        ):
+            return _texts(fields)
+    return None
+
+
+def _check_target(statement: ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt) -> Iterator[str]:
+    table = _name(statement.relation)
+    if table not in OWNERS or (statement.relation and statement.relation.schemaname):
+        yield f"{table} is written, but is no user table named without its schema"
+    if isinstance(statement, ast.UpdateStmt) and OWNERS.get(table) in _column_names(statement.targetList):
+        yield f"the owner of {table} is updated"
+
+
+def _check_insert(statement: ast.InsertStmt) -> Iterator[str]:
+    table = _name(statement.relation)
+    owner, columns = OWNERS.get(table), _column_names(statement.cols)
+    if owner not in columns or statement.selectStmt is None:
+        yield f"an INSERT into {table} doesn't say whose the row is"
+    elif not all(_is_user(row, columns.index(owner)) for row in _inserted_rows(statement.selectStmt)):
+        yield f"an INSERT into {table} takes its owner from something else than $1"
+    conflict = statement.onConflictClause
+    if conflict is None:
+        return
+    elements = conflict.infer.indexElems if conflict.infer else None
+    if not any(element.name == owner and not (element.collation or element.opclass) for element in elements or ()):
+        yield f"the conflict target of an INSERT into {table} doesn't include the owner"
+    if owner in _column_names(conflict.targetList):
+        yield f"the owner of {table} is updated on conflict"
+
+
+def _inserted_rows(select: ast.Node | None) -> Iterator[tuple[ast.Node, ...]]:
+    """The expressions of each row of VALUES, and of each branch of a SELECT. (`*` among them is refused elsewhere.)"""
+    if not isinstance(select, ast.SelectStmt):
+        yield ()
+    elif select.op != SetOperation.SETOP_NONE:
+        yield from _inserted_rows(select.larg)
+        yield from _inserted_rows(select.rarg)
+    elif select.valuesLists:
+        yield from select.valuesLists
+    else:
+        yield tuple(target.val for target in select.targetList or ())
+
+
+def _is_user(row: tuple[ast.Node, ...], position: int) -> bool:
+    match row[position : position + 1]:
+        case (ast.ParamRef(number=1),):
+            return True
+    return False
+
+
+def _name(relation: ast.RangeVar | None) -> str:
+    return relation.relname or "" if relation else ""
+
+
+def _column_names(targets: tuple[ast.ResTarget, ...] | None) -> list[str | None]:
+    return [target.name for target in targets or ()]
+
+
+def _texts(names: tuple[ast.Node, ...] | None) -> tuple[str, ...]:
+    return tuple(name.sval or "" if isinstance(name, ast.String) else "*" for name in names or ())

@@ -1,0 +1,39 @@
+"""sqlfluff holds all of sql/ to its style, squawk the migrations to what a database in use can bear."""
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.sql_files import MIGRATIONS, SqlFile
+from todo_service.migrations import Migration
+from todo_service.statements import SQL
+
+SQUAWK = Path(sysconfig.get_path("scripts")) / "squawk"
+
+EXCLUDED = {
+    "require-lock-timeout": "the migration runner sets it for all of them",
+    "require-statement-timeout": "building an index takes as long as it takes",
+}
+
+
+def test_sqlfluff_has_nothing_to_say() -> None:
+    command = [sys.executable, "-m", "sqlfluff", "lint", "--nocolor", "--disable-progress-bar", str(SQL)]
+
+    lint = subprocess.run(command, cwd=SQL.parent, capture_output=True, text=True, check=False)
+
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+@pytest.mark.parametrize("file", [pytest.param(file, id=file.name) for file in MIGRATIONS])
+def test_squawk_has_nothing_to_say(file: SqlFile) -> None:
+    in_transaction = Migration(file.name, file.text).in_transaction
+    options = [f"--exclude={','.join(EXCLUDED)}", "--pg-version=15.0", "--reporter=gcc"]
+    options += ["--assume-in-transaction"] if in_transaction else []
+    command = [str(SQUAWK), *options, str(SQL / f"{file.name}.sql")]
+
+    lint = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert lint.returncode == 0, lint.stdout + lint.stderr

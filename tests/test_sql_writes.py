@@ -1,0 +1,267 @@
+"""What the write statements promise when many run at once: one winner, no lost revision, no stale answer."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from asyncpg.transaction import Transaction
+
+from tests.sql_files import TASKS
+
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]  # 32 connections are enough for one server
+
+WRITERS = 32
+ROUNDS = 10
+
+# Holds up all writes of the user, new or not, until it is rolled back.
+GATE = "INSERT INTO users (id, revision) VALUES ($1, 0) ON CONFLICT (id) DO UPDATE SET revision = users.revision"
+
+WAITING = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid = ANY($1)"
+
+# Fails when a write holds a lock on a task: two that lock in different orders would deadlock.
+LOCK_TASKS = "SELECT FROM tasks WHERE user_id = $1 FOR UPDATE NOWAIT"
+
+CONTENT = {"title": "Buy milk", "description": "Two", "priority": "high", "due_date": "2030-01-01T00:00:00Z"}
+
+# Writes to an existing task, which change it whatever it was.
+WRITES: dict[str, dict[str, object]] = {
+    "update_task": {"title": "Changed"},
+    "complete_task": {"completed": None},
+    "delete_task": {},
+}
+
+Row = asyncpg.Record
+Task = dict[str, Any]
+
+
+@pytest.fixture
+async def writers(database_url: str) -> AsyncIterator[list[asyncpg.Connection]]:
+    connections = await asyncio.gather(*(asyncpg.connect(database_url) for _ in range(WRITERS)))
+    yield connections
+    await asyncio.gather(*(connection.close() for connection in connections))
+
+
+@pytest.fixture
+def user_id() -> str:
+    return uuid4().hex
+
+
+async def run(connection: asyncpg.Connection, name: str, **given: object) -> Row:
+    """Runs a statement of sql/tasks and gives its row."""
+    [row] = await connection.fetch(TASKS[name].text, *TASKS[name].arguments(**given))
+    return row
+
+
+async def hold_up(connection: asyncpg.Connection, user_id: str) -> Transaction:
+    """Lets no write of the user go on until the transaction is rolled back."""
+    gate = connection.transaction()
+    await gate.start()
+    await connection.execute(GATE, user_id)
+    return gate
+
+
+async def until_all_wait(connection: asyncpg.Connection, writers: list[asyncpg.Connection]) -> None:
+    pids = [writer.get_server_pid() for writer in writers]
+    async with asyncio.timeout(10):
+        while await connection.fetchval(WAITING, pids) < len(pids):
+            pass
+
+
+async def race(
+    connection: asyncpg.Connection, writers: list[asyncpg.Connection], name: str, user_id: str, **given: object
+) -> list[Row]:
+    """Runs a statement on all writers at once: none can go on before all of them wait for the user's row."""
+    gate = await hold_up(connection, user_id)
+    running = asyncio.gather(*(run(writer, name, user_id=user_id, **given) for writer in writers))
+    await until_all_wait(connection, writers)
+    await gate.rollback()
+    return await running
+
+
+async def create(connection: asyncpg.Connection, user_id: str) -> Task:
+    return task_of(await run(connection, "create_task", user_id=user_id, **CONTENT))
+
+
+def task_of(row: Row) -> Task:
+    task: Task = json.loads(row["body"])
+    return task
+
+
+def applied(row: Row) -> bool:
+    return row["deleted"] if "deleted" in row else row["body"] is not None
+
+
+async def revision_of(connection: asyncpg.Connection, user_id: str) -> int:
+    revision: int = await connection.fetchval("SELECT revision FROM users WHERE id = $1", user_id)
+    return revision
+
+
+async def stored(connection: asyncpg.Connection, task: Task) -> dict[str, Any]:
+    """All columns of the task, as they are in the table."""
+    [row] = await connection.fetch("SELECT * FROM tasks WHERE id = $1", UUID(task["id"]))
+    return dict(row)
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_one_of_many_writes_with_the_same_tag_wins(
+    name: str, connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
+) -> None:
+    for _ in range(ROUNDS):
+        task = await create(connection, user_id)
+        sent = task["revision"]
+
+        rows = await race(connection, writers, name, user_id, id=task["id"], if_match=sent, **WRITES[name])
+
+        losers = [row for row in rows if not applied(row)]
+        assert len(losers) == WRITERS - 1
+        assert {row["current_revision"] for row in losers} == {None if name == "delete_task" else sent + 1}
+        assert (await stored(connection, task))["revision"] == sent + 1
+        assert await revision_of(connection, user_id) == sent + 1
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_write_waits_for_its_user_before_it_locks_the_task(
+    name: str, connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
+) -> None:
+    task = await create(connection, user_id)
+    gate = await hold_up(connection, user_id)
+    running = asyncio.create_task(run(writers[0], name, user_id=user_id, id=task["id"], **WRITES[name]))
+    await until_all_wait(connection, writers[:1])
+
+    locked = await connection.fetch(LOCK_TASKS, user_id)
+
+    await gate.rollback()
+    assert len(locked) == 1
+    assert applied(await running)
+
+
+async def test_the_winner_gets_the_task_as_it_is_stored(
+    connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
+) -> None:
+    task = await create(connection, user_id)
+
+    rows = await race(
+        connection, writers, "update_task", user_id, id=task["id"], if_match=task["revision"], title="Changed"
+    )
+
+    assert [row["body"] for row in rows if row["body"]] == [(await stored(connection, task))["body"]]
+
+
+async def test_writes_without_a_tag_are_all_applied_one_after_the_other(
+    connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
+) -> None:
+    task = await create(connection, user_id)
+
+    rows = await race(connection, writers, "complete_task", user_id, id=task["id"])
+
+    answers = sorted((task_of(row) for row in rows), key=lambda answer: answer["revision"])
+    assert [answer["revision"] for answer in answers] == [task["revision"] + n for n in range(1, WRITERS + 1)]
+    assert [answer["completed"] for answer in answers] == [True, False] * (WRITERS // 2)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["of a new user", "of a known user"])
+async def test_creates_at_once_have_different_revisions(
+    known: bool, connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
+) -> None:
+    before = (await create(connection, user_id))["revision"] if known else 0
+
+    rows = await race(connection, writers, "create_task", user_id, title="Buy milk")
+
+    tasks = [task_of(row) for row in rows]
+    assert {task["revision"] for task in tasks} == {before + n for n in range(1, WRITERS + 1)}
+    assert len({task["id"] for task in tasks}) == WRITERS
+    assert await revision_of(connection, user_id) == before + WRITERS
+
+
+@pytest.mark.parametrize("if_match", [None, 1], ids=["without a tag", "with the tag"])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("update_task", {}),
+        ("update_task", {"title": "Buy milk", "completed": False}),
+        ("update_task", {"sets_description": True, "description": "Two"}),
+        ("update_task", {"sets_priority": True, "priority": "high"}),
+        ("update_task", {"sets_due_date": True, "due_date": "2030-01-01T05:45:00+05:45"}),
+        ("complete_task", {"completed": False}),
+    ],
+)
+async def test_a_write_that_changes_nothing_moves_nothing(
+    name: str, values: dict[str, object], if_match: int | None, connection: asyncpg.Connection, user_id: str
+) -> None:
+    task = await create(connection, user_id)
+    before = await stored(connection, task)
+
+    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=if_match, **values)
+
+    assert task_of(row) == task
+    assert await stored(connection, task) == before
+    assert await revision_of(connection, user_id) == task["revision"] == 1
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_write_with_another_tag_changes_nothing_and_names_the_current_one(
+    name: str, connection: asyncpg.Connection, user_id: str
+) -> None:
+    task = await create(connection, user_id)
+    before = await stored(connection, task)
+
+    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=7, **WRITES[name])
+
+    assert not applied(row)
+    assert row["current_revision"] == task["revision"]
+    assert await stored(connection, task) == before
+    assert await revision_of(connection, user_id) == task["revision"]
+
+
+@pytest.mark.parametrize("if_match", [None, 1], ids=["without a tag", "with the tag"])
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_stranger_changes_nothing_and_learns_nothing(
+    name: str, if_match: int | None, connection: asyncpg.Connection, user_id: str
+) -> None:
+    task = await create(connection, user_id)
+    stranger = (await create(connection, uuid4().hex))["user_id"]
+    before = await stored(connection, task)
+
+    row = await run(connection, name, user_id=stranger, id=task["id"], if_match=if_match, **WRITES[name])
+
+    assert not applied(row)
+    assert row["current_revision"] is None
+    assert await stored(connection, task) == before
+    assert (await revision_of(connection, user_id), await revision_of(connection, stranger)) == (1, 1)
+
+
+@pytest.mark.parametrize("if_match", [None, 1, 2], ids=["without a tag", "with its old tag", "with its last tag"])
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_tombstone_is_blank_and_no_later_write_touches_it(
+    name: str, if_match: int | None, connection: asyncpg.Connection, user_id: str
+) -> None:
+    task = await create(connection, user_id)
+    await connection.execute("UPDATE tasks SET completed = true, fingerprint = 'x' WHERE user_id = $1", user_id)
+    await run(connection, "delete_task", user_id=user_id, id=task["id"])
+    tombstone = await stored(connection, task)
+
+    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=if_match, **WRITES[name])
+
+    assert not applied(row)
+    assert row["current_revision"] is None
+    assert await stored(connection, task) == tombstone
+    assert await revision_of(connection, user_id) == tombstone["revision"] == 2
+    assert tombstone["deleted_at"] == tombstone["updated_at"]
+    kept = {"user_id", "id", "created_at", "updated_at", "revision", "deleted_at"}
+    blank = {"title": "", "completed": False}
+    assert all(tombstone[column] == blank.get(column) for column in tombstone.keys() - kept)
+
+
+async def test_a_deleted_task_is_in_no_answer(connection: asyncpg.Connection, user_id: str) -> None:
+    kept, deleted = await create(connection, user_id), await create(connection, user_id)
+    await run(connection, "delete_task", user_id=user_id, id=deleted["id"])
+
+    lists = [await run(connection, name, user_id=user_id, page_size=9) for name in TASKS if name.startswith("list_")]
+
+    assert lists
+    assert all(json.loads(row["body"]) == [kept] for row in lists)
+    assert (await run(connection, "get_task", user_id=user_id, id=deleted["id"]))["body"] is None

@@ -1,0 +1,26 @@
+"""Finds and reads sql/: one statement per file, named by its path."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGED = Path(__file__).parent / "sql"  # in a wheel
+CHECKOUT = Path(__file__).parent.parent / "sql"  # in a checkout, and in an editable install of one
+SQL = PACKAGED if PACKAGED.is_dir() else CHECKOUT
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The text of sql/<name>.sql, sent to PostgreSQL as it stands."""
+
+    name: str
+    text: str
+    writes: bool
+    """Whether running it may change something: then it must not be run again when its outcome is unknown."""
+
+
+def read_statement(name: str) -> Statement:
+    """The statement of a file: `tasks/get_task` is sql/tasks/get_task.sql. Raises FileNotFoundError."""
+    text = (SQL / f"{name}.sql").read_text(encoding="utf-8")
+    code = re.sub("--.*", "", text)
+    return Statement(name, text, writes=re.search(r"\b(INSERT|UPDATE|DELETE)\b", code) is not None)
