@@ -1,0 +1,138 @@
+"""One PostgreSQL for the whole run, one migrated database for each process of it, a random user for each test."""
+
+import asyncio
+import os
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from aiohttp.test_utils import TestServer
+from pytest_aiohttp import AiohttpClient
+
+from tests.api import Api, Client
+from tests.processes import FOREIGN
+from todo_service.app import SERVER_OPTIONS, create_app
+from todo_service.auth import sign_token
+from todo_service.embedded import run_postgres
+from todo_service.migrations import migrate
+from todo_service.settings import Settings
+
+SERVER_URL = "TEST_DATABASE_URL"
+"""Where the tests find their server: the first process of a run sets it, the others inherit it."""
+
+BINARIES = "TEST_POSTGRES_BINARIES"
+"""A folder with another PostgreSQL's postgres and initdb, to run the tests on that one."""
+
+# What makes a server that nobody will need again faster.
+IN_A_HURRY = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=200")
+
+resources = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if SERVER_URL in os.environ:
+        return
+    data = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="todo-service-tests-")))
+    binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else None
+    options = [word for setting in IN_A_HURRY for word in ("-c", setting)]
+    os.environ[SERVER_URL] = resources.enter_context(run_postgres(data, binaries=binaries, options=options)).url
+    resources.callback(os.environ.pop, SERVER_URL)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    resources.close()
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of whoever runs the tests are not theirs."""
+    for name in FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+
+
+async def _create_database() -> str:
+    server = os.environ[SERVER_URL]
+    name = f"test_{uuid4().hex}"
+    connection = await asyncpg.connect(server)
+    await connection.execute(f'CREATE DATABASE "{name}"')
+    await connection.close()
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+
+
+async def _drop_database(url: str) -> None:
+    connection = await asyncpg.connect(os.environ[SERVER_URL])
+    await connection.execute(f'DROP DATABASE "{urlsplit(url).path[1:]}" WITH (FORCE)')
+    await connection.close()
+
+
+@pytest.fixture(scope="session")
+def database_url() -> Iterator[str]:
+    """A migrated database, for all tests of this process."""
+
+    async def create() -> str:
+        url = await _create_database()
+        await migrate(url, lambda _line: None)
+        return url
+
+    url = asyncio.run(create())
+    yield url
+    asyncio.run(_drop_database(url))
+
+
+@pytest.fixture
+async def empty_database() -> AsyncIterator[str]:
+    """A database without anything in it, for one test."""
+    url = await _create_database()
+    yield url
+    await _drop_database(url)
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str) -> Settings:
+    return Settings(
+        database_url=database_url,
+        jwt_secret=secrets.token_urlsafe(48),
+        cors_origins=("https://app.example.com", "http://localhost:3000"),
+    )
+
+
+@pytest.fixture
+async def client(aiohttp_client: AiohttpClient, settings: Settings) -> Client:
+    """The service, called without a token."""
+    server = TestServer(create_app(settings))
+    await server.start_server(**SERVER_OPTIONS)
+    return await aiohttp_client(server)
+
+
+@pytest.fixture
+def user(client: Client, settings: Settings) -> Callable[[], Api]:
+    """Makes users who have never been here before."""
+
+    def make(user_id: str | None = None) -> Api:
+        user_id = user_id or f"user-{uuid4()}"
+        return Api(client, user_id, sign_token(settings.jwt_secret, user_id, days=1))
+
+    return make
+
+
+@pytest.fixture
+def owner(user: Callable[[], Api]) -> Api:
+    return user()
+
+
+@pytest.fixture
+def stranger(user: Callable[[], Api]) -> Api:
+    return user()

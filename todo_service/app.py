@@ -1,0 +1,59 @@
+"""The map of the service: its routes, its middlewares, and what it holds while it runs."""
+
+import logging
+import sys
+from typing import Any
+
+from aiohttp import web
+
+from todo_service.auth import authenticate, verifier_context
+from todo_service.cors import cors
+from todo_service.database import database_context
+from todo_service.errors import problems
+from todo_service.handlers import health, tasks
+from todo_service.openapi import add_description
+from todo_service.settings import Settings, read_settings
+from todo_service.validation import validate
+
+BODY_BYTES = 64 * 1024
+SERVER_OPTIONS: dict[str, Any] = {
+    "access_log": None,
+    "auto_decompress": False,  # a coded body is refused, and needs no decoder to be thrown away
+    "keepalive_timeout": 75.0,  # seconds; longer than the routers in front keep theirs
+    "max_field_size": 64 * 1024,  # bytes of a header field: a token that is too long is refused as a token
+    "shutdown_timeout": 20.0,  # seconds for requests in flight
+}
+"""How the application is served."""
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The whole service. Each request passes the middlewares from the first to the last."""
+    app = web.Application(
+        middlewares=[cors(settings.cors_origins), problems, authenticate, validate], client_max_size=BODY_BYTES
+    )
+    app.cleanup_ctx.append(database_context(settings))
+    app.cleanup_ctx.append(verifier_context(settings))
+    app.add_routes(
+        [
+            web.get("/api/tasks", tasks.list_tasks),
+            web.post("/api/tasks", tasks.create_task),
+            web.get("/api/tasks/{task_id}", tasks.get_task),
+            web.put("/api/tasks/{task_id}", tasks.update_task),
+            web.patch("/api/tasks/{task_id}", tasks.update_task),
+            web.delete("/api/tasks/{task_id}", tasks.delete_task),
+            web.patch("/api/tasks/{task_id}/complete", tasks.complete_task),
+            web.get("/health", health.get_health),
+            web.get("/health/ready", health.get_readiness),
+        ]
+    )
+    add_description(app)
+    return app
+
+
+async def create_runner() -> web.AppRunner:
+    """What each gunicorn worker runs, with settings from the environment."""
+    settings = read_settings()
+    logging.basicConfig(
+        stream=sys.stderr, level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
+    return web.AppRunner(create_app(settings), **SERVER_OPTIONS)

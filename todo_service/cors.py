@@ -1,0 +1,39 @@
+"""Cross-origin requests (the Fetch standard's CORS protocol), and the caching headers of every answer."""
+
+from collections.abc import Collection
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+API = "/api"
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
+REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key"
+RESPONSE_HEADERS = "ETag, Link, Location, Retry-After, WWW-Authenticate, Allow"
+PREFLIGHT_SECONDS = "7200"  # the longest that browsers remember one
+
+
+def cors(origins: Collection[str]) -> Middleware:
+    """The outermost middleware: pages of these origins may call with credentials and read every answer, errors too."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+        response = web.Response(status=204) if preflight else await handler(request)
+        headers = response.headers
+        if request.path == API or request.path.startswith(f"{API}/"):
+            headers[hdrs.CACHE_CONTROL] = "private, no-cache" if response.status < 400 else "no-store"
+            headers[hdrs.VARY] = "Authorization, Origin"
+        else:
+            headers[hdrs.VARY] = "Origin"
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is not None and origin in origins:
+            headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+            headers[hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS] = "true"
+            headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = RESPONSE_HEADERS
+            if preflight:
+                headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = METHODS
+                headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = REQUEST_HEADERS
+                headers[hdrs.ACCESS_CONTROL_MAX_AGE] = PREFLIGHT_SECONDS
+        return response
+
+    return middleware

@@ -1,0 +1,31 @@
+"""The endpoints that tell a platform how the service is."""
+
+from aiohttp import web
+from aiohttp_apispec import docs, response_schema
+
+from todo_service.database import DATABASE
+from todo_service.errors import RETRY_AFTER, Problem
+from todo_service.schemas import HealthSchema, ProblemSchema
+from todo_service.statements import read_statement
+
+CHECK_READINESS = read_statement("health/check_readiness")
+
+
+@docs(tags=["health"], summary="Tell that the service runs", description="Touches nothing, not even the database.")
+@response_schema(HealthSchema, 200, description="It runs")
+async def get_health(_request: web.Request) -> web.Response:
+    """GET /health"""
+    return web.json_response({"status": "healthy"})
+
+
+@docs(tags=["health"], summary="Tell whether the service can work", description="Asks the database.")
+@response_schema(HealthSchema, 200, description="It can")
+@response_schema(ProblemSchema, 503, description="It can't: the database is away or has not been migrated")
+async def get_readiness(request: web.Request) -> web.Response:
+    """GET /health/ready"""
+    row = await request.app[DATABASE].run(CHECK_READINESS)
+    if not row["migrated"]:
+        raise Problem(
+            "unavailable", "The database has not been migrated: run todo-service migrate.", headers=RETRY_AFTER
+        )
+    return web.json_response({"status": "healthy"})

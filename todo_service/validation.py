@@ -1,0 +1,132 @@
+"""The validate middleware: loads body, query and path with the schemas that the handler declares."""
+
+import json
+from itertools import islice
+from typing import Any, NoReturn
+from uuid import UUID
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+from marshmallow import Schema, ValidationError
+
+from todo_service.auth import USER_ID
+from todo_service.errors import Problem
+from todo_service.schemas import NoQuerySchema, RequestSchema
+
+BODY = web.RequestKey("body", dict[str, Any])
+QUERY = web.RequestKey("query", dict[str, Any])
+TASK_ID = web.RequestKey("task_id", UUID)
+
+MEDIA_TYPES = ("application/json", "application/merge-patch+json")
+MAX_DIGITS = 400  # of an integer; int() refuses 4,300 with advice for programmers
+MAX_ERRORS = 20
+NO_QUERY = NoQuerySchema()
+
+
+@web.middleware
+async def validate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Puts what the schemas loaded into request[BODY], [QUERY] and [TASK_ID]; refuses what they refuse.
+
+    Public routes declare nothing and are left alone, so that a platform may call /health as it likes.
+    """
+    if USER_ID not in request or request.match_info.http_exception is not None:
+        return await handler(request)
+    declared: dict[str, Any] = {
+        each["location"]: each["schema"] for each in getattr(request.match_info.handler, "__schemas__", ())
+    }
+    if "json" in declared:
+        request[BODY] = await _load_body(request, declared["json"])
+    request[QUERY] = _load_query(request, declared.get("querystring", NO_QUERY))
+    if "match_info" in declared:
+        request[TASK_ID] = _load_path(request, declared["match_info"])["task_id"]
+    return await handler(request)
+
+
+async def _load_body(request: web.Request, schema: RequestSchema) -> dict[str, Any]:
+    """Without a body, what an optional one gives: an empty dict."""
+    if schema.optional_body and not await request.read():
+        return {}
+    if request.content_type not in MEDIA_TYPES or (request.charset or "utf-8").lower() != "utf-8":
+        _refuse_media_type(request, f"The request body must be {MEDIA_TYPES[0]} in UTF-8.")
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        _refuse_media_type(request, "The request body must be sent without a Content-Encoding.")
+    document = parse_json(await request.read())
+    if not isinstance(document, dict):
+        raise Problem("invalid-body", 'The request body must be a JSON object, like {"title": "Buy milk"}.')
+    return _load(schema, document, "invalid-body")
+
+
+def _refuse_media_type(request: web.Request, detail: str) -> NoReturn:
+    headers = {"Accept-Patch": ", ".join(MEDIA_TYPES)} if request.method == hdrs.METH_PATCH else None
+    raise Problem("unsupported-media-type", detail, headers=headers)
+
+
+def _load_query(request: web.Request, schema: Schema) -> dict[str, Any]:
+    if request.rel_url.raw_query_string == "" and schema is NO_QUERY:
+        return {}
+    query = request.query
+    repeated = {name: ["Must be given only once."] for name in query if len(query.getall(name)) > 1}
+    if repeated:
+        _refuse("invalid-query", repeated)
+    return _load(schema, dict(query), "invalid-query")
+
+
+def _load_path(request: web.Request, schema: Schema) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = schema.load(dict(request.match_info))
+    except ValidationError:
+        raise task_not_found() from None
+    return loaded
+
+
+def task_not_found() -> Problem:
+    """What every endpoint of a task says of one that isn't there, or is another user's, or has an id that is none."""
+    return Problem("task-not-found", "You have no task with this id.")
+
+
+def _load(schema: Schema, document: dict[str, Any], problem: str) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = schema.load(document)
+    except ValidationError as error:
+        _refuse(problem, error.messages_dict)
+    return loaded
+
+
+def _refuse(problem: str, errors: dict[str, list[str]]) -> NoReturn:
+    """One sentence of all the messages: `title is required; priority must be one of low, medium, high.`"""
+    some = dict(islice(((name[:100], messages) for name, messages in errors.items()), MAX_ERRORS))
+    clauses = [f"{name} {messages[0][0].lower()}{messages[0][1:].rstrip('.')}" for name, messages in some.items()]
+    raise Problem(problem, "; ".join(clauses) + ".", errors=some)
+
+
+def parse_json(octets: bytes) -> object:
+    """JSON as RFC 8259 has it, in UTF-8, without what readers disagree on: NaN, repeated names, huge integers."""
+    try:
+        return DECODER.decode(octets.decode())
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start} isn't UTF-8"
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except ValueError as error:
+        reason = str(error)
+    raise Problem("malformed-json", f"The request body is not valid JSON: {reason}.")
+
+
+def _object(members: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(members)
+    if len(result) != len(members):
+        raise ValueError("an object has a name twice")
+    return result
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError("a number has too many digits")
+    return int(digits)
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_constant=_constant)
