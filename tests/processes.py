@@ -1,0 +1,77 @@
+"""The command as a user runs it: in a process of its own, with an environment of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from todo_service.settings import VARIABLES
+
+COMMAND = str(Path(sys.executable).with_name("todo-service"))
+SECRET = "a secret that is certainly long enough for tests"
+FOREIGN = {variable for known in VARIABLES.values() for variable in (known.name, *known.aliases)} | {"DYNO"}
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The environment of these tests with only the settings that are given."""
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN} | variables
+
+
+def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs `todo-service` with these arguments and settings to its end."""
+    return subprocess.run(
+        [COMMAND, *arguments],
+        env=environment(**variables),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Waits for something that must come true, looking often."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "this never came true"
+        time.sleep(0.02)
+
+
+def answers(url: str) -> bool:
+    """Whether there is a 200 at this address."""
+    try:
+        with urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+@contextmanager
+def served(log: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`todo-service serve` as it is deployed, once it answers: the process and the service's address."""
+    port = free_port()
+    settings = {"HOST": "127.0.0.1", "PORT": str(port), "JWT_SECRET": SECRET, **variables}
+    url = f"http://127.0.0.1:{port}"
+    with log.open("wb") as output:
+        process = subprocess.Popen([COMMAND, "serve"], env=environment(**settings), stdout=output, stderr=output)
+    try:
+        wait_until(lambda: answers(f"{url}/health") or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        yield process, url
+    finally:
+        process.terminate()
+        process.wait(timeout=30)

@@ -1,0 +1,124 @@
+"""The service as a platform runs it: the Procfile's lines, settings from the environment, and signals."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+import pytest
+from aiohttp import ClientSession
+
+from tests.processes import SECRET, answers, environment, run, served, wait_until
+from todo_service.auth import sign_token
+
+pytestmark = pytest.mark.database
+
+ROOT = Path(__file__).parent.parent
+PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+ALICE = {"Authorization": f"Bearer {sign_token(SECRET, 'alice', days=1)}"}
+
+
+def test_the_procfile_migrates_and_serves() -> None:
+    assert PROCFILE == {"release": "todo-service migrate", "web": "todo-service serve"}
+
+
+def test_requirements_are_pinned_and_end_with_the_service() -> None:
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert lines[-1] == "."
+    assert all("==" in line for line in lines[:-1])
+
+
+@pytest.fixture
+async def migrated(empty_database: str) -> str:
+    for expected in ("applied 0001_create_users_and_tasks.sql", "nothing to do"):
+        result = run("migrate", DATABASE_URL=empty_database)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.splitlines()[0] == expected
+    return empty_database
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_deployed_service_keeps_tasks(migrated: str, tmp_path: Path, workers: str) -> None:
+    task: dict[str, Any]
+    with served(tmp_path / "log", DATABASE_URL=migrated, WEB_CONCURRENCY=workers) as (process, url):
+        assert len(psutil.Process(process.pid).children()) == int(workers)
+        async with ClientSession(url, headers=ALICE) as session:
+            task = await (await session.post("/api/tasks", json={"title": "Buy milk"})).json()
+    with served(tmp_path / "log", DATABASE_URL=migrated) as (process, url):
+        async with ClientSession(url, headers=ALICE) as session:
+            assert await (await session.get("/api/tasks")).json() == [task]
+            response = await session.get("/api/tasks", headers={"Authorization": "Bearer " + "x" * 30_000})
+            assert response.status == 401
+    log = (tmp_path / "log").read_text()
+    assert "Warning" not in log
+    assert SECRET not in log
+
+
+async def one_waits_for_a_lock(connection: asyncpg.Connection) -> None:
+    while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+async def test_requests_in_flight_finish_when_everything_is_told_to_stop(migrated: str, tmp_path: Path) -> None:
+    with served(tmp_path / "log", DATABASE_URL=migrated, WEB_CONCURRENCY="2") as (process, url):
+        everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        connection = await asyncpg.connect(migrated)
+        async with ClientSession(url, headers=ALICE) as session:
+            await session.post("/api/tasks", json={"title": "One"})
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute("SELECT FROM users FOR UPDATE")
+            request = asyncio.create_task(session.post("/api/tasks", json={"title": "Two"}))
+            await one_waits_for_a_lock(connection)
+            for _ in range(2):
+                for each in everything:
+                    each.send_signal(signal.SIGTERM)
+            await transaction.rollback()
+            response = await request
+            assert response.status == 201
+            assert (await response.json())["title"] == "Two"
+        await connection.close()
+        assert process.wait(timeout=25) == 0
+        assert not [each for each in everything if each.is_running()]
+
+
+async def test_a_hangup_restarts_the_workers_one_after_the_other(migrated: str, tmp_path: Path) -> None:
+    with served(tmp_path / "log", DATABASE_URL=migrated) as (process, url):
+        gunicorn = psutil.Process(process.pid)
+        before = {child.pid for child in gunicorn.children()}
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: bool(pids := {child.pid for child in gunicorn.children()}) and not pids & before)
+        assert answers(f"{url}/health/ready")
+
+
+async def test_a_service_without_its_database_starts_and_says_so(tmp_path: Path) -> None:
+    with served(tmp_path / "log", DATABASE_URL="postgres://127.0.0.1:1/none") as (_, url):
+        async with ClientSession(url) as session:
+            response = await session.get("/health/ready")
+            assert response.status == 503
+            assert (await response.json())["type"] == "/problems#unavailable"
+
+
+def test_the_wheel_holds_the_statements_and_runs(tmp_path: Path, database_url: str) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True, timeout=120)
+    [wheel] = tmp_path.glob("*.whl")
+    installed = tmp_path / "installed"
+    subprocess.run([*pip, "install", "--no-deps", "--target", installed, wheel], check=True, timeout=120)
+    packaged = {path.relative_to(installed / "todo_service") for path in installed.rglob("*.sql")}
+    assert packaged == {path.relative_to(ROOT) for path in (ROOT / "sql").rglob("*.sql")}
+    code = "import sys, todo_service.__main__ as m; print(m.__file__); sys.exit(m.main(['migrate']))"
+    result = subprocess.run(
+        [pip[0], "-c", code],
+        env=environment(PYTHONPATH=str(installed), DATABASE_URL=database_url),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert result.stdout.splitlines() == [str(installed / "todo_service" / "__main__.py"), "nothing to do"]

@@ -1,0 +1,99 @@
+"""The command line: serve, migrate and token."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from todo_service import __version__, embedded, supervisor
+from todo_service.auth import sign_token
+from todo_service.migrations import MigrationError, migrate
+from todo_service.server import serve
+from todo_service.settings import SettingsError, read_settings
+
+ENVIRONMENT = """\
+Settings come from the environment; README.md lists them. To try the service, nothing needs to be set:
+
+  todo-service serve --embedded              a service with a PostgreSQL of its own, on this machine only
+  todo-service token --embedded --user bob   a token for it
+
+Deployed, DATABASE_URL and JWT_SECRET (or JWT_JWKS_URL) must be set:
+
+  todo-service migrate
+  todo-service serve
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit status: 0 if it succeeded, 1 with a sentence on stderr if not."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.command(options)
+    except (SettingsError, MigrationError, embedded.EmbeddedError) as error:
+        print(f"todo-service: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="todo-service",
+        description="A multi-user to-do REST service on PostgreSQL.",
+        epilog=ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"todo-service {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("serve", help="serve the API", description="Serves the API until it is told to stop.")
+    command.add_argument(
+        "--embedded",
+        action="store_true",
+        help="start a PostgreSQL of its own, with its data in .todo-service/, and migrate it first",
+    )
+    command.set_defaults(command=_serve)
+
+    command = commands.add_parser(
+        "migrate", help="bring the database up to date", description="Applies the migrations that the database lacks."
+    )
+    command.set_defaults(command=_migrate)
+
+    command = commands.add_parser(
+        "token", help="print a token for a user", description="Prints a token, signed with JWT_SECRET (HS256)."
+    )
+    command.add_argument("--user", required=True, metavar="ID", help="whose token it is: its `sub`")
+    command.add_argument("--days", type=int, default=30, metavar="N", help="for how many days it is good (default: 30)")
+    command.add_argument(
+        "--embedded", action="store_true", help="sign it with the secret of `serve --embedded`, kept in .todo-service/"
+    )
+    command.set_defaults(command=_token)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    return supervisor.serve() if options.embedded else serve(read_settings())
+
+
+def _migrate(_options: argparse.Namespace) -> int:
+    asyncio.run(migrate(read_settings("database_url").database_url, lambda line: print(line, flush=True)))
+    return 0
+
+
+def _token(options: argparse.Namespace) -> int:
+    names = ["jwt_secret", "jwt_issuer", "jwt_audience"]
+    settings = read_settings(*names, *([] if options.embedded else ["jwt_jwks_url"]))
+    if settings.jwt_jwks_url:
+        raise SettingsError("With JWT_JWKS_URL, tokens come from that issuer: only JWT_SECRET can sign one here.")
+    secret = settings.jwt_secret or embedded.read_secret(embedded.DATA)
+    try:
+        token = sign_token(
+            secret, options.user, options.days, issuer=settings.jwt_issuer, audience=settings.jwt_audience
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    print(token)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Children that end with us, whatever ends us, and signals that wait until we can stop in order."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PR_SET_PDEATHSIG = 1
+
+Stop = tuple[tuple[signal.Signals, float], ...]
+"""How to stop a child: signals, each with the seconds to wait for its effect before the next; in the end, KILL."""
+
+
+@contextmanager
+def run_child(command: Sequence[str], stop: Stop, **arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A child in a session of its own, so that Ctrl-C reaches only us; stopped by `stop`: signals, seconds to wait."""
+    with warnings.catch_warnings():
+        # Python warns of forking with threads around; what runs in the child takes no lock.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = subprocess.Popen(  # type: ignore[call-overload]  # noqa: S603
+            command,
+            start_new_session=True,
+            preexec_fn=_end_with_parent(stop[0][0] if stop else signal.SIGKILL),  # noqa: PLW1509
+            **arguments,
+        )
+    try:
+        yield process
+    finally:
+        for number, seconds in stop:
+            if process.poll() is None:
+                process.send_signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(seconds)
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # none left; macOS says the latter
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _end_with_parent(number: signal.Signals) -> Callable[[], None]:
+    """What a child does before it becomes its program, after the change of user, which would undo the prctl."""
+    parent = os.getpid()
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if library is not None:
+            library.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+            if os.getppid() != parent:  # it died before it could be noticed
+                os._exit(1)
+
+    return prepare
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Signals that ask us to stop wait until we wait: no child is lost half started, no stop is broken off.
+
+    The first raises KeyboardInterrupt in an `_interruptible` place; those after it have no effect.
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        _ignore_signals()
+        raise KeyboardInterrupt
+
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's choice stays
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        _ignore_signals()
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def _ignore_signals() -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def pause(seconds: float) -> None:
+    with interruptible():
+        time.sleep(seconds)

@@ -1,0 +1,45 @@
+"""Serving: this process becomes gunicorn, whose workers run the application."""
+
+import errno
+import os
+import socket
+import sys
+from typing import NoReturn
+
+from todo_service.settings import Settings, SettingsError
+
+GRACE_SECONDS = 23  # a little more than the application waits for its requests, less than platforms wait for us
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises SettingsError when nobody could listen there: better now than after everything else started."""
+    host = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does: old connections don't matter
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                reason = f"Port {port} on {host} is in use: stop what listens there, or choose another with PORT."
+            elif error.errno == errno.EACCES:
+                reason = f"Port {port} on {host} is reserved for the administrator: choose another with PORT."
+            else:
+                reason = f"HOST must be an address of this machine, not {host!r}: {error.strerror}."
+            raise SettingsError(reason) from None
+
+
+def serve(settings: Settings) -> NoReturn:
+    """Becomes gunicorn: HUP is a rolling restart, TERM lets requests in flight finish. Raises SettingsError."""
+    check_port(settings.host, settings.port)
+    host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
+    arguments = {
+        "--bind": f"{host}:{settings.port}",
+        "--workers": str(settings.web_concurrency),
+        "--worker-class": "todo_service.worker.Worker",
+        "--graceful-timeout": str(GRACE_SECONDS),
+        "--log-level": settings.log_level,
+    }
+    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "todo_service.app:create_runner"]
+    for name, value in arguments.items():
+        command += [name, value]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell is meant
