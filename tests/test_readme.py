@@ -1,0 +1,121 @@
+"""README.md is true: its session, its tables, its commands and its links."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.processes import COMMAND, SECRET, environment, served
+from todo_service.app import create_app
+from todo_service.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+ADDRESS = "http://127.0.0.1:8080"
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table after a heading, without its two header lines."""
+    section = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_endpoint_table_has_every_route_its_handler_and_its_sql(settings: Settings) -> None:
+    documented = {}
+    for endpoint, _success, handler, statements in rows("The API"):
+        method, path = endpoint.strip("`").split()
+        documented[method, path] = (handler.strip("`"), re.findall(r"`([a-z_*]+)`", statements))
+    routes = {
+        (route.method, route.resource.canonical): route.handler
+        for route in create_app(settings).router.routes()
+        if route.method != "HEAD" and route.resource and not isinstance(route.resource, web.StaticResource)
+    }
+    assert documented.keys() == routes.keys()
+    for (method, path), (name, names) in documented.items():
+        function = routes[method, path]
+        if name:
+            assert name == function.__name__
+            assert method in (function.__doc__ or "")
+            assert path in (function.__doc__ or "")
+        for statement in names:
+            assert list((ROOT / "sql").glob(f"*/{statement}.sql"))
+
+
+def test_the_settings_table_has_every_variable_its_default_and_its_meaning() -> None:
+    expected = []
+    for field in dataclasses.fields(Settings):
+        variable = field.metadata["variable"]
+        default = "required" if field.default is dataclasses.MISSING else f"`{field.default}`"
+        expected.append([f"`{variable.name}`", "" if field.default in ("", ()) else default, variable.text])
+    assert rows("Settings") == expected
+
+
+def test_the_commands_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z]+)", README, re.MULTILINE)) == targets - {"format", "clean"}
+    for command in set(re.findall(r"todo-service ([a-z]+)", README)):
+        subprocess.run([COMMAND, command, "--help"], check=True, capture_output=True)
+
+
+def test_links_and_named_files_exist() -> None:
+    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / link).exists(), link
+    for name in re.findall(r"`([a-z_]+\.py)`", README):
+        assert (ROOT / "todo_service" / name).exists(), name
+
+
+def session() -> Iterator[tuple[str, str]]:
+    """The commands of the session, each with its output."""
+    [block] = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, _, output = part.replace("\\\n", "").partition("\n")
+        yield command, output.strip()
+
+
+def shape(document: dict[str, Any]) -> dict[str, Any]:
+    """What is the same at every run: all but ids and the times at which tasks were made and changed."""
+    return {name: None if name in ("id", "created_at", "updated_at") else value for name, value in document.items()}
+
+
+@pytest.mark.database
+@pytest.mark.skipif(not shutil.which("curl"), reason="the session is shown with curl")
+def test_the_session_goes_as_it_is_shown(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / ".todo-service").mkdir()
+    (tmp_path / ".todo-service" / "secret").write_text(SECRET)
+    variables = ""
+    ids: dict[str, str] = {}
+    checked = 0
+    with served(tmp_path / "log", DATABASE_URL=database_url) as (_, url):
+        for command, expected in session():
+            line = command.replace(".venv/bin/todo-service", COMMAND).replace(ADDRESS, url)
+            line = UUID.sub(lambda match: ids[match[0]], line)
+            if not expected:
+                variables += f"{line}\n"
+                continue
+            script = (variables + line).replace("curl ", "curl --silent --show-error ")
+            ran = subprocess.run(
+                ["bash", "-ec", script], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
+            )
+            shown, answered = json.loads(expected), json.loads(ran.stdout)
+            assert list(answered) == list(shown)
+            assert shape(answered) == shape(shown)
+            if "id" in shown:
+                ids[shown["id"]] = answered["id"]
+            checked += 1
+    assert checked == 5
+
+
+def test_the_python_that_is_asked_for_is_the_one_that_is_declared() -> None:
+    assert "python_requires = >=3.11" in (ROOT / "setup.cfg").read_text()
+    assert "Python 3.11 or later" in README
+    assert sys.version_info >= (3, 11)
