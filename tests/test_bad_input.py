@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 from io import BytesIO
 from typing import Any
 
@@ -292,7 +293,7 @@ async def test_a_broken_message_harms_nobody(owner: Api, body: bytes) -> None:
     ]
     head = "".join(f"{line}\r\n" for line in lines)
     answer = await raw(owner.client, head.encode() + body)
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+    assert answer == b"" or re.match(rb"HTTP/1\.[01] 400 ", answer)
     assert await owner.tasks() == []
 
 

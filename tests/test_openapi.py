@@ -1,0 +1,85 @@
+"""The description at /openapi.json, and the page at /docs that shows it."""
+
+import re
+from typing import Any
+
+from pytest_aiohttp import AiohttpClient
+
+from tests.api import Client
+from todo_service.app import create_app
+from todo_service.settings import Settings
+
+OPERATIONS = {
+    "/api/tasks": {"get", "post"},
+    "/api/tasks/{task_id}": {"get", "put", "patch", "delete"},
+    "/api/tasks/{task_id}/complete": {"patch"},
+    "/health": {"get"},
+    "/health/ready": {"get"},
+}
+
+
+async def description_of(client: Client) -> dict[str, Any]:
+    response = await client.get("/openapi.json")
+    assert (response.status, response.content_type) == (200, "application/json")
+    document: dict[str, Any] = await response.json()
+    return document
+
+
+async def test_every_operation_is_described(client: Client) -> None:
+    document = await description_of(client)
+    assert document["swagger"] == "2.0"
+    assert {path: set(operations) for path, operations in document["paths"].items()} == OPERATIONS
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["summary"]
+            assert operation["responses"]
+            names = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
+            assert names == set(re.findall(r"{(\w+)}", path))
+
+
+async def test_what_one_handler_serves_by_two_methods_is_described_for_both(client: Client) -> None:
+    operations = (await description_of(client))["paths"]["/api/tasks/{task_id}"]
+    assert operations["put"] == operations["patch"]
+    assert {parameter["in"] for parameter in operations["put"]["parameters"]} == {"path", "body"}
+
+
+async def test_the_list_is_described_with_its_parameters(client: Client) -> None:
+    parameters = (await description_of(client))["paths"]["/api/tasks"]["get"]["parameters"]
+    described = {parameter["name"]: parameter for parameter in parameters}
+    assert list(described) == ["status", "sort", "order", "limit", "cursor"]
+    assert described["status"]["enum"] == ["all", "pending", "completed"]
+    assert (described["limit"]["minimum"], described["limit"]["maximum"], described["limit"]["default"]) == (
+        1,
+        1000,
+        1000,
+    )
+
+
+async def test_every_application_has_the_same_description(
+    client: Client, aiohttp_client: AiohttpClient, settings: Settings
+) -> None:
+    another = await aiohttp_client(create_app(settings))
+    assert await description_of(another) == await description_of(client)
+
+
+async def test_the_page_loads_all_that_it_needs_from_here(client: Client) -> None:
+    response = await client.get("/docs")
+    assert (response.status, response.content_type) == (200, "text/html")
+    page = await response.text()
+    assert "/openapi.json" in page
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(sources) >= 3
+    for source in sources:
+        assert source.startswith("/docs/static/")
+        assert (await client.get(source)).status == 200
+
+
+async def test_the_page_may_load_nothing_foreign(client: Client) -> None:
+    policy = (await client.get("/docs")).headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'self'; ")
+    assert "http" not in policy
+
+
+async def test_there_is_no_way_out_of_the_static_files(client: Client) -> None:
+    for path in ("/docs/static/../../setup.cfg", "/docs/static/%2e%2e/%2e%2e/setup.cfg", "/docs/static/nothing"):
+        assert (await client.get(path)).status in (403, 404)
