@@ -46,7 +46,10 @@ class Database:
         try:
             remaining = max(deadline - asyncio.get_running_loop().time(), 0.001)
             rows = await connection.fetch(statement.text, *args, timeout=remaining)
-        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        except TimeoutError as error:
+            connection.terminate()  # release() would wait, as long again, for a server that may never answer
+            _refuse(statement, error, applied=statement.writes)
+        except (OSError, asyncpg.InterfaceError) as error:
             _refuse(statement, error, applied=statement.writes)
         except asyncpg.PostgresError as error:
             if not error.sqlstate.startswith(ROLLED_BACK + DISCONNECTED):
@@ -103,7 +106,8 @@ def _server_settings(settings: Settings) -> dict[str, str]:
     return names | {
         "plan_cache_mode": "force_generic_plan",
         "lock_timeout": LOCK_TIMEOUT,
-        "statement_timeout": f"{settings.database_timeout}s",
+        # Before our own timeout, after which nobody knows what became of a write.
+        "statement_timeout": f"{settings.database_timeout * 900}ms",
         "jit": "off",
     }
 

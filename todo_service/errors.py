@@ -14,27 +14,28 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = MappingProxyType({"Retry-After": "1"})
 """Seconds after which what is unavailable may well be back."""
 
-STATUS_OF_TYPE = {
-    "malformed-request": 400,
-    "malformed-json": 400,
-    "invalid-body": 400,
-    "invalid-query": 400,
-    "unauthorized": 401,
-    "task-not-found": 404,
-    "route-not-found": 404,
-    "method-not-allowed": 405,
-    "body-too-large": 413,
-    "unsupported-media-type": 415,
-    "internal-error": 500,
-    "unavailable": 503,
-    "outcome-unknown": 503,
+TYPES = {
+    "malformed-request": (400, "Malformed request"),
+    "malformed-json": (400, "Malformed JSON"),
+    "invalid-body": (400, "Invalid body"),
+    "invalid-query": (400, "Invalid query"),
+    "unauthorized": (401, "Unauthorized"),
+    "task-not-found": (404, "Task not found"),
+    "route-not-found": (404, "Route not found"),
+    "method-not-allowed": (405, "Method not allowed"),
+    "body-too-large": (413, "Body too large"),
+    "unsupported-media-type": (415, "Unsupported media type"),
+    "internal-error": (500, "Internal error"),
+    "unavailable": (503, "Unavailable"),
+    "outcome-unknown": (503, "Outcome unknown"),
 }
+"""The problem types: the status and the title of each."""
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's word
     """A request that can't be served.
 
-    `name` is a key of STATUS_OF_TYPE, `detail` one sentence for humans, `errors` the messages for each field.
+    `name` is one of TYPES, `detail` one sentence for humans, `errors` the messages for each field.
     """
 
     def __init__(
@@ -53,10 +54,10 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 
     def response(self) -> web.Response:
         """The problem document: `type`, `title`, `status`, `detail`, and `errors` if there are any."""
-        status = STATUS_OF_TYPE[self.name]
+        status, title = TYPES[self.name]
         document: dict[str, object] = {
             "type": f"/problems#{self.name}",
-            "title": self.name.replace("-", " ").capitalize().replace("json", "JSON"),
+            "title": title,
             "status": status,
             "detail": self.detail,
         }

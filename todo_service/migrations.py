@@ -62,11 +62,11 @@ async def migrate(database_url: str, report: Report, migrations: list[Migration]
             database_url, statement_cache_size=0, server_settings={"application_name": "todo-service migrate"}
         )
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise MigrationError(f"The database can't be reached: {error or type(error).__name__}.") from error
+        raise MigrationError(f"The database can't be reached: {_reason(error)}.") from error
     try:
         await _migrate(connection, report, read_migrations() if migrations is None else migrations)
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
-        raise MigrationError(f"The database refused: {error}.") from error
+        raise MigrationError(f"The database refused: {_reason(error)}.") from error
     finally:
         await connection.close()
 
@@ -123,10 +123,16 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
         else:
             await connection.execute(migration.text)
             await connection.execute(RECORD_MIGRATION, migration.name, migration.checksum)
-    except asyncpg.PostgresError as error:
+    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+        cause = error.__context__ or error  # rather than that a lost connection can't be rolled back
         rest = (
-            "Nothing of it was applied"
+            "Nothing of it was applied: mend the cause"
             if migration.in_transaction
             else "It runs without a transaction, so look for what it left, like an invalid index, and remove that"
         )
-        raise MigrationError(f"{migration.name} failed: {error}. {rest}; then migrate again.") from error
+        raise MigrationError(f"{migration.name} failed: {_reason(cause)}. {rest}, then migrate again.") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the error says, with its detail and hint, on one line and without a full stop."""
+    return "; ".join(str(error).splitlines()).rstrip(".") or type(error).__name__

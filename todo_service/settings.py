@@ -83,7 +83,7 @@ def _algorithms(value: list[str]) -> None:
 
 
 def _origins(value: list[str]) -> None:
-    _check(all(re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin) for origin in value))
+    _check(all(re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", origin) for origin in value))
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,8 @@ class Settings:
         "CORS_ORIGINS",
         "comma-separated origins whose pages may call, like `https://app.example.com`",
         kind="list",
-        expected="origins like https://app.example.com, separated by commas, without a path",
+        expected="origins as browsers send them, like https://app.example.com: in lower case, without a path or slash "
+        "at the end, separated by commas",
         validate=_origins,
         default=(),
     )

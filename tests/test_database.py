@@ -1,0 +1,343 @@
+"""The way to PostgreSQL: one row for each call, and what each kind of failure becomes."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from aiohttp import ClientResponse, web
+from pglast.parser import parse_sql_json
+from pytest_aiohttp import AiohttpClient
+
+from tests.api import TASKS, Api, path_of, problem_of
+from tests.processes import free_port
+from tests.sql_files import STATEMENTS, SqlFile, for_each
+from todo_service import database
+from todo_service.app import create_app
+from todo_service.auth import sign_token
+from todo_service.database import DATABASE, Database, database_context
+from todo_service.errors import Problem
+from todo_service.settings import Settings, read_settings
+from todo_service.statements import Statement, read_statement
+
+pytestmark = pytest.mark.database
+
+Start = Callable[..., Awaitable[Api]]
+
+INTERNAL = re.compile(r"asyncpg|postgres|sql|select|insert|violat|timeout|lock|users|127\.0|/tmp|test", re.IGNORECASE)
+NEW = {"title": "x"}
+SETTINGS = Statement(
+    "test/settings",
+    """SELECT current_setting('application_name') AS application_name, current_setting('jit') AS jit,
+        current_setting('lock_timeout') AS lock_timeout, current_setting('plan_cache_mode') AS plan_cache_mode,
+        current_setting('statement_timeout') AS statement_timeout, current_setting('geqo') AS geqo""",
+    writes=False,
+)
+
+
+class Gateway:
+    """A TCP address of the tests' PostgreSQL, which listens to a socket only; to be opened, closed and frozen."""
+
+    def __init__(self, database_url: str) -> None:
+        parts = urlsplit(database_url)
+        self.port = free_port()
+        self.url = f"postgres://postgres:hidden@127.0.0.1:{self.port}{parts.path}"
+        self._socket = f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432"
+        self.passing = asyncio.Event()  # cleared: connections are accepted, but nothing comes through
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: list[asyncio.Task[None] | None] = []
+
+    async def open(self) -> None:
+        self.passing.set()
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+
+    async def close(self) -> None:
+        self._server.close()
+        self.passing.set()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*filter(None, self._tasks))
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.append(asyncio.current_task())
+        server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+        self._writers += [writer, server_writer]
+        await asyncio.gather(self._pass(reader, server_writer), self._pass(server_reader, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                await self.passing.wait()
+                writer.write(data)
+        writer.close()
+
+
+@pytest.fixture
+async def gateway(database_url: str) -> AsyncIterator[Gateway]:
+    gateway = Gateway(database_url)
+    await gateway.open()
+    yield gateway
+    await gateway.close()
+
+
+@pytest.fixture
+def start(aiohttp_client: AiohttpClient, settings: Settings) -> Start:
+    """Starts a service with other settings, and gives it as a new user calls it."""
+
+    async def start(**changes: Any) -> Api:
+        client = await aiohttp_client(create_app(replace(settings, **changes)))
+        user_id = f"user-{uuid4()}"
+        return Api(client, user_id, sign_token(settings.jwt_secret, user_id, days=1))
+
+    return start
+
+
+@asynccontextmanager
+async def pool(settings: Settings, **changes: Any) -> AsyncIterator[Database]:
+    app = web.Application()
+    async with asynccontextmanager(database_context(replace(settings, **changes)))(app):
+        yield app[DATABASE]
+
+
+async def refused(response: ClientResponse, name: str) -> None:
+    """Checks a 503, which must tell nothing internal."""
+    await problem_of(response, 503, name)
+    assert response.headers.get("Retry-After") == ("1" if name == "unavailable" else None)
+    assert INTERNAL.search(await response.text()) is None
+
+
+async def is_waiting(connection: asyncpg.Connection) -> int:
+    """The process of the one session of the service, as soon as that waits for a lock."""
+    async with asyncio.timeout(30):
+        while not (
+            pid := await connection.fetchval(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = 'todo-service' AND wait_event_type = 'Lock'"
+            )
+        ):
+            await connection.execute("SELECT pg_sleep(0.01)")
+    assert isinstance(pid, int)
+    return pid
+
+
+async def test_a_statement_gives_its_row(settings: Settings) -> None:
+    async with pool(settings) as database_:
+        row = await database_.run(Statement("test/one", "SELECT $1::bigint AS a, $2::text AS b", writes=False), 1, None)
+        assert dict(row) == {"a": 1, "b": None}
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+async def test_a_statement_without_exactly_one_row_is_a_mistake(settings: Settings, rows: int) -> None:
+    statement = Statement("test/rows", "SELECT generate_series(1, $1::integer)", writes=False)
+    async with pool(settings) as database_:
+        with pytest.raises(RuntimeError, match=f"^test/rows gave {rows} rows"):
+            await database_.run(statement, rows)
+
+
+@for_each(STATEMENTS)
+def test_what_may_change_something_counts_as_a_write(file: SqlFile) -> None:
+    tree = parse_sql_json(file.text)
+    changes = any(f'"{node}"' in tree for node in ("InsertStmt", "UpdateStmt", "DeleteStmt"))
+    assert read_statement(file.name).writes is changes
+
+
+async def test_a_locked_user_is_unavailable_and_nothing_was_applied(
+    start: Start, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "20ms")
+    owner, other = await start(), await start()
+    task = await owner.create()
+    async with connection.transaction():
+        await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", owner.user_id)
+        await refused(await owner.call("POST", TASKS, json=NEW), "unavailable")
+        await refused(await owner.call("PATCH", path_of(task), json=NEW), "unavailable")
+        await refused(await owner.call("DELETE", path_of(task)), "unavailable")
+        await other.create()
+        assert await owner.tasks() == [task]
+    assert await owner.tasks() == [task]
+    assert (await owner.create())["revision"] == task["revision"] + 1
+
+
+async def test_a_statement_that_takes_too_long_is_rolled_back_and_unavailable(
+    settings: Settings, connection: asyncpg.Connection
+) -> None:
+    slow = "WITH u AS (INSERT INTO users (id, revision) VALUES ($1, 1) RETURNING id) SELECT id, pg_sleep(60) FROM u"
+    user_id = f"user-{uuid4()}"
+    async with pool(settings, database_timeout=1) as database_:
+        with pytest.raises(Problem) as caught:
+            await database_.run(Statement("test/slow", slow, writes=True), user_id)
+        assert caught.value.name == "unavailable"
+        assert isinstance(caught.value.__cause__, asyncpg.QueryCanceledError)
+    assert await connection.fetchval("SELECT count(*) FROM users WHERE id = $1", user_id) == 0
+
+
+async def test_a_pool_that_stays_busy_is_unavailable_until_it_is_not(start: Start) -> None:
+    owner = await start(database_pool_size=1, database_timeout=1)
+    async with owner.client.app[DATABASE]._pool.acquire():
+        await refused(await owner.call("GET", TASKS), "unavailable")
+        await refused(await owner.call("POST", TASKS, json=NEW), "unavailable")
+    assert await owner.tasks() == []
+
+
+@pytest.mark.parametrize(("method", "name"), [("GET", "unavailable"), ("POST", "outcome-unknown")])
+async def test_a_connection_that_is_lost_leaves_the_outcome_of_writes_unknown(
+    start: Start,
+    connection: asyncpg.Connection,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    name: str,
+) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    owner = await start()
+    observer = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE tasks")
+        call = asyncio.ensure_future(owner.call(method, TASKS, json=NEW))
+        await observer.execute("SELECT pg_terminate_backend($1)", await is_waiting(observer))
+        await refused(await call, name)
+    await observer.close()
+    assert await owner.tasks() == []
+
+
+@pytest.mark.parametrize(
+    ("connected", "method", "name"),
+    [
+        (False, "GET", "unavailable"),
+        (False, "POST", "unavailable"),
+        (True, "GET", "unavailable"),
+        (True, "POST", "outcome-unknown"),
+    ],
+)
+async def test_a_server_that_never_answers_is_not_waited_for_for_longer_than_the_timeout(
+    start: Start, gateway: Gateway, connected: bool, method: str, name: str
+) -> None:
+    owner = await start(database_url=gateway.url, database_timeout=1, database_pool_size=1)
+    if connected:
+        assert await owner.tasks() == []
+    gateway.passing.clear()
+    await refused(await owner.call(method, TASKS, json=NEW), name)
+    gateway.passing.set()
+    assert len(await owner.tasks()) <= connected
+
+
+async def test_the_service_starts_without_its_database_and_works_when_it_is_there(
+    start: Start, gateway: Gateway
+) -> None:
+    await gateway.close()
+    owner = await start(database_url=gateway.url)
+    for _ in range(2):
+        assert (await owner.client.get("/health")).status == 200
+        await refused(await owner.client.get("/health/ready"), "unavailable")
+        await refused(await owner.call("GET", TASKS), "unavailable")
+        await refused(await owner.call("POST", TASKS, json=NEW), "unavailable")
+        await gateway.open()
+        assert (await owner.client.get("/health/ready")).status == 200
+        assert await owner.tasks() == []
+        await gateway.close()
+
+
+async def test_a_database_that_was_not_migrated_is_not_ready(start: Start, empty_database: str) -> None:
+    owner = await start(database_url=empty_database)
+    assert (await owner.client.get("/health")).status == 200
+    await problem_of(await owner.client.get("/health/ready"), 503, "unavailable")
+
+
+async def test_an_unexpected_error_is_logged_and_tells_nothing(
+    aiohttp_client: AiohttpClient, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = Statement("test/wrong", "INSERT INTO users (id, revision) VALUES ('', 1) RETURNING id", writes=True)
+
+    async def handle(request: web.Request) -> web.Response:
+        await request.app[DATABASE].run(wrong)
+        return web.Response()
+
+    app = create_app(settings)
+    app.router.add_get("/wrong", handle)
+    owner = Api(await aiohttp_client(app), "x", sign_token(settings.jwt_secret, "x", days=1))
+    response = await owner.call("GET", "/wrong")
+    await problem_of(response, 500, "internal-error")
+    assert INTERNAL.search(await response.text()) is None
+    assert "CheckViolationError" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+async def test_sessions_are_kept_and_not_reset(start: Start, connection: asyncpg.Connection) -> None:
+    owner = await start(database_pool_size=1)
+    task = await owner.create()
+    pids = set()
+    for method, path, name in [
+        ("GET", TASKS, "list_tasks"),
+        ("GET", path_of(task), "get_task"),
+        ("PATCH", f"{path_of(task)}/complete", "complete_task"),
+        ("DELETE", path_of(task), "delete_task"),
+    ]:
+        await owner.call(method, path)
+        [(pid, query)] = await connection.fetch(
+            "SELECT pid, query FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'todo-service'"
+        )
+        assert query.startswith(f"-- tasks/{name}\n")
+        pids.add(pid)
+    assert len(pids) == 1
+
+
+async def test_each_connection_has_our_settings(settings: Settings) -> None:
+    async with pool(settings, database_timeout=20) as database_:
+        assert dict(await database_.run(SETTINGS)) == {
+            "application_name": "todo-service",
+            "jit": "off",
+            "lock_timeout": "1s",
+            "plan_cache_mode": "force_generic_plan",
+            "statement_timeout": "18s",
+            "geqo": "on",
+        }
+
+
+async def test_without_a_statement_cache_a_pooler_sees_no_settings_and_all_works(
+    start: Start, connection: asyncpg.Connection
+) -> None:
+    owner = await start(database_statement_cache=0)
+    [defaults] = await connection.fetch(SETTINGS.text)
+    row = await owner.client.app[DATABASE].run(SETTINGS)
+    assert dict(row) == {**defaults, "application_name": "todo-service"}
+    task = await owner.create()
+    assert (await owner.call("PATCH", path_of(task), json=NEW)).status == 200
+    assert (await owner.call("DELETE", path_of(task))).status == 204
+    assert await owner.tasks(sort="title", order="desc") == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?sslmode=disable",
+        "?sslmode=prefer",
+        "?sslmode=disable&channel_binding=require",
+        "?connect_timeout=10&keepalives=1&keepalives_idle=30&tcp_user_timeout=1000&gssencmode=disable",
+        "?pgbouncer=true&connection_limit=1&pool_timeout=0",
+        "?supa=base-pooler.x&client_encoding=auto",
+        "?target_session_attrs=read-write&application_name=theirs&fallback_application_name=x",
+        "?options=-c%20geqo%3Doff",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+async def test_urls_as_hosts_give_them_work(
+    settings: Settings, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, scheme: str, query: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", gateway.url.replace("postgres://", f"{scheme}://") + query)
+    async with pool(settings, database_url=read_settings("database_url").database_url) as database_:
+        row = await database_.run(SETTINGS)
+    assert row["application_name"] == "todo-service"
+    assert row["geqo"] == ("off" if "geqo" in query else "on")
+
+
+async def test_a_server_without_tls_is_not_used_when_tls_is_required(start: Start, gateway: Gateway) -> None:
+    owner = await start(database_url=f"{gateway.url}?sslmode=require")
+    await refused(await owner.client.get("/health/ready"), "unavailable")

@@ -1,0 +1,279 @@
+"""Settings: what each variable may be, and the sentences that refuse the rest without telling a secret."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from todo_service.settings import VARIABLES, Settings, SettingsError, read_settings
+
+Read = Callable[..., Settings]
+
+URL = "postgres://user:hidden@db.example:5432/name"
+SECRET = "hidden: a secret that is long enough for anybody"
+KEY_SET = "https://issuer.example/keys"
+
+DEFAULTS = {
+    "database_url": URL,
+    "database_pool_size": 4,
+    "database_timeout": 10,
+    "database_statement_cache": 100,
+    "jwt_secret": SECRET,
+    "jwt_secret_previous": "",
+    "jwt_jwks_url": "",
+    "jwt_algorithms": (),
+    "jwt_issuer": "",
+    "jwt_audience": "",
+    "jwt_leeway": 0,
+    "cors_origins": (),
+    "host": "0.0.0.0",
+    "port": 8080,
+    "web_concurrency": 1,
+    "log_level": "info",
+}
+
+GOOD: list[tuple[str, str, object]] = [
+    ("DATABASE_URL", "postgresql:///name?host=/run/postgresql", "postgresql:///name?host=/run/postgresql"),
+    ("DATABASE_POOL_SIZE", "1", 1),
+    ("DATABASE_POOL_SIZE", "100", 100),
+    ("DATABASE_TIMEOUT", "1", 1),
+    ("DATABASE_TIMEOUT", "300", 300),
+    ("DATABASE_STATEMENT_CACHE", "0", 0),
+    ("JWT_SECRET", "x" * 32, "x" * 32),
+    ("JWT_SECRET", "é" * 16, "é" * 16),
+    ("JWT_SECRET_PREVIOUS", "x" * 32, "x" * 32),
+    ("JWT_ALGORITHMS", "HS256", ("HS256",)),
+    ("JWT_ISSUER", "https://issuer.example/", "https://issuer.example/"),
+    ("JWT_AUDIENCE", "todo", "todo"),
+    ("JWT_LEEWAY", "30", 30),
+    ("CORS_ORIGINS", "https://app.example.com", ("https://app.example.com",)),
+    ("CORS_ORIGINS", " http://localhost:3000 , https://a.b, ", ("http://localhost:3000", "https://a.b")),
+    ("CORS_ORIGINS", "http://[::1]:3000", ("http://[::1]:3000",)),
+    ("HOST", "::1", "::1"),
+    ("PORT", "1", 1),
+    ("PORT", "65535", 65_535),
+    ("WEB_CONCURRENCY", "64", 64),
+    *(("LOG_LEVEL", level, level) for level in ("debug", "info", "warning", "error")),
+]
+
+NUMBERS = {
+    "DATABASE_POOL_SIZE": (1, 100),
+    "DATABASE_TIMEOUT": (1, 300),
+    "DATABASE_STATEMENT_CACHE": (0, 10_000),
+    "JWT_LEEWAY": (0, 300),
+    "PORT": (1, 65_535),
+    "WEB_CONCURRENCY": (1, 64),
+}
+
+BAD = [
+    *(
+        (name, value, f"a whole number from {low} to {high}, not '{value}'")
+        for name, (low, high) in NUMBERS.items()
+        for value in (str(low - 1), str(high + 1), "many", "1.5", "0x10", " ")
+    ),
+    ("LOG_LEVEL", "INFO", "debug, info, warning or error, not 'INFO'"),
+    ("LOG_LEVEL", "trace", "debug, info, warning or error, not 'trace'"),
+    *(
+        ("JWT_JWKS_URL", url, f"an https address (http only for this machine itself), not '{url}'")
+        for url in [
+            "http://issuer.example/keys",
+            "http://localhost.example/keys",
+            "http://127.0.0.1@issuer.example/keys",
+            "http://10.0.0.1/keys",
+            "ftp://127.0.0.1/keys",
+            "https:///keys",
+            "https://issuer.example:port/keys",
+            "https://[issuer/keys",
+            "keys",
+        ]
+    ),
+    ("JWT_ALGORITHMS", "none", "HS256 with a secret, or some of EdDSA,ES256,RS256 with a key set"),
+    ("JWT_ALGORITHMS", "HS256,RS256", "HS256 with a secret, or some of EdDSA,ES256,RS256 with a key set"),
+    ("JWT_ALGORITHMS", "hs256", "HS256 with a secret, or some of EdDSA,ES256,RS256 with a key set"),
+    *(
+        ("CORS_ORIGINS", origins, "in lower case, without a path or slash at the end, separated by commas")
+        for origins in [
+            "*",
+            "null",
+            "app.example.com",
+            "https://app.example.com/",
+            "https://app.example.com/path",
+            "https://*.example.com",
+            "https://App.example.com",
+            "https://a.example https://b.example",
+            "https://a.example,ftp://b.example",
+            "https://user@a.example",
+        ]
+    ),
+    *(
+        ("DATABASE_URL", url, "like postgres://user:password@host:5432/name")
+        for url in [
+            "hidden",
+            "mysql://user:hidden@db.example/name",
+            "postgres://user:hidden@db.example",
+            "postgres://user:hidden@db.example/",
+            "postgres://user:hidden@db.example:port/name",
+            "postgres://user:hidden@db.example:65536/name",
+            "postgres://user:hid@den@db.example/name",
+            "postgres://user:hid/den@db.example/name",
+            "postgres://user:hid#den@db.example/name",
+            "postgres://user:hidden@[::1/name",
+            "postgres://user:hidden@a.example:1,b.example:port/name",
+            "postgres://user:hidden@db.example/name?sslmode",
+            "postgres://user:hidden@db.example/name?sslmode=",
+            "postgres://user:hidden@db.example/name?sslmode=on",
+            "postgres://user:hidden@db.example/name?sslmode=verify_full",
+        ]
+    ),
+    *(
+        (name, secret, "at least 32 bytes long")
+        for name in ("JWT_SECRET", "BETTER_AUTH_SECRET", "JWT_SECRET_PREVIOUS")
+        for secret in [
+            "hidden",
+            "hidden" + "x" * 25,
+            "hidden" + "é" * 12,
+            "hidden" + "\udcff" * 32,  # bytes that aren't UTF-8
+        ]
+    ),
+]
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Reads the settings that it is given; without any other, those that must be there."""
+
+    def read(*names: str, only: bool = False, **variables: str) -> Settings:
+        needed = {} if only else {"DATABASE_URL": URL, "JWT_SECRET": SECRET}
+        for name, value in (needed | variables).items():
+            monkeypatch.setenv(name, value)
+        return read_settings(*names)
+
+    return read
+
+
+def mistakes_of(read: Read, **arguments: Any) -> list[str]:
+    """The sentences that refuse these settings, which never have a secret."""
+    with pytest.raises(SettingsError) as caught:
+        read(**arguments)
+    sentences = str(caught.value).splitlines()
+    assert all(sentence.endswith(".") for sentence in sentences)
+    assert "hid" not in repr(caught.value)
+    return sentences
+
+
+def test_what_is_not_set_has_a_default(read: Read) -> None:
+    assert vars(read()) == DEFAULTS
+
+
+def test_what_is_set_to_nothing_counts_as_not_set(read: Read) -> None:
+    nothing = {source: "" for variable in VARIABLES.values() for source in (variable.name, *variable.aliases)}
+    assert vars(read(**nothing | {"DATABASE_URL": URL, "JWT_SECRET": SECRET})) == DEFAULTS
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), GOOD)
+def test_good_values_are_taken(read: Read, name: str, value: str, expected: object) -> None:
+    assert vars(read(**{name: value})) == DEFAULTS | {name.lower(): expected}
+
+
+@pytest.mark.parametrize(("name", "value", "right"), BAD)
+def test_bad_values_are_refused_with_what_would_be_right(read: Read, name: str, value: str, right: str) -> None:
+    needed = {"DATABASE_URL": URL} | ({} if name in ("BETTER_AUTH_SECRET", "JWT_JWKS_URL") else {"JWT_SECRET": SECRET})
+    [sentence] = mistakes_of(read, only=True, **needed | {name: value})
+    assert sentence.startswith(f"{name} must be ")
+    assert right in sentence
+
+
+def test_every_variable_is_tried() -> None:
+    names = {variable.name for variable in VARIABLES.values()}
+    assert {name for name, _, _ in GOOD} | {"JWT_JWKS_URL"} == names
+    assert {name for name, _, _ in BAD} | {"HOST", "JWT_ISSUER", "JWT_AUDIENCE"} == names | {"BETTER_AUTH_SECRET"}
+
+
+def test_the_secret_has_another_name_too(read: Read) -> None:
+    other = SECRET[::-1]
+    assert read(only=True, DATABASE_URL=URL, BETTER_AUTH_SECRET=other).jwt_secret == other
+    assert read(BETTER_AUTH_SECRET=other).jwt_secret == SECRET
+
+
+def test_secrets_are_not_printed(read: Read) -> None:
+    settings = read(JWT_SECRET_PREVIOUS=SECRET[::-1])
+    for text in (repr(settings), str(settings), f"{settings}"):
+        assert "hidden" not in text
+        assert SECRET[::-1] not in text
+        assert "db.example" not in text
+
+
+@pytest.mark.parametrize(
+    "url", [KEY_SET, "http://localhost:3000/keys", "http://127.0.0.2/keys", "http://[::1]:3000/keys"]
+)
+def test_a_key_set_takes_the_place_of_the_secret(read: Read, url: str) -> None:
+    settings = read(only=True, DATABASE_URL=URL, JWT_JWKS_URL=url)
+    assert (settings.jwt_secret, settings.jwt_jwks_url) == ("", url)
+    assert settings.algorithms == ("EdDSA", "ES256", "RS256")
+
+
+@pytest.mark.parametrize("name", ["JWT_SECRET", "BETTER_AUTH_SECRET"])
+def test_a_secret_and_a_key_set_together_are_refused(read: Read, name: str) -> None:
+    [sentence] = mistakes_of(read, only=True, **{"DATABASE_URL": URL, name: SECRET, "JWT_JWKS_URL": KEY_SET})
+    assert sentence == "JWT_SECRET (or BETTER_AUTH_SECRET) and JWT_JWKS_URL are both set: set one of them."
+
+
+def test_algorithms_are_of_one_family(read: Read) -> None:
+    assert read().algorithms == ("HS256",)
+    [sentence] = mistakes_of(read, JWT_ALGORITHMS="RS256")
+    assert sentence.startswith("JWT_ALGORITHMS must be HS256 with a secret")
+    key_set = {"JWT_SECRET": "", "JWT_JWKS_URL": KEY_SET}
+    assert read(**key_set, JWT_ALGORITHMS="ES256, EdDSA").algorithms == ("ES256", "EdDSA")
+    [sentence] = mistakes_of(read, **key_set, JWT_ALGORITHMS="HS256")
+    assert sentence.startswith("JWT_ALGORITHMS must be HS256 with a secret")
+
+
+def test_without_any_settings_the_refusal_names_what_is_needed(read: Read) -> None:
+    database, secret = mistakes_of(read, only=True)
+    assert database.startswith("DATABASE_URL is not set")
+    assert secret.startswith("JWT_SECRET is not set")
+
+
+def test_all_mistakes_are_told_at_once(read: Read) -> None:
+    wrong = {"PORT": "x", "LOG_LEVEL": "x", "JWT_SECRET": "hidden", "CORS_ORIGINS": "*"}
+    sentences = mistakes_of(read, only=True, **wrong)
+    assert [sentence.split()[0] for sentence in sentences] == [
+        "JWT_SECRET",
+        "CORS_ORIGINS",
+        "PORT",
+        "LOG_LEVEL",
+        "DATABASE_URL",
+    ]
+
+
+def test_only_what_is_asked_for_is_read(read: Read) -> None:
+    settings = read("database_url", only=True, DATABASE_URL=URL, PORT="x", JWT_SECRET="short")
+    assert (settings.database_url, settings.port, settings.jwt_secret) == (URL, 8080, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("?sslmode=require&channel_binding=require", "?sslmode=require"),
+        ("?channel_binding=require", ""),
+        ("?connect_timeout=10&sslmode=verify-full&sslrootcert=/ca.pem", "?sslmode=verify-full&sslrootcert=/ca.pem"),
+        ("?pgbouncer=true&connection_limit=1&application_name=a%20b", "?application_name=a%20b"),
+        ("?keepalives=1&keepalives_idle=5&target_session_attrs=read-write", "?target_session_attrs=read-write"),
+        ("?options=endpoint%3Dx&supa=base-pooler.x&gssencmode=disable", "?options=endpoint%3Dx"),
+        ("?require_auth=none", "?require_auth=none"),  # the server refuses it: better than to forget what was asked for
+    ],
+)
+def test_what_only_other_clients_understand_is_left_out_of_the_url(read: Read, given: str, kept: str) -> None:
+    assert read(DATABASE_URL=URL + given).database_url == URL + kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://a.example:1,b.example:2/name?target_session_attrs=read-write",
+        "postgres://us%40er:p%3A%2F%23%3F@[2001:db8::1]:5432/na%20me",
+        *(f"{URL}?sslmode={mode}" for mode in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")),
+    ],
+)
+def test_urls_stay_as_they_are(read: Read, url: str) -> None:
+    assert read(DATABASE_URL=url).database_url == url
