@@ -20,7 +20,8 @@ SERVER_OPTIONS: dict[str, Any] = {
     "access_log": None,
     "auto_decompress": False,  # a coded body is refused, and needs no decoder to be thrown away
     "keepalive_timeout": 75.0,  # seconds; longer than the routers in front keep theirs
-    "max_field_size": 64 * 1024,  # bytes of a header field: a token that is too long is refused as a token
+    "max_field_size": 64 * 1024,  # bytes of a header field, so that a token that is too long is refused as a token,
+    "max_line_size": 64 * 1024,  # and of an address, so that a query that is too long is refused as a query
     "shutdown_timeout": 20.0,  # seconds for requests in flight
 }
 """How the application is served."""

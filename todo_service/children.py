@@ -72,7 +72,8 @@ def signals_held() -> Iterator[None]:
 
     held = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     for number in STOP_SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's choice stays
+        # A shell's background job ignores SIGINT, and may be stopped with it all the same; nohup's choice stays.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
     try:
         yield
