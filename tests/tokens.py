@@ -1,0 +1,131 @@
+"""Tokens for tests: keys, claims, a clock, a verifier with its issuer, and what every refusal has to look like.
+
+A module has the fixtures that it assigns to names of its own; every test of one that assigns `clock` gets that clock.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from pytest_aiohttp import AiohttpClient, AiohttpServer
+
+from tests.issuer import Issuer, SigningKey, eddsa_key, es256_key, hmac_token, rs256_key
+from todo_service import auth, key_set
+from todo_service.auth import USER_ID, Verifier, authenticate, verifier_context
+from todo_service.errors import Problem, problems
+from todo_service.settings import Settings
+
+SECRET = "a secret of more than 32 bytes, for tests only"
+PREVIOUS = "the secret before, also more than 32 bytes long"
+NOW = 1_800_000_000.0
+HS256 = {"alg": "HS256", "typ": "JWT"}
+EDDSA, EDDSA_2, ES256, RS256 = eddsa_key(kid="e"), eddsa_key(kid="e2"), es256_key(kid="p"), rs256_key(kid="r")
+SMALL_RS256 = rs256_key(1024, kid="small")
+
+# Why a token is refused.
+MALFORMED, ALG, SIGNATURE, HEADER = "is malformed", "`alg` is not accepted", "signature is wrong", "`crit` or `b64`"
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now - NOW + 1000
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in (auth, key_set):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def issuer() -> Issuer:
+    return Issuer()
+
+
+@pytest.fixture
+async def issuer_url(issuer: Issuer, aiohttp_server: AiohttpServer) -> str:
+    server = await aiohttp_server(issuer.app())
+    return str(server.make_url("/keys"))
+
+
+@pytest.fixture
+async def verifier(issuer_url: str) -> AsyncIterator[Verifier]:
+    """One that takes its keys from the issuer."""
+    verifier = Verifier(key_set_settings(issuer_url))
+    yield verifier
+    await verifier.close()
+
+
+def secret_settings(**values: Any) -> Settings:
+    return Settings(**{"database_url": "", "jwt_secret": SECRET, **values})
+
+
+def key_set_settings(url: str, **values: Any) -> Settings:
+    return Settings(database_url="", jwt_jwks_url=url, **values)
+
+
+def claims(**values: Any) -> dict[str, Any]:
+    """Good claims, with other values, or without those that are `...`."""
+    every = {"sub": "ada", "exp": NOW + 60, **values}
+    return {name: value for name, value in every.items() if value is not ...}
+
+
+def good_token(**values: Any) -> str:
+    return hmac_token(SECRET, HS256, claims(**values))
+
+
+def header_like(**members: Any) -> str:
+    return hmac_token(SECRET, {**HS256, **members}, claims())
+
+
+def jwk_like(key: SigningKey, **members: Any) -> SigningKey:
+    return SigningKey(key.algorithm, key.private, **{**key.jwk, **members})
+
+
+async def refusal_of(verifier: Verifier, token: str) -> str:
+    """The detail of a 401, after looking at everything else that a refusal has to be."""
+    with pytest.raises(Problem) as raised:
+        await verifier.user_id(token)
+    problem = raised.value
+    assert problem.name == "unauthorized"
+    assert re.fullmatch(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+\.", problem.detail)
+    assert not any(len(part) > 8 and part in problem.detail for part in token.split("."))
+    assert problem.headers == {
+        "WWW-Authenticate": f'Bearer realm="todo-service", error="invalid_token", error_description="{problem.detail}"'
+    }
+    return problem.detail
+
+
+async def unavailable(verifier: Verifier, token: str) -> None:
+    with pytest.raises(Problem) as raised:
+        await verifier.user_id(token)
+    assert (raised.value.name, raised.value.headers) == ("unavailable", {"Retry-After": "1"})
+
+
+async def client_for(aiohttp_client: AiohttpClient, settings: Settings) -> TestClient[Any, Any]:
+    async def who(request: web.Request) -> web.Response:
+        return web.Response(text=request.get(USER_ID, "nobody"))
+
+    app = web.Application(middlewares=[problems, authenticate])
+    app.cleanup_ctx.append(verifier_context(settings))
+    public = ["/health", "/health/ready", "/openapi.json", "/docs", "/docs/static/{name}"]
+    for path in ("/api/me", "/metrics", "/docs/staticky", "/healthy", *public):
+        app.router.add_get(path, who)
+    return await aiohttp_client(app)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
