@@ -5,11 +5,12 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from todo_service import __version__, embedded, supervisor
+from todo_service import __version__, embedded
 from todo_service.auth import sign_token
 from todo_service.migrations import MigrationError, migrate
 from todo_service.server import serve
 from todo_service.settings import SettingsError, read_settings
+from todo_service.supervisor import serve_embedded
 
 ENVIRONMENT = """\
 Settings come from the environment; README.md lists them. To try the service, nothing needs to be set:
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    return supervisor.serve() if options.embedded else serve(read_settings())
+    return serve_embedded() if options.embedded else serve(read_settings())
 
 
 def _migrate(_options: argparse.Namespace) -> int:

@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
@@ -61,42 +60,27 @@ def _end_with_parent(number: signal.Signals) -> Callable[[], None]:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Signals that ask us to stop wait until we wait: no child is lost half started, no stop is broken off.
+    """Signals that ask us to stop stay pending, until `pause` or `check_signals` raises KeyboardInterrupt for them.
 
-    The first raises KeyboardInterrupt in an `_interruptible` place; those after it have no effect.
+    A handler would raise in the middle of anything, and could leave a child half started or a lock taken.
     """
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        _ignore_signals()
-        raise KeyboardInterrupt
-
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
     held = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    for number in STOP_SIGNALS:
-        # A shell's background job ignores SIGINT, and may be stopped with it all the same; nohup's choice stays.
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, interrupt)
     try:
         yield
     finally:
-        _ignore_signals()
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # we are stopping: none of those that are pending adds to that
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def _ignore_signals() -> None:
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+def check_signals() -> None:
+    """Raises KeyboardInterrupt if a signal that asks us to stop is pending; nohup's choice counts."""
+    if any(signal.getsignal(number) != signal.SIG_IGN for number in signal.sigpending() & set(STOP_SIGNALS)):
+        raise KeyboardInterrupt
 
 
 def pause(seconds: float) -> None:
-    with interruptible():
-        time.sleep(seconds)
+    """Sleeps, then checks for signals."""
+    time.sleep(seconds)
+    check_signals()

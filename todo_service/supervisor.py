@@ -12,7 +12,7 @@ import time
 from functools import partial
 
 from todo_service import auth, migrations
-from todo_service.children import interruptible, pause, run_child, signals_held
+from todo_service.children import check_signals, pause, run_child, signals_held
 from todo_service.embedded import DATA, EmbeddedError, Postgres, run_postgres, signing_secret
 from todo_service.server import check_port
 from todo_service.settings import VARIABLES, Settings, is_loopback, read_settings
@@ -23,18 +23,17 @@ START_LIMIT = 30.0
 STOP_SERVICE = ((signal.SIGTERM, 25.0),)
 
 
-def serve() -> int:
+def serve_embedded() -> int:
     """All of `todo-service serve --embedded`: PostgreSQL, migrations and the service, until a signal comes.
 
     Returns the exit code. Raises EmbeddedError, SettingsError or MigrationError, with everything stopped again.
     """
-    settings = _read_settings()
+    settings = _complete_settings()
     check_port(settings.host, settings.port)
     with signals_held():
         try:
             with run_postgres(DATA) as postgres:
-                with interruptible():
-                    asyncio.run(migrations.migrate(postgres.url, report=partial(print, flush=True)))
+                asyncio.run(_migrate(postgres.url))
                 environment = os.environ | {"DATABASE_URL": postgres.url}
                 command = [sys.executable, "-m", "todo_service", "serve"]
                 with run_child(command, STOP_SERVICE, env=environment, stdin=subprocess.DEVNULL) as service:
@@ -47,7 +46,15 @@ def serve() -> int:
             return 0
 
 
-def _read_settings() -> Settings:
+async def _migrate(url: str) -> None:
+    migration = asyncio.create_task(migrations.migrate(url, report=partial(print, flush=True)))
+    while not migration.done():
+        await asyncio.wait([migration], timeout=0.1)
+        check_signals()
+    await migration
+
+
+def _complete_settings() -> Settings:
     """Completes our environment, which the service inherits, and reads it: a mistake shows before anything starts."""
     if os.environ.get("DYNO"):
         raise EmbeddedError(
@@ -71,7 +78,7 @@ def _wait_until_ready(settings: Settings, service: subprocess.Popen[bytes], post
     while time.monotonic() < deadline:
         _check_alive(service, postgres)
         connection = http.client.HTTPConnection(settings.host, settings.port, timeout=2)
-        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException), interruptible():
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/health/ready")
             if connection.getresponse().status == 200:
                 return
