@@ -1,4 +1,4 @@
-"""Proves from a statement's syntax tree that it stays with the rows of its user, $1: DESIGN.md, section 3.
+"""Proves from a statement's syntax tree that it stays with the rows of its user, $1 (sql/README.md).
 
 Sound and simple: each query level must name the owner for itself, and whatever isn't known here is refused.
 """

@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.api import JSON, TASKS, Api, Client, path_of, problem_of
+from todo_service.schemas import NewTaskSchema
 
 pytestmark = pytest.mark.database
 
@@ -129,7 +130,7 @@ async def test_all_mistakes_are_named_at_once(owner: Api) -> None:
     document = await problem_of(await owner.call("POST", TASKS, json=body), 400, "invalid-body")
     assert document["detail"] == (
         "title must not be blank; priority must be one of low, medium, high; "
-        "colour is not one of title, description, priority, due_date."
+        f"colour is not one of {', '.join(NewTaskSchema().fields)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Each SQL file keeps the rules of DESIGN.md, section 3: its header, its parameters, its one row, its owner."""
+"""Each SQL file keeps the rules of sql/README.md: its header, its parameters, its one row, its owner."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ from tests.sql_files import EXPECTS, FILES, PARAMETER, REQUESTS, STATEMENTS, TAS
 
 pytestmark = pytest.mark.database
 
-VERBS = {"check", "complete", "create", "delete", "get", "list", "record", "set", "try", "update"}
+VERBS = {"add", "check", "complete", "create", "delete", "drop", "get", "list", "record", "set", "try", "update"}
 
 SQL_NAMES = {"bool": "boolean", "int2": "smallint", "int4": "integer", "int8": "bigint"}
 """Types that the server names otherwise than we do."""

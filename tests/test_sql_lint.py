@@ -29,11 +29,14 @@ def test_sqlfluff_has_nothing_to_say() -> None:
 
 @pytest.mark.parametrize("file", [pytest.param(file, id=file.name) for file in MIGRATIONS])
 def test_squawk_has_nothing_to_say(file: SqlFile) -> None:
-    in_transaction = Migration(file.name, file.text).in_transaction
-    options = [f"--exclude={','.join(EXCLUDED)}", "--pg-version=15.0", "--reporter=gcc"]
-    options += ["--assume-in-transaction"] if in_transaction else []
-    command = [str(SQUAWK), *options, str(SQL / f"{file.name}.sql")]
+    squawk(SQL / f"{file.name}.sql", Migration(file.name, file.text))
 
-    lint = subprocess.run(command, capture_output=True, text=True, check=False)
+
+def squawk(path: Path, migration: Migration) -> None:
+    """Fails with what squawk has to say of a migration."""
+    options = [f"--exclude={','.join(EXCLUDED)}", "--pg-version=15.0", "--reporter=gcc"]
+    options += ["--assume-in-transaction"] if migration.in_transaction else []
+
+    lint = subprocess.run([str(SQUAWK), *options, str(path)], capture_output=True, text=True, check=False)
 
     assert lint.returncode == 0, lint.stdout + lint.stderr

@@ -241,6 +241,8 @@ async def test_a_tombstone_is_blank_and_no_later_write_touches_it(
 ) -> None:
     task = await create(connection, user_id)
     await connection.execute("UPDATE tasks SET completed = true, fingerprint = 'x' WHERE user_id = $1", user_id)
+    content = await stored(connection, task)
+    assert [column for column in content if content[column] is None] == ["deleted_at"], "CONTENT has every field"
     await run(connection, "delete_task", user_id=user_id, id=task["id"])
     tombstone = await stored(connection, task)
 

@@ -18,14 +18,6 @@ MEMBERS = [
     *("due_date", "created_at", "updated_at", "revision"),
 ]
 
-# Times are text here: asyncpg takes the first and the last datetime of Python for infinities.
-TASK_JSON = """
-    SELECT public.task_json(
-        $1, $2, $3, $4, $5, $6, $7::text::timestamptz, $8::text::timestamptz, $9::text::timestamptz, $10,
-        $11::text::timestamptz
-    )
-"""
-
 FIRST = "0001-01-01T00:00:00.000000Z"
 NOON = "2024-02-29T12:00:00.000001Z"
 LAST = "9999-12-31T23:59:59.999999Z"
@@ -72,6 +64,12 @@ def columns(**given: object) -> dict[str, object]:
         "deleted_at": None,
         **given,
     }
+
+
+# Times are text here: asyncpg takes the first and the last datetime of Python for infinities.
+TIMES = {"due_date", "created_at", "updated_at", "deleted_at"}
+ARGUMENTS = [f"${n}::text::timestamptz" if name in TIMES else f"${n}" for n, name in enumerate(columns(), 1)]
+TASK_JSON = f"SELECT public.task_json({', '.join(ARGUMENTS)})"
 
 
 async def written(connection: asyncpg.Connection, task: dict[str, object]) -> dict[str, Any]:

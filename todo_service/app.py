@@ -9,13 +9,12 @@ from aiohttp import web
 from todo_service.auth import authenticate, verifier_context
 from todo_service.cors import cors
 from todo_service.database import database_context
-from todo_service.errors import problems
+from todo_service.errors import BODY_BYTES, problems
 from todo_service.handlers import health, tasks
 from todo_service.openapi import add_description
 from todo_service.settings import Settings, read_settings
 from todo_service.validation import validate
 
-BODY_BYTES = 64 * 1024
 SERVER_OPTIONS: dict[str, Any] = {
     "access_log": None,
     "auto_decompress": False,  # a coded body is refused, and needs no decoder to be thrown away

@@ -1,6 +1,5 @@
 """Who is asking: verifies bearer tokens (RFC 6750, RFC 7519) and attaches the `user_id` that every query filters on."""
 
-import json
 import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -15,6 +14,7 @@ import jwt
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from todo_service import strict_json
 from todo_service.errors import Problem
 from todo_service.key_set import KeySet
 from todo_service.settings import Settings
@@ -87,7 +87,7 @@ class Verifier:
             return user_id
         try:
             user_id, end = await self._verify(token)
-        except (ValueError, RecursionError):  # what reading base64 and JSON raises
+        except ValueError:  # what reading base64 and JSON raises
             form = f"`header.payload.signature`, at most {TOKEN_LENGTH} characters"
             raise _refusal(f"The token is malformed; it must be a signed JSON Web Token, {form}.") from None
         self._remembered[digest] = user_id, end
@@ -124,7 +124,7 @@ def verifier_context(settings: Settings) -> Callable[[web.Application], AsyncIte
 
 
 def _read_header(token: str, algorithms: tuple[str, ...]) -> dict[str, Any]:
-    """The header, of which nothing is believed but which key to try. Raises ValueError, RecursionError or Problem."""
+    """The header, of which nothing is believed but which key to try. Raises ValueError or Problem."""
     match = COMPACT_FORM.fullmatch(token)
     if not match or len(token) > TOKEN_LENGTH:
         raise ValueError("not in compact form")
@@ -163,18 +163,11 @@ def _check_claims(claims: dict[str, Any], settings: Settings) -> tuple[str, floa
 
 
 def _read_json(text: bytes) -> dict[str, Any]:
-    """A JSON object without duplicate members. Raises ValueError, or RecursionError for absurd nesting."""
-    document = json.loads(text.decode(), object_pairs_hook=_members)
+    """A JSON object. Raises ValueError."""
+    document = strict_json.parse(text)
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - as malformed as the rest
     return document
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("duplicate members")
-    return members
 
 
 def sign_token(secret: str, user_id: str, days: int, *, issuer: str = "", audience: str = "") -> str:

@@ -42,19 +42,19 @@ class Database:
         try:
             connection = await self._pool.acquire(timeout=self._timeout)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            _refuse(statement, error, applied=False)
+            _refuse(statement, error, maybe_applied=False)
         try:
             remaining = max(deadline - asyncio.get_running_loop().time(), 0.001)
             rows = await connection.fetch(statement.text, *args, timeout=remaining)
         except TimeoutError as error:
             connection.terminate()  # release() would wait, as long again, for a server that may never answer
-            _refuse(statement, error, applied=statement.writes)
+            _refuse(statement, error, maybe_applied=statement.writes)
         except (OSError, asyncpg.InterfaceError) as error:
-            _refuse(statement, error, applied=statement.writes)
+            _refuse(statement, error, maybe_applied=statement.writes)
         except asyncpg.PostgresError as error:
             if not error.sqlstate.startswith(ROLLED_BACK + DISCONNECTED):
                 raise
-            _refuse(statement, error, applied=statement.writes and error.sqlstate.startswith(DISCONNECTED))
+            _refuse(statement, error, maybe_applied=statement.writes and error.sqlstate.startswith(DISCONNECTED))
         finally:
             await self._pool.release(connection)
         if len(rows) != 1:
@@ -62,9 +62,9 @@ class Database:
         return rows[0]
 
 
-def _refuse(statement: Statement, error: Exception, *, applied: bool) -> NoReturn:
+def _refuse(statement: Statement, error: Exception, *, maybe_applied: bool) -> NoReturn:
     log.warning("%s: %s: %s", statement.name, type(error).__name__, error)
-    if applied:
+    if maybe_applied:
         raise Problem(
             "outcome-unknown",
             "The connection to the database was lost: the change may have been made or not; "

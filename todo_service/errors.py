@@ -11,6 +11,9 @@ from aiohttp.typedefs import Handler
 
 log = logging.getLogger(__name__)
 
+BODY_BYTES = 64 * 1024
+"""How large a request body may be."""
+
 RETRY_AFTER = MappingProxyType({"Retry-After": "1"})
 """Seconds after which what is unavailable may well be back."""
 
@@ -96,7 +99,7 @@ def _from_http_exception(request: web.Request, exception: web.HTTPException) -> 
             detail = f"{request.method} is not possible here; possible are {allow}."
             return Problem("method-not-allowed", detail, headers={hdrs.ALLOW: allow})
         case web.HTTPRequestEntityTooLarge():
-            return Problem("body-too-large", "The request body must not be larger than 65,536 bytes.")
+            return Problem("body-too-large", f"The request body must not be larger than {BODY_BYTES:,} bytes.")
         case _:
             phrase = HTTPStatus(exception.status).phrase
             return Problem("malformed-request", f"The request could not be read: {phrase}.")

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import asyncpg
@@ -44,7 +45,8 @@ class Migration:
     @property
     def in_transaction(self) -> bool:
         """False for a file with the header `-- no transaction`: CREATE INDEX CONCURRENTLY can't run in one."""
-        return NO_TRANSACTION not in self.text.splitlines()
+        header = takewhile(lambda line: line.startswith("--"), self.text.splitlines())
+        return NO_TRANSACTION not in header
 
 
 def read_migrations(directory: Path = SQL / "migrations") -> list[Migration]:

@@ -1,6 +1,5 @@
 """The validate middleware: loads body, query and path with the schemas that the handler declares."""
 
-import json
 from itertools import islice
 from typing import Any, NoReturn
 from uuid import UUID
@@ -9,6 +8,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from marshmallow import Schema, ValidationError
 
+from todo_service import strict_json
 from todo_service.auth import USER_ID
 from todo_service.errors import Problem
 from todo_service.schemas import NoQuerySchema, RequestSchema
@@ -18,7 +18,6 @@ QUERY = web.RequestKey("query", dict[str, Any])
 TASK_ID = web.RequestKey("task_id", UUID)
 
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
-MAX_DIGITS = 400  # of an integer; int() refuses 4,300 with advice for programmers
 MAX_ERRORS = 20
 NO_QUERY = NoQuerySchema()
 
@@ -50,7 +49,10 @@ async def _load_body(request: web.Request, schema: RequestSchema) -> dict[str, A
         _refuse_media_type(request, f"The request body must be {MEDIA_TYPES[0]} in UTF-8.")
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         _refuse_media_type(request, "The request body must be sent without a Content-Encoding.")
-    document = parse_json(await request.read())
+    try:
+        document = strict_json.parse(await request.read())
+    except ValueError as error:
+        raise Problem("malformed-json", f"The request body is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
         raise Problem("invalid-body", 'The request body must be a JSON object, like {"title": "Buy milk"}.')
     return _load(schema, document, "invalid-body")
@@ -97,36 +99,3 @@ def _refuse(problem: str, errors: dict[str, list[str]]) -> NoReturn:
     some = dict(islice(((name[:100], messages) for name, messages in errors.items()), MAX_ERRORS))
     clauses = [f"{name} {messages[0][0].lower()}{messages[0][1:].rstrip('.')}" for name, messages in some.items()]
     raise Problem(problem, "; ".join(clauses) + ".", errors=some)
-
-
-def parse_json(octets: bytes) -> object:
-    """JSON as RFC 8259 has it, in UTF-8, without what readers disagree on: NaN, repeated names, huge integers."""
-    try:
-        return DECODER.decode(octets.decode())
-    except UnicodeDecodeError as error:
-        reason = f"byte {error.start} isn't UTF-8"
-    except RecursionError:
-        reason = "it is nested too deeply"
-    except ValueError as error:
-        reason = str(error)
-    raise Problem("malformed-json", f"The request body is not valid JSON: {reason}.")
-
-
-def _object(members: list[tuple[str, object]]) -> dict[str, object]:
-    result = dict(members)
-    if len(result) != len(members):
-        raise ValueError("an object has a name twice")
-    return result
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ValueError("a number has too many digits")
-    return int(digits)
-
-
-def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_constant=_constant)
