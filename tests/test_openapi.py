@@ -7,6 +7,7 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.api import Client
 from todo_service.app import create_app
+from todo_service.auth import PUBLIC
 from todo_service.settings import Settings
 
 OPERATIONS = {
@@ -35,6 +36,14 @@ async def test_every_operation_is_described(client: Client) -> None:
             assert operation["responses"]
             names = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
             assert names == set(re.findall(r"{(\w+)}", path))
+
+
+async def test_public_routes_are_described_as_such(client: Client) -> None:
+    document = await description_of(client)
+    assert document["security"] == [{"bearer": []}]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert ("security" in operation) == (path in PUBLIC)
 
 
 async def test_what_one_handler_serves_by_two_methods_is_described_for_both(client: Client) -> None:
