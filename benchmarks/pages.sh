@@ -6,7 +6,7 @@ set -euo pipefail
 url=$1 rounds=${2:-5} seconds=${3:-4}
 sql=$(dirname "$0")/../sql/tasks
 scripts=$(mktemp -d)
-trap
+trap 'rm -rf "$scripts"' EXIT
 
 psql --quiet "$url" <<'SQL'
 INSERT INTO users (id, revision) SELECT 'user' || i, 50 FROM generate_series(1, 400) AS i ON CONFLICT DO NOTHING;

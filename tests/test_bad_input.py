@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from tests.api import JSON, TASKS, Api, Client, path_of, problem_of
 from todo_service.schemas import NewTaskSchema
@@ -234,6 +235,13 @@ async def test_a_coded_body_is_refused(owner: Api, coding: str, body: bytes) -> 
     assert await owner.tasks() == []
 
 
+async def test_a_second_coding_is_not_overlooked(owner: Api) -> None:
+    headers = [*JSON.items(), ("Content-Encoding", "identity"), ("Content-Encoding", "gzip")]
+    headers.append(("Authorization", f"Bearer {owner.token}"))
+    response = await owner.client.post(TASKS, data=b'{"title": "x"}', headers=CIMultiDict(headers))
+    await problem_of(response, 415, "unsupported-media-type")
+
+
 @pytest.mark.parametrize("size", [65_537, 3_000_000])
 @pytest.mark.parametrize(("method", "path"), [*WRITES, ("PATCH", "/{id}/complete")])
 async def test_a_large_body_is_refused(owner: Api, method: str, path: str, size: int) -> None:
@@ -285,7 +293,7 @@ async def raw(client: Client, request: bytes) -> bytes:
         b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
-async def test_a_broken_message_harms_nobody(owner: Api, body: bytes) -> None:
+async def test_a_broken_message_harms_nobody(owner: Api, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
     lines = [
         "POST /api/tasks HTTP/1.1",
         "Host: x",
@@ -295,6 +303,7 @@ async def test_a_broken_message_harms_nobody(owner: Api, body: bytes) -> None:
     head = "".join(f"{line}\r\n" for line in lines)
     answer = await raw(owner.client, head.encode() + body)
     assert answer == b"" or re.match(rb"HTTP/1\.[01] 400 ", answer)
+    assert not [record for record in caplog.records if record.exc_info], "strangers can't fill the log"
     assert await owner.tasks() == []
 
 

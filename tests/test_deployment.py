@@ -87,6 +87,30 @@ async def test_requests_in_flight_finish_when_everything_is_told_to_stop(migrate
         assert not [each for each in everything if each.is_running()]
 
 
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_body_that_is_still_arriving_is_waited_for(migrated: str, tmp_path: Path, stop: signal.Signals) -> None:
+    with served(tmp_path / "log", DATABASE_URL=migrated) as (process, url):
+        workers = psutil.Process(process.pid).children()
+        _, host, port = url.replace("//", "").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /api/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: {ALICE['Authorization']}\r\n"
+        writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 14\r\n\r\n".encode() + b'{"titl')
+        await writer.drain()
+        async with ClientSession(url) as session:  # whose answer shows that the service has read what came before it
+            await session.get("/health")
+        process.send_signal(stop)
+        if stop == signal.SIGHUP:
+            wait_until(lambda: len(psutil.Process(process.pid).children()) > len(workers))
+        else:
+            wait_until(lambda: not answers(f"{url}/health"))
+        writer.write(b'e": "x"}')
+        answer = await asyncio.wait_for(reader.read(), timeout=10)
+        assert answer.startswith(b"HTTP/1.1 201 ")
+        assert stop == signal.SIGHUP or b"Connection: close" in answer
+        writer.close()
+        wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=10)
+
+
 async def test_a_hangup_restarts_the_workers_one_after_the_other(migrated: str, tmp_path: Path) -> None:
     with served(tmp_path / "log", DATABASE_URL=migrated) as (process, url):
         gunicorn = psutil.Process(process.pid)

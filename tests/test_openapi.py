@@ -5,7 +5,7 @@ from typing import Any
 
 from pytest_aiohttp import AiohttpClient
 
-from tests.api import Client
+from tests.api import Client, problem_of
 from todo_service.app import create_app
 from todo_service.auth import PUBLIC
 from todo_service.settings import Settings
@@ -90,5 +90,22 @@ async def test_the_page_may_load_nothing_foreign(client: Client) -> None:
 
 
 async def test_there_is_no_way_out_of_the_static_files(client: Client) -> None:
-    for path in ("/docs/static/../../setup.cfg", "/docs/static/%2e%2e/%2e%2e/setup.cfg", "/docs/static/nothing"):
-        assert (await client.get(path)).status in (403, 404)
+    names = [
+        "",
+        ".",
+        "nothing",
+        "../../setup.cfg",
+        "%2e%2e/%2e%2e/setup.cfg",
+        "%2e%2e%2f__init__.py",
+        "%00",
+        "%ff",
+        "a%" * 300,
+    ]
+    for name in names:
+        await problem_of(await client.get(f"/docs/static/{name}"), 404, "route-not-found")
+
+
+async def test_head_is_get_without_a_body(client: Client) -> None:
+    for path in ("/openapi.json", "/docs", "/docs/static/swagger-ui.css"):
+        head = await client.head(path)
+        assert (head.status, await head.read()) == (200, b"")

@@ -246,14 +246,18 @@ def forge(*payload: Any) -> str:
         ("created", "desc", "2026-02-30T00:00:00Z", ANY_ID),
         ("created", "desc", "2026-01-01", ANY_ID),
         ("created", "desc", 1, ANY_ID),
-        ("created", "desc", "2026-01-01T00:00:00Z", "1"),
-        ("created", "desc", "2026-01-01T00:00:00Z", 1),
-        ("created", "desc", "2026-01-01T00:00:00Z", None),
+        ("created", "desc", "2026-01-01T00:00:00." + "0" * 10_000 + "Z", ANY_ID),
+        ("due_date", "asc", "9999-12-31T23:59:59-23:00", ANY_ID),
+        ("due_date", "asc", "0001-01-01T00:00:00.000000+23:00", ANY_ID),
+        ("created", "desc", "2026-02-30T00:00:00.000000Z", ANY_ID),
+        ("created", "desc", "2026-01-01T00:00:00.000000Z", "1"),
+        ("created", "desc", "2026-01-01T00:00:00.000000Z", 1),
+        ("created", "desc", "2026-01-01T00:00:00.000000Z", None),
         ("created", "desc", ["2026-01-01T00:00:00Z"], ANY_ID),
-        ("created", "desc", "2026-01-01T00:00:00Z", ANY_ID, 1),
+        ("created", "desc", "2026-01-01T00:00:00.000000Z", ANY_ID, 1),
         ({}, [], 1, 2),
     ],
-    ids=str,
+    ids=lambda payload: str(payload)[:60],
 )
 async def test_a_forged_cursor_is_refused(owner: Api, payload: tuple[Any, ...]) -> None:
     response = await owner.call("GET", TASKS, params={"cursor": forge(*payload)})

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from todo_service.children import Stop, pause, run_child
+from todo_service.settings import SECRET_BYTES
 
 DATA = Path(".todo-service")
 """The data directory of `serve --embedded`, relative to the working directory."""
@@ -59,7 +60,10 @@ def signing_secret(data: Path) -> str:
                 os.fsync(draft.fileno())
                 with contextlib.suppress(FileExistsError):
                     os.link(draft.name, path)
-        return path.read_text()
+        secret = path.read_text(errors="replace")
+        if len(secret) < SECRET_BYTES or not secret.isascii():
+            raise EmbeddedError(f"{path} holds no secret: remove it, and the next start makes one.")
+        return secret
 
 
 def read_secret(data: Path) -> str:

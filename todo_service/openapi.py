@@ -1,8 +1,10 @@
 """The description of the API, made from what the handlers declare, and the page that shows it."""
 
-import warnings
+import json
+from pathlib import Path
 from typing import Any
 
+import aiohttp_apispec
 from aiohttp import web
 from aiohttp_apispec import AiohttpApiSpec
 
@@ -21,29 +23,42 @@ PAGE_POLICY = (
 class Description(AiohttpApiSpec):  # type: ignore[misc]
     """Reads what handlers declare; leaves it as it is, for the next route of a handler and for the next application."""
 
+    def read(self, app: web.Application) -> tuple[str, dict[str, Path]]:
+        """Reads the routes of an application; returns the package's page for them, and the files that it loads."""
+        for route in app.router.routes():
+            self._register_route(route, route.method.lower(), route.handler)
+        folder = Path(aiohttp_apispec.__file__).parent / "static"
+        return self._get_index_page(None, folder, STATIC), {path.name: path for path in folder.iterdir()}
+
     def _update_paths(self, data: dict[str, Any], method: str, url_path: str) -> None:
         if method != "head":  # what GET says goes for HEAD
             super()._update_paths({**data, "parameters": list(data["parameters"])}, method, url_path)
 
 
 def add_description(app: web.Application) -> None:
-    """Adds the description and the page. All other routes must be there already."""
+    """Adds the description, the page and its files. All other routes must be there already."""
     description = Description(
         url=DESCRIPTION,
-        swagger_path=PAGE,
-        static_path=STATIC,
         title="todo-service",
         version=__version__,
         info={"description": "Tasks of many users. Every request needs a token: `Authorization: Bearer <token>`."},
         securityDefinitions={"bearer": {"type": "apiKey", "name": "Authorization", "in": "header"}},
         security=[{"bearer": []}],
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", web.NotAppKeyWarning)  # the package keeps its things under plain names
-        description.register(app, in_place=True)
-    app.on_response_prepare.append(_restrict_page)
+    page, files = description.read(app)
+    document = json.dumps(description.swagger_dict()).encode()
 
+    async def get_description(_request: web.Request) -> web.Response:
+        return web.Response(body=document, content_type="application/json")
 
-async def _restrict_page(request: web.Request, response: web.StreamResponse) -> None:
-    if request.path == PAGE:
-        response.headers["Content-Security-Policy"] = PAGE_POLICY
+    async def get_page(_request: web.Request) -> web.Response:
+        return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY})
+
+    async def get_file(request: web.Request) -> web.StreamResponse:
+        if request.match_info["name"] not in files:
+            raise web.HTTPNotFound
+        return web.FileResponse(files[request.match_info["name"]])
+
+    app.router.add_get(DESCRIPTION, get_description)
+    app.router.add_get(PAGE, get_page)
+    app.router.add_get(f"{STATIC}/{{name}}", get_file)

@@ -23,6 +23,9 @@ DATE_TIME = re.compile(
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
+# As the statements write it. PostgreSQL takes fewer fractions and offsets than RFC 3339 allows.
+UTC_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+
 CHECKSUM_BYTES = 6
 
 
@@ -58,7 +61,7 @@ def _is_valid(position: Position) -> bool:
     match position:
         case Position(sort="created" | "due_date", key=str(key), id=str(task_id)):
             datetime.fromisoformat(key)
-            usable = DATE_TIME.fullmatch(key) is not None
+            usable = UTC_TIME.fullmatch(key) is not None
         case Position(sort="title", key=str(key), id=str(task_id)):
             usable = "\0" not in key
         case Position(sort="due_date", key=None, id=str(task_id)):

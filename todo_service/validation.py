@@ -47,7 +47,7 @@ async def _load_body(request: web.Request, schema: RequestSchema) -> dict[str, A
         return {}
     if request.content_type not in MEDIA_TYPES or (request.charset or "utf-8").lower() != "utf-8":
         _refuse_media_type(request, f"The request body must be {MEDIA_TYPES[0]} in UTF-8.")
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+    if any(coding.lower() != "identity" for coding in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
         _refuse_media_type(request, "The request body must be sent without a Content-Encoding.")
     try:
         document = strict_json.parse(await request.read())
