@@ -83,7 +83,8 @@ def _data_directory(data: Path) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, FileExistsError) and error.filename == str(directory):
             raise EmbeddedError(f"{directory} must be a directory, but is a file: move it away.") from None
-        where = "" if error.filename in (None, str(directory)) else f" ({error.filename})"
+        named = error.filename2 or error.filename  # of a link, where it was to be
+        where = "" if named in (None, str(directory)) else f" ({named})"
         raise EmbeddedError(f"The data directory {directory} can't be used: {error.strerror}{where}.") from None
 
 
