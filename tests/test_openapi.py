@@ -94,6 +94,8 @@ async def test_there_is_no_way_out_of_the_static_files(client: Client) -> None:
         "",
         ".",
         "nothing",
+        "index.html",
+        "oauth2-redirect.html",
         "../../setup.cfg",
         "%2e%2e/%2e%2e/setup.cfg",
         "%2e%2e%2f__init__.py",

@@ -38,8 +38,13 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     return await handler(request)
 
 
+def is_api(request: web.Request) -> bool:
+    """Whether the path is the API's, there or not."""
+    return request.path == "/api" or request.path.startswith("/api/")
+
+
 def _needs_token(request: web.Request) -> bool:
-    if request.path == "/api" or request.path.startswith("/api/"):
+    if is_api(request):
         return True  # for unknown routes and wrong methods too: strangers don't learn what there is
     if request.path in PUBLIC or request.path.startswith(PUBLIC_PREFIX):
         return False

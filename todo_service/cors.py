@@ -5,7 +5,8 @@ from collections.abc import Collection
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-API = "/api"
+from todo_service.auth import is_api
+
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key"
 RESPONSE_HEADERS = "ETag, Link, Location, Retry-After, WWW-Authenticate, Allow"
@@ -13,14 +14,14 @@ PREFLIGHT_SECONDS = "7200"  # the longest that browsers remember one
 
 
 def cors(origins: Collection[str]) -> Middleware:
-    """The outermost middleware: pages of these origins may call with credentials and read every answer, errors too."""
+    """A middleware around all that answers: pages of these origins may call with credentials and read every answer."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
         response = web.Response(status=204) if preflight else await handler(request)
         headers = response.headers
-        if request.path == API or request.path.startswith(f"{API}/"):
+        if is_api(request):
             headers[hdrs.CACHE_CONTROL] = "private, no-cache" if response.status < 400 else "no-store"
             headers[hdrs.VARY] = "Authorization, Origin"
         else:

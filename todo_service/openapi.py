@@ -28,7 +28,8 @@ class Description(AiohttpApiSpec):  # type: ignore[misc]
         for route in app.router.routes():
             self._register_route(route, route.method.lower(), route.handler)
         folder = Path(aiohttp_apispec.__file__).parent / "static"
-        return self._get_index_page(None, folder, STATIC), {path.name: path for path in folder.iterdir()}
+        files = {path.name: path for path in folder.iterdir() if path.suffix != ".html"}
+        return self._get_index_page(None, folder, STATIC), files
 
     def _update_paths(self, data: dict[str, Any], method: str, url_path: str) -> None:
         if method != "head":  # what GET says goes for HEAD

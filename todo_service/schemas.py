@@ -8,11 +8,17 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import Equal, Length, OneOf, Range
 
-from todo_service.pages import DATE_TIME, ORDERS, SORTS, Position, decode_cursor
+from todo_service.pages import ORDERS, SORTS, Position, decode_cursor
 
 PRIORITIES = ("low", "medium", "high")
 STATUSES = ("all", "pending", "completed")
 MAX_PAGE_SIZE = 1000
+
+# RFC 3339, section 5.6, in ASCII digits. That the day exists is for datetime to check.
+DATE_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt]([01][0-9]|2[0-3])(:[0-5][0-9]){2}(\.[0-9]+)?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+)
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 MESSAGES = {"required": "Is required.", "null": "Must not be null."}

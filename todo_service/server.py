@@ -28,12 +28,17 @@ def check_port(host: str, port: int) -> None:
             raise SettingsError(reason) from None
 
 
+def authority(settings: Settings) -> str:
+    """Host and port as they are written in an address (RFC 3986, section 3.2): an IPv6 address in brackets."""
+    host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
+
+
 def serve(settings: Settings) -> NoReturn:
     """Becomes gunicorn: HUP is a rolling restart, TERM lets requests in flight finish. Raises SettingsError."""
     check_port(settings.host, settings.port)
-    host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
     arguments = {
-        "--bind": f"{host}:{settings.port}",
+        "--bind": authority(settings),
         "--workers": str(settings.web_concurrency),
         "--worker-class": "todo_service.worker.Worker",
         "--graceful-timeout": str(GRACE_SECONDS),

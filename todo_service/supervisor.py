@@ -14,7 +14,7 @@ from functools import partial
 from todo_service import auth, migrations
 from todo_service.children import check_signals, pause, run_child, signals_held
 from todo_service.embedded import DATA, EmbeddedError, Postgres, run_postgres, signing_secret
-from todo_service.server import check_port
+from todo_service.server import authority, check_port
 from todo_service.settings import VARIABLES, Settings, is_loopback, read_settings
 
 START_LIMIT = 30.0
@@ -95,8 +95,7 @@ def _check_alive(service: subprocess.Popen[bytes], postgres: Postgres) -> None:
 
 
 def _banner(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{settings.port}"
+    url = f"http://{authority(settings)}"
     lines = ["", f"todo-service is ready on {url}", f"documentation: {url}/docs"]
     if settings.jwt_jwks_url:
         lines += [f"tokens come from the issuer with the keys at {settings.jwt_jwks_url}"]
