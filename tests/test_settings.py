@@ -16,6 +16,7 @@ KEY_SET = "https://issuer.example/keys"
 DEFAULTS = {
     "database_url": URL,
     "database_pool_size": 4,
+    "database_batch_size": 32,
     "database_timeout": 10,
     "database_statement_cache": 100,
     "jwt_secret": SECRET,
@@ -36,6 +37,8 @@ GOOD: list[tuple[str, str, object]] = [
     ("DATABASE_URL", "postgresql:///name?host=/run/postgresql", "postgresql:///name?host=/run/postgresql"),
     ("DATABASE_POOL_SIZE", "1", 1),
     ("DATABASE_POOL_SIZE", "100", 100),
+    ("DATABASE_BATCH_SIZE", "1", 1),
+    ("DATABASE_BATCH_SIZE", "1000", 1000),
     ("DATABASE_TIMEOUT", "1", 1),
     ("DATABASE_TIMEOUT", "300", 300),
     ("DATABASE_STATEMENT_CACHE", "0", 0),
@@ -58,6 +61,7 @@ GOOD: list[tuple[str, str, object]] = [
 
 NUMBERS = {
     "DATABASE_POOL_SIZE": (1, 100),
+    "DATABASE_BATCH_SIZE": (1, 1000),
     "DATABASE_TIMEOUT": (1, 300),
     "DATABASE_STATEMENT_CACHE": (0, 10_000),
     "JWT_LEEWAY": (0, 300),

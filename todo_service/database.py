@@ -2,19 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from typing import NoReturn
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import TYPE_CHECKING, TypeGuard
 
 import asyncpg
 from aiohttp import web
 
+from todo_service.collector import Call, Collector
 from todo_service.errors import RETRY_AFTER, Problem
 from todo_service.settings import Settings
 from todo_service.statements import Statement
 
+if TYPE_CHECKING:
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
 log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = "1s"  # one user's locked row must not keep a connection from the others for longer
+WAITING_CALLS = 1000  # more would wait longer than it takes to come again
+RECONNECT_SECONDS = 1.0  # between attempts to get one connection more than there are
 
 # SQLSTATEs after which PostgreSQL has certainly rolled back: the request can be repeated as it is.
 # 25006 read only (a failover is under way), 40001 and 40P01 serialization and deadlock, 53 resources, 55P03 lock
@@ -26,11 +32,20 @@ DISCONNECTED = ("08", "57P01", "57P02", "57P05")
 
 
 class Database:
-    """Runs statements on a pool of connections."""
+    """Runs statements on the connections of a pool.
 
-    def __init__(self, pool: asyncpg.Pool, timeout: float) -> None:
+    While a connection is idle, a call goes out at once. Calls that come while all are busy are collected, and the next
+    connection that is done sends many of one statement as a batch: in one round trip, and as one transaction.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
-        self._timeout = timeout
+        self._timeout = settings.database_timeout
+        self._collector = Collector(settings.database_pool_size, settings.database_batch_size)
+        self._idle: list[asyncio.Future[None]] = []  # what senders wait for that have nothing to do
+        self._waking = False
+        self._active = 0  # connections that are open or being opened
+        self._senders = [asyncio.create_task(self._send_batches()) for _ in range(settings.database_pool_size)]
 
     async def run(self, statement: Statement, *args: object) -> asyncpg.Record:
         """Runs a statement and returns its row.
@@ -38,41 +53,148 @@ class Database:
         Raises Problem: `unavailable` when nothing was applied, `outcome-unknown` when a write may have been. It takes
         no longer than DATABASE_TIMEOUT. A statement that doesn't give exactly one row is a mistake: RuntimeError.
         """
-        deadline = asyncio.get_running_loop().time() + self._timeout
+        if len(self._collector) >= WAITING_CALLS:
+            raise _unavailable()
+        loop = asyncio.get_running_loop()
+        call = Call(args, loop.create_future())
+        timer = loop.call_later(self._timeout, _expire, statement, call)
+        self._collector.add(statement, call)
+        self._wake()
         try:
-            connection = await self._pool.acquire(timeout=self._timeout)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            _refuse(statement, error, maybe_applied=False)
-        try:
-            remaining = max(deadline - asyncio.get_running_loop().time(), 0.001)
-            rows = await connection.fetch(statement.text, *args, timeout=remaining)
-        except TimeoutError as error:
-            connection.terminate()  # release() would wait, as long again, for a server that may never answer
-            _refuse(statement, error, maybe_applied=statement.writes)
-        except (OSError, asyncpg.InterfaceError) as error:
-            _refuse(statement, error, maybe_applied=statement.writes)
-        except asyncpg.PostgresError as error:
-            if not error.sqlstate.startswith(ROLLED_BACK + DISCONNECTED):
-                raise
-            _refuse(statement, error, maybe_applied=statement.writes and error.sqlstate.startswith(DISCONNECTED))
+            return await call.answer
         finally:
-            await self._pool.release(connection)
-        if len(rows) != 1:
-            raise RuntimeError(f"{statement.name} gave {len(rows)} rows: every statement must give one")
-        return rows[0]
+            timer.cancel()
+
+    async def close(self) -> None:
+        """Gives the connections back; nothing must be running any more."""
+        for sender in self._senders:
+            sender.cancel()
+        await asyncio.gather(*self._senders, return_exceptions=True)
+
+    def _wake(self) -> None:
+        """Has an idle connection send what waits, together with what else this turn of the event loop brings."""
+        if len(self._collector) and self._idle and not self._waking:
+            self._waking = True
+            self._idle.pop().set_result(None)
+
+    async def _wait(self) -> None:
+        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(idle)
+        await idle
+        self._waking = False
+
+    async def _send_batches(self) -> None:
+        """What each connection does, for ever; it is opened with the first call, and opened again when it is lost."""
+        while True:
+            if not len(self._collector):
+                await self._wait()
+            self._active += 1
+            try:
+                async with self._pool.acquire() as connection:
+                    await self._send_over(connection)
+                self._active -= 1
+            except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
+                self._active -= 1
+                if self._active:
+                    await asyncio.sleep(RECONNECT_SECONDS)  # the others serve meanwhile
+                elif not isinstance(error, TimeoutError):  # after that one, each call waits until its own
+                    for statement, calls in self._collector.take_all():
+                        _refuse(statement, calls, error, sent=False)
+
+    async def _send_over(self, connection: "Connection") -> None:
+        """Sends batches until the connection is closed."""
+        while _is_open(connection):
+            batch = self._collector.take(len(self._idle) + 1)
+            if batch is None:
+                await self._wait()
+                continue
+            self._wake()
+            try:
+                await self._send(connection, *batch)
+            finally:
+                self._collector.finish(batch[0])
+        self._wake()
+
+    async def _send(self, connection: "Connection", statement: Statement, calls: list[Call]) -> None:
+        """Answers every call, whatever happens."""
+        try:
+            rows = await self._fetch(connection, statement, calls)
+        except Exception as error:  # noqa: BLE001 - the callers get it
+            if not isinstance(error, asyncpg.PostgresError):
+                connection.terminate()  # to close it would wait for a server that may never answer
+            if len(calls) > 1 and _was_rolled_back(error):  # all, for the sake of one
+                for call in calls:
+                    await self._send_again(connection, statement, call)
+            else:
+                _refuse(statement, calls, error, sent=True)
+        else:
+            for call, row in zip(calls, rows, strict=True):
+                if not call.answer.done():
+                    call.answer.set_result(row)
+
+    async def _fetch(self, connection: "Connection", statement: Statement, calls: list[Call]) -> list[asyncpg.Record]:
+        rows = await connection.fetchmany(statement.text, [call.args for call in calls], timeout=self._timeout)
+        if len(rows) != len(calls):  # nobody knows which is whose
+            raise RuntimeError(f"{statement.name} gave {len(rows)} rows to {len(calls)} calls: each must get one")
+        return rows
+
+    async def _send_again(self, connection: "Connection", statement: Statement, call: Call) -> None:
+        """Runs a call alone that was rolled back with others."""
+        if not _is_open(connection):
+            _refuse(statement, [call], ConnectionError("lost before this was sent again"), sent=False)
+        elif not call.answer.done():
+            await self._send(connection, statement, [call])
 
 
-def _refuse(statement: Statement, error: Exception, *, maybe_applied: bool) -> NoReturn:
+def _is_open(connection: "Connection") -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has noticed before
+        return False
+
+
+def _was_rolled_back(error: Exception) -> TypeGuard[asyncpg.PostgresError]:
+    return isinstance(error, asyncpg.PostgresError) and not error.sqlstate.startswith(DISCONNECTED)
+
+
+def _refuse(statement: Statement, calls: Collection[Call], error: Exception, *, sent: bool) -> None:
+    """Answers calls with the error, or with what it means to their callers."""
     log.warning("%s: %s: %s", statement.name, type(error).__name__, error)
-    if maybe_applied:
-        raise Problem(
-            "outcome-unknown",
-            "The connection to the database was lost: the change may have been made or not; "
-            "read your tasks before you repeat the request.",
-        ) from error
-    raise Problem(
+    for call in calls:
+        if not call.answer.done():
+            call.answer.set_exception(_refusal(statement, error, sent=sent))
+
+
+def _refusal(statement: Statement, error: Exception, *, sent: bool) -> Exception:
+    problem = _unavailable()
+    if sent and _was_rolled_back(error):
+        if not error.sqlstate.startswith(ROLLED_BACK):
+            return error
+    elif sent and not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
+        return error
+    elif sent and statement.writes:
+        problem = _outcome_unknown()
+    problem.__cause__ = error
+    return problem
+
+
+def _expire(statement: Statement, call: Call) -> None:
+    if not call.answer.done():
+        _refuse(statement, [call], TimeoutError("there was no answer in time"), sent=call.sent)
+
+
+def _outcome_unknown() -> Problem:
+    return Problem(
+        "outcome-unknown",
+        "The connection to the database was lost: the change may have been made or not; "
+        "read your tasks before you repeat the request.",
+    )
+
+
+def _unavailable() -> Problem:
+    return Problem(
         "unavailable", "The database can't be reached or is busy, nothing was changed: try again.", headers=RETRY_AFTER
-    ) from error
+    )
 
 
 DATABASE = web.AppKey("database", Database)
@@ -93,8 +215,9 @@ def database_context(settings: Settings) -> Callable[[web.Application], AsyncIte
             reset=_keep_session,
             server_settings=_server_settings(settings),
         ) as pool:
-            app[DATABASE] = Database(pool, settings.database_timeout)
+            app[DATABASE] = database = Database(pool, settings)
             yield
+            await database.close()
 
     return context
 
@@ -113,4 +236,4 @@ def _server_settings(settings: Settings) -> dict[str, str]:
 
 
 async def _keep_session(_connection: object) -> None:
-    """Instead of the pool's reset query, a round trip for each request: our statements leave nothing to reset."""
+    """Instead of the pool's reset query, which would ask the server: our statements leave nothing to reset."""

@@ -132,6 +132,13 @@ class Settings:
         secret=True,
     )
     database_pool_size: int = _number("DATABASE_POOL_SIZE", "connections of each worker", 1, 100, default=4)
+    database_batch_size: int = _number(
+        "DATABASE_BATCH_SIZE",
+        "requests that may share a round trip to the database; 1 to share none",
+        1,
+        1000,
+        default=32,
+    )
     database_timeout: int = _number(
         "DATABASE_TIMEOUT", "seconds that a request may wait for the database", 1, 300, default=10
     )

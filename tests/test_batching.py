@@ -1,0 +1,357 @@
+"""Calls that share a round trip: each gets its own answer, whatever happens to the others."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from tests.test_database import is_waiting, pool
+from todo_service import database
+from todo_service.collector import Call, Collector
+from todo_service.database import Database
+from todo_service.errors import Problem
+from todo_service.handlers.tasks import COMPLETE_TASK, CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, UPDATE_TASK
+from todo_service.settings import Settings
+from todo_service.statements import Statement
+
+pytestmark = pytest.mark.database
+
+TRANSACTION = Statement("test/transaction", "SELECT now() AS began, $1::text AS user_id", writes=False)
+GATE = Statement("test/gate", "SELECT pg_advisory_xact_lock_shared(hashtext($1::text)) AS opened", writes=False)
+
+
+@pytest.fixture
+async def observer(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Sees what happens while the other connection is in a transaction."""
+    observer = await asyncpg.connect(database_url)
+    yield observer
+    await observer.close()
+
+
+def users(count: int) -> list[str]:
+    return [f"user-{uuid4()}" for _ in range(count)]
+
+
+def creation(user_id: str, title: str = "x") -> tuple[object, ...]:
+    return user_id, title, None, None, None
+
+
+async def create(database_: Database, user_id: str, title: str = "x") -> dict[str, Any]:
+    row = await database_.run(CREATE_TASK, *creation(user_id, title))
+    task: dict[str, Any] = json.loads(row["body"])
+    return task
+
+
+async def gather(*calls: Awaitable[asyncpg.Record]) -> list[asyncpg.Record | BaseException]:
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def tasks_of(connection: asyncpg.Connection, *user_ids: str) -> int:
+    count: int = await connection.fetchval("SELECT count(*) FROM tasks WHERE user_id = ANY($1)", user_ids)
+    return count
+
+
+@asynccontextmanager
+async def gate(connection: asyncpg.Connection) -> AsyncIterator[str]:
+    """A lock whose name the statement GATE waits for while this is entered."""
+    name = str(uuid4())
+    await connection.execute("SELECT pg_advisory_lock(hashtext($1))", name)
+    yield name
+    await connection.execute("SELECT pg_advisory_unlock(hashtext($1))", name)
+
+
+@pytest.mark.parametrize(("size", "transactions"), [(1, 12), (5, 3), (12, 1), (100, 1)])
+async def test_calls_that_come_together_are_sent_together(settings: Settings, size: int, transactions: int) -> None:
+    async with pool(settings, database_pool_size=1, database_batch_size=size) as database_:
+        names = [str(number) for number in range(12)]
+        rows = await asyncio.gather(*(database_.run(TRANSACTION, name) for name in names))
+        assert [row["user_id"] for row in rows] == names
+        assert len({row["began"] for row in rows}) == transactions
+
+
+async def test_a_call_alone_goes_out_at_once_while_others_are_busy(
+    settings: Settings, connection: asyncpg.Connection
+) -> None:
+    async with pool(settings, database_pool_size=3) as database_:
+        async with gate(connection) as name:
+            busy = [asyncio.create_task(database_.run(GATE, name)) for _ in range(100)]
+            await is_waiting(connection)
+            assert (await database_.run(TRANSACTION, "x"))["user_id"] == "x"
+            assert not any(task.done() for task in busy)
+        assert len(await asyncio.gather(*busy)) == 100
+
+
+@pytest.mark.parametrize("slow", [2, 500])
+async def test_slow_lists_do_not_hold_up_creates(settings: Settings, connection: asyncpg.Connection, slow: int) -> None:
+    async with pool(settings, database_pool_size=2, database_batch_size=4) as database_:
+        async with gate(connection) as name:
+            lists = [asyncio.create_task(database_.run(GATE, name)) for _ in range(slow)]
+            await is_waiting(connection)
+            for user_id in users(20):
+                await create(database_, user_id)
+            assert not any(task.done() for task in lists)
+        await asyncio.gather(*lists)
+
+
+async def test_a_call_that_fails_fails_alone_and_nothing_is_applied_twice(
+    settings: Settings, connection: asyncpg.Connection
+) -> None:
+    user_id, *others = users(11)
+    wrong = ("user_id", user_id), ("", "a title that is empty")
+    async with pool(settings, database_pool_size=1) as database_:
+        calls = [creation(each, "fine") for each in others] + [creation(user_id, ""), creation(user_id, "fine")]
+        random.shuffle(calls)
+        answers = await gather(*(database_.run(CREATE_TASK, *call) for call in calls))
+    for call, answer in zip(calls, answers, strict=True):
+        if call[1] == "":
+            assert isinstance(answer, asyncpg.CheckViolationError), wrong
+        else:
+            assert isinstance(answer, asyncpg.Record)
+            task = json.loads(answer["body"])
+            assert (task["user_id"], task["title"], task["revision"]) == (call[0], "fine", 1)
+    assert await tasks_of(connection, user_id, *others) == 11
+
+
+async def test_arguments_that_cannot_be_sent_fail_alone(settings: Settings) -> None:
+    async with pool(settings, database_pool_size=1) as database_:
+        good, bad, good_too = await gather(*(database_.run(TRANSACTION, value) for value in ("a", 7, "b")))
+        assert isinstance(good, asyncpg.Record)
+        assert isinstance(bad, asyncpg.DataError)
+        assert isinstance(good_too, asyncpg.Record)
+        assert (good["user_id"], good_too["user_id"]) == ("a", "b")
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+async def test_when_rows_cannot_be_told_apart_every_caller_fails(settings: Settings, rows: int) -> None:
+    """fetchmany gives no hint where in the answer a row is missing."""
+    statement = Statement("test/rows", "SELECT generate_series(1, $1::integer) AS row", writes=False)
+    async with pool(settings, database_pool_size=1) as database_:
+        answers = await gather(*(database_.run(statement, count) for count in (1, rows, 1)))
+        assert [str(answer) for answer in answers] == [
+            f"test/rows gave {rows + 2} rows to 3 calls: each must get one"
+        ] * 3
+        assert (await database_.run(statement, 1))["row"] == 1
+
+
+async def test_a_locked_user_is_refused_alone(
+    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "50ms")
+    locked, *others = users(10)
+    async with pool(settings, database_pool_size=1) as database_:
+        await create(database_, locked)
+        async with connection.transaction():
+            await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
+            refused, *answers = await gather(
+                *(database_.run(CREATE_TASK, *creation(user_id)) for user_id in (locked, *others))
+            )
+    assert isinstance(refused, Problem)
+    assert refused.name == "unavailable"
+    assert all(isinstance(answer, asyncpg.Record) for answer in answers)
+    assert await tasks_of(connection, locked, *others) == 10
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"), [(CREATE_TASK, "outcome-unknown"), (LIST_TASKS, "unavailable")], ids=["write", "read"]
+)
+async def test_a_lost_connection_is_told_to_all_of_its_batch_and_nothing_is_sent_again(
+    settings: Settings,
+    connection: asyncpg.Connection,
+    observer: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    statement: Statement,
+    name: str,
+) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    owners = users(10)
+    async with pool(settings, database_pool_size=1) as database_:
+        arguments = [creation(user_id) if statement.writes else (user_id, 10) for user_id in owners]
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE tasks")
+            calls = [asyncio.create_task(database_.run(statement, *each)) for each in arguments]
+            process = await is_waiting(observer)
+            late = asyncio.create_task(database_.run(CREATE_TASK, *creation(owners[0], "late")))
+            await observer.execute("SELECT pg_terminate_backend($1)", process)
+            answers = await gather(*calls)
+        assert [answer.name for answer in answers if isinstance(answer, Problem)] == [name] * 10
+        assert json.loads((await late)["body"])["revision"] == 1
+    assert await tasks_of(connection, *owners) == 1
+
+
+async def test_a_call_that_was_not_sent_in_time_was_certainly_not_applied(
+    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    sent, waiting = users(2)
+    async with pool(settings, database_pool_size=1, database_batch_size=1, database_timeout=1) as database_:
+        monkeypatch.setattr(database_, "_timeout", 0.5)  # before the server's own timeout
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE tasks")
+            first, second = await gather(
+                database_.run(CREATE_TASK, *creation(sent)), database_.run(CREATE_TASK, *creation(waiting))
+            )
+            assert isinstance(first, Problem)
+            assert isinstance(second, Problem)
+            assert (first.name, second.name) == ("outcome-unknown", "unavailable")
+        await create(database_, waiting)
+    assert await tasks_of(connection, waiting) == 1
+
+
+async def test_callers_that_leave_do_not_disturb_the_others(
+    settings: Settings, connection: asyncpg.Connection, observer: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    owners = users(10)
+    async with pool(settings, database_pool_size=1, database_batch_size=6) as database_:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE tasks")
+            calls = [asyncio.create_task(create(database_, user_id, user_id)) for user_id in owners]
+            await is_waiting(observer)
+            for left in (0, 3, 7, 9):  # two of them are being executed, two wait
+                calls[left].cancel()
+            await asyncio.gather(*(calls[left] for left in (0, 3, 7, 9)), return_exceptions=True)
+        for index in (1, 2, 4, 5, 6, 8):
+            task = await calls[index]
+            assert (task["user_id"], task["title"]) == (owners[index], owners[index])
+    assert await tasks_of(connection, owners[7], owners[9]) == 0
+    assert await tasks_of(connection, *owners) == 8
+
+
+async def test_too_many_waiting_calls_are_refused_at_once(
+    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "WAITING_CALLS", 20)
+    async with pool(settings, database_pool_size=1, database_batch_size=5) as database_:
+        async with gate(connection) as name:
+            running = [asyncio.create_task(database_.run(GATE, name)) for _ in range(5)]
+            await is_waiting(connection)
+            waiting = [asyncio.create_task(database_.run(GATE, name)) for _ in range(20)]
+            await asyncio.sleep(0)
+            with pytest.raises(Problem) as caught:
+                await database_.run(TRANSACTION, "x")
+            assert caught.value.name == "unavailable"
+            assert caught.value.headers == {"Retry-After": "1"}
+            assert not any(task.done() for task in running + waiting)
+        await asyncio.gather(*running, *waiting)
+
+
+class Unsorted(Collector):
+    def _pop(self, queue: Any, size: int) -> list[Call]:
+        calls = super()._pop(queue, size)
+        random.shuffle(calls)
+        return calls
+
+
+async def deadlocks(connection: asyncpg.Connection) -> int:
+    await connection.execute("SELECT pg_stat_clear_snapshot()")
+    count: int = await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    return count
+
+
+@pytest.mark.parametrize("collector", [Unsorted, Collector])
+async def test_batches_never_deadlock_because_they_are_sorted(
+    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, collector: type[Collector]
+) -> None:
+    """Every user is in most batches, and two statements write at the same time."""
+    monkeypatch.setattr(database, "Collector", collector)
+    monkeypatch.setattr(database, "_server_settings", lambda _settings: {"deadlock_timeout": "10ms"})
+    owners = users(20)
+    async with pool(settings, database_batch_size=10) as database_:
+        tasks = [await create(database_, user_id) for user_id in owners]
+        before = await deadlocks(connection)
+
+        async def write(task: dict[str, Any]) -> None:
+            for _ in range(25):
+                await database_.run(CREATE_TASK, *creation(task["user_id"]))
+                await database_.run(COMPLETE_TASK, task["user_id"], task["id"], None, None)
+
+        await asyncio.gather(*(write(task) for task in tasks * 4), return_exceptions=True)
+        await connection.execute("SELECT pg_sleep(1)")  # so that the backends report what they counted
+        found = await deadlocks(connection) - before
+    assert (found > 0) is (collector is Unsorted)
+
+
+class Truth:
+    """What one user's tasks are, while this user does one thing after the other."""
+
+    def __init__(self, database_: Database, user_id: str, everybody: list[dict[str, Any]]) -> None:
+        self.run = database_.run
+        self.user_id = user_id
+        self.revision = 0
+        self.tasks: dict[str, dict[str, Any]] = {}  # in the order of creation
+        self.everybody = everybody
+
+    def written(self, body: str, **members: object) -> dict[str, Any]:
+        self.revision += 1
+        task: dict[str, Any] = json.loads(body)
+        expected = {**self.tasks.get(task["id"], {}), **members, "user_id": self.user_id, "revision": self.revision}
+        assert task == {**task, **expected}
+        self.tasks[task["id"]] = task
+        return task
+
+    async def create(self) -> None:
+        title = str(uuid4())
+        row = await self.run(CREATE_TASK, *creation(self.user_id, title))
+        task = self.written(row["body"], title=title, completed=False)
+        assert str(row["id"]) == task["id"]
+        self.everybody.append(task)
+
+    async def fail(self) -> None:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await self.run(CREATE_TASK, *creation(self.user_id, ""))
+
+    async def update(self) -> None:
+        if task := random.choice([*self.tasks.values(), None]):
+            title = str(uuid4())
+            changes = (title, False, None, None, False, None, False, None)
+            row = await self.run(UPDATE_TASK, self.user_id, task["id"], None, *changes)
+            self.written(row["body"], title=title, updated_at=json.loads(row["body"])["updated_at"])
+
+    async def complete(self) -> None:
+        if task := random.choice([*self.tasks.values(), None]):
+            row = await self.run(COMPLETE_TASK, self.user_id, task["id"], None, None)
+            completed = not task["completed"]
+            self.written(row["body"], completed=completed, updated_at=json.loads(row["body"])["updated_at"])
+
+    async def delete(self) -> None:
+        if task := random.choice([*self.tasks.values(), None]):
+            row = await self.run(DELETE_TASK, self.user_id, task["id"], None)
+            assert row["deleted"]
+            self.revision += 1
+            del self.tasks[task["id"]]
+
+    async def get(self) -> None:
+        task = random.choice([*self.tasks.values(), *random.choices(self.everybody, k=3)])
+        row = await self.run(GET_TASK, self.user_id, task["id"])
+        expected = self.tasks.get(task["id"])
+        assert (json.loads(row["body"]) if row["body"] else None) == expected
+
+    async def list(self) -> None:
+        row = await self.run(LIST_TASKS, self.user_id, 1000)
+        assert json.loads(row["body"]) == list(self.tasks.values())[::-1]
+
+    async def leave(self) -> None:
+        call = asyncio.create_task(self.run(LIST_TASKS, self.user_id, 1000))
+        await asyncio.sleep(random.choice([0, 0.001]))
+        call.cancel()
+
+    async def live(self, calls: int) -> None:
+        await self.create()
+        doings: list[Callable[[], Awaitable[None]]] = [
+            self.create, self.update, self.complete, self.delete, self.get, self.get, self.list, self.list,
+        ]  # fmt: skip
+        for doing in random.choices([*doings * 6, self.fail, self.leave], k=calls - 2):
+            await doing()
+        await self.list()
+
+
+async def test_ten_thousand_random_concurrent_calls_all_get_what_is_true(settings: Settings) -> None:
+    everybody: list[dict[str, Any]] = []
+    async with pool(settings) as database_:
+        await asyncio.gather(*(Truth(database_, user_id, everybody).live(50) for user_id in users(200)))

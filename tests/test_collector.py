@@ -1,0 +1,191 @@
+"""The collector by itself: whatever is put in comes out once, in turn, in batches that are safe to send."""
+
+from asyncio import Future, new_event_loop
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from todo_service.collector import Call, Collector
+from todo_service.statements import Statement
+
+LISTS, GETS, CREATES = [Statement(f"test/{name}", "SELECT", writes=False) for name in ("lists", "gets", "creates")]
+STATEMENTS = [LISTS, GETS, CREATES]
+
+loop = new_event_loop()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def close_loop() -> Iterator[None]:
+    yield
+    loop.close()
+
+
+def call(*args: object) -> Call:
+    return Call(args, Future(loop=loop))
+
+
+def fill(collector: Collector, statement: Statement, *users: str) -> list[Call]:
+    calls = [call(user) for user in users]
+    for each in calls:
+        collector.add(statement, each)
+    return calls
+
+
+def test_nothing_gives_no_batch() -> None:
+    assert Collector(4, 32).take(4) is None
+
+
+def test_calls_of_one_statement_are_one_batch_in_the_order_of_their_users() -> None:
+    collector = Collector(4, 32)
+    bob, alice, bob_again = fill(collector, GETS, "bob", "alice", "bob")
+    assert collector.take(1) == (GETS, [alice, bob, bob_again])
+    assert len(collector) == 0
+
+
+def test_a_batch_has_no_more_than_its_size_and_first_come_is_first_served() -> None:
+    collector = Collector(4, 2)
+    calls = fill(collector, GETS, "c", "b", "a")
+    assert collector.take(1) == (GETS, [calls[1], calls[0]])
+    assert collector.take(1) == (GETS, [calls[2]])
+
+
+def test_free_connections_share_what_waits() -> None:
+    collector = Collector(8, 32)
+    calls = fill(collector, GETS, *"abcde")
+    assert [len(batch[1]) for free in (3, 2, 1) if (batch := collector.take(free))] == [2, 2, 1]
+    assert all(each.sent for each in calls)
+
+
+def test_statements_take_turns() -> None:
+    collector = Collector(4, 1)
+    fill(collector, LISTS, "a", "b", "c")
+    fill(collector, CREATES, "a", "b")
+    turns = []
+    while batch := collector.take(1):
+        turns.append(batch[0])
+        collector.finish(batch[0])
+    assert turns == [LISTS, CREATES, LISTS, CREATES, LISTS]
+
+
+def test_one_statement_leaves_a_connection_to_the_others() -> None:
+    collector = Collector(3, 1)
+    fill(collector, LISTS, *"abcd")
+    assert collector.take(3) is not None
+    assert collector.take(2) is not None
+    assert collector.take(1) is None
+    [create] = fill(collector, CREATES, "a")
+    assert collector.take(1) == (CREATES, [create])
+    collector.finish(LISTS)
+    batch = collector.take(1)
+    assert batch is not None
+    assert batch[0] is LISTS
+
+
+def test_the_only_connection_serves_every_statement() -> None:
+    collector = Collector(1, 1)
+    fill(collector, LISTS, "a")
+    assert collector.take(1) is not None
+
+
+def test_calls_that_want_no_answer_any_more_are_not_sent() -> None:
+    collector = Collector(4, 2)
+    calls = fill(collector, GETS, *"abcd")
+    fill(collector, LISTS, "a")[0].answer.cancel()
+    calls[0].answer.cancel()
+    calls[1].answer.set_exception(TimeoutError())
+    calls[1].answer.exception()
+    assert collector.take(1) == (GETS, calls[2:])
+    assert collector.take(1) is None
+    assert not calls[0].sent
+
+
+def test_all_can_be_taken_at_once() -> None:
+    collector = Collector(1, 1)
+    gets, lists = fill(collector, GETS, "b", "a"), fill(collector, LISTS, "c")
+    assert collector.take_all() == [(GETS, gets), (LISTS, lists)]
+    assert collector.take_all() == []
+    assert len(collector) == 0
+
+
+@given(st.permutations(["", "\0", "0", "Z", "a", "é", "'", '"', "\\", "\U0001f9b4"]), st.data())
+def test_two_batches_lock_the_users_they_share_in_the_same_order(users: list[str], data: st.DataObject) -> None:
+    batches = []
+    for order in (users, data.draw(st.permutations(users))):
+        collector = Collector(4, 32)
+        fill(collector, CREATES, *order)
+        batch = collector.take(1)
+        assert batch is not None
+        batches.append([each.args for each in batch[1]])
+    assert batches[0] == batches[1]
+
+
+class Life(RuleBasedStateMachine):
+    """Anything that may happen to a collector, in any order, beside a list of what must come out of it."""
+
+    @initialize(connections=st.integers(1, 5), batch_size=st.integers(1, 5))
+    def begin(self, connections: int, batch_size: int) -> None:
+        self.connections, self.batch_size = connections, batch_size
+        self.collector = Collector(connections, batch_size)
+        self.expected: dict[Statement, list[Call]] = {statement: [] for statement in STATEMENTS}
+        self.in_flight: list[Statement] = []
+        self.passed_over: Counter[Statement] = Counter()
+
+    @rule(statement=st.sampled_from(STATEMENTS), user=st.sampled_from("abcd"))
+    def add(self, statement: Statement, user: str) -> None:
+        self.expected[statement] += fill(self.collector, statement, user)
+
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        if waiting := [each for calls in self.expected.values() for each in calls]:
+            data.draw(st.sampled_from(waiting)).answer.cancel()
+
+    @precondition(lambda self: len(self.in_flight) < self.connections)
+    @rule()
+    def take(self) -> None:
+        wanted = {each: [c for c in self.expected[each] if not c.answer.done()] for each in STATEMENTS}
+        share = max(self.connections - 1, 1)
+        ready = {each for each in STATEMENTS if wanted[each] and self.in_flight.count(each) < share}
+        batch = self.collector.take(self.connections - len(self.in_flight))
+        if batch is None:
+            assert not ready
+            return
+        statement, calls = batch
+        assert statement in ready
+        assert 1 <= len(calls) <= self.batch_size
+        assert set(calls) == set(wanted[statement][: len(calls)])
+        users = [str(each.args[0]) for each in calls]
+        assert users == sorted(users)
+        self.expected[statement] = wanted[statement][len(calls) :]
+        self.in_flight.append(statement)
+        self.passed_over.update(ready - {statement})
+        del self.passed_over[statement]
+        assert all(count < len(STATEMENTS) for count in self.passed_over.values())
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        statement = data.draw(st.sampled_from(self.in_flight))
+        self.in_flight.remove(statement)
+        self.collector.finish(statement)
+
+    @invariant()
+    def counts_what_waits(self) -> None:
+        waiting = [each for calls in self.expected.values() for each in calls if not each.answer.done()]
+        assert len(self.collector) >= len(waiting)  # more, until those that gave up are met
+
+    def teardown(self) -> None:
+        for statement in self.in_flight:
+            self.collector.finish(statement)
+        self.in_flight.clear()
+        while any(not each.answer.done() for calls in self.expected.values() for each in calls):
+            self.take()
+            self.collector.finish(self.in_flight.pop())
+        assert self.collector.take(1) is None
+        assert len(self.collector) == 0
+
+
+TestLife = Life.TestCase

@@ -1,0 +1,81 @@
+"""Collects the calls that wait for a connection into batches: fair between statements, and safe from deadlocks."""
+
+from asyncio import Future
+from collections import Counter, deque
+from dataclasses import dataclass
+
+import asyncpg
+
+from todo_service.statements import Statement
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One execution of a statement, and the row or the error that its caller waits for."""
+
+    args: tuple[object, ...]
+    answer: Future[asyncpg.Record]
+    sent: bool = False
+
+
+class Collector:
+    """The waiting calls of each statement, which take turns."""
+
+    def __init__(self, connections: int, batch_size: int) -> None:
+        self._share = max(connections - 1, 1)  # a statement that is slow leaves a connection to the others
+        self._batch_size = batch_size
+        self._waiting: dict[Statement, deque[Call]] = {}  # the statement whose turn it is comes first
+        self._count = 0
+        self._in_flight: Counter[Statement] = Counter()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, statement: Statement, call: Call) -> None:
+        """Lets a call wait for its turn."""
+        queue = self._waiting.get(statement)
+        if queue is None:
+            self._waiting[statement] = queue = deque()
+        queue.append(call)
+        self._count += 1
+
+    def take(self, free: int) -> tuple[Statement, list[Call]] | None:
+        """The next batch for one of so many free connections, if there is one; `finish` must follow.
+
+        It has calls of one statement, first come first served, in the order of their users: a batch locks the rows of
+        its users one after the other and keeps them until its end, and batches that lock in the same order never wait
+        for each other in a circle.
+        """
+        size = min(self._batch_size, -(-self._count // free))
+        for statement in list(self._waiting):
+            if self._in_flight[statement] < self._share:
+                queue = self._waiting.pop(statement)
+                calls = self._pop(queue, size)
+                if queue:
+                    self._waiting[statement] = queue  # behind the others
+                if calls:
+                    self._in_flight[statement] += 1
+                    return statement, calls
+        return None
+
+    def _pop(self, queue: deque[Call], size: int) -> list[Call]:
+        calls: list[Call] = []
+        while queue and len(calls) < size:
+            call = queue.popleft()
+            self._count -= 1
+            if not call.answer.done():  # by a timeout, or because its caller left
+                call.sent = True
+                calls.append(call)
+        calls.sort(key=lambda call: repr(call.args[:1]))  # any order will do, if it is the same everywhere
+        return calls
+
+    def take_all(self) -> list[tuple[Statement, list[Call]]]:
+        """All that waits, when there is no connection for it."""
+        everything = [(statement, list(queue)) for statement, queue in self._waiting.items()]
+        self._waiting.clear()
+        self._count = 0
+        return everything
+
+    def finish(self, statement: Statement) -> None:
+        """Says that a batch of the statement is done."""
+        self._in_flight[statement] -= 1
