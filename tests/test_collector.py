@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from todo_service.collector import Call, Collector
+from todo_service.collector import WORTH_A_ROUND_TRIP, Call, Collector
 from todo_service.statements import Statement
 
 LISTS, GETS, CREATES = [Statement(f"test/{name}", "SELECT", writes=False) for name in ("lists", "gets", "creates")]
@@ -25,7 +25,7 @@ def close_loop() -> Iterator[None]:
 
 
 def call(*args: object) -> Call:
-    return Call(args, Future(loop=loop))
+    return Call(args, Future(loop=loop), deadline=0)
 
 
 def fill(collector: Collector, statement: Statement, *users: str) -> list[Call]:
@@ -36,7 +36,7 @@ def fill(collector: Collector, statement: Statement, *users: str) -> list[Call]:
 
 
 def test_nothing_gives_no_batch() -> None:
-    assert Collector(4, 32).take(4) is None
+    assert Collector(4, 32).take(1) is None
 
 
 def test_calls_of_one_statement_are_one_batch_in_the_order_of_their_users() -> None:
@@ -53,11 +53,27 @@ def test_a_batch_has_no_more_than_its_size_and_first_come_is_first_served() -> N
     assert collector.take(1) == (GETS, [calls[2]])
 
 
-def test_free_connections_share_what_waits() -> None:
+def test_free_connections_share_what_waits_unless_it_is_little() -> None:
     collector = Collector(8, 32)
-    calls = fill(collector, GETS, *"abcde")
-    assert [len(batch[1]) for free in (3, 2, 1) if (batch := collector.take(free))] == [2, 2, 1]
-    assert all(each.sent for each in calls)
+    fill(collector, GETS, *"abcdefghijklmnopqrstuvwxyz" * 2)
+    sizes = [len(batch[1]) for free in (4, 3, 2, 1) if (batch := collector.take(free))]
+    assert sizes == [13, 13, 13, 13]
+    fill(collector, GETS, *"abcdefghijkl")
+    sizes = [len(batch[1]) for free in (3, 2, 1) if (batch := collector.take(free))]
+    assert sizes == [WORTH_A_ROUND_TRIP, 2]
+
+
+def test_what_is_overdue_is_known_before_and_after_it_was_sent() -> None:
+    collector = Collector(4, 1)
+    calls = fill(collector, GETS, "a", "b") + fill(collector, LISTS, "c")
+    calls[2].deadline = 10
+    batch = collector.take(1)
+    assert batch == (GETS, calls[:1])
+    assert [call for _, call in collector.overdue(10)] == [calls[1], calls[0]]
+    assert [each.sent for each in calls] == [True, False, False]
+    assert len(collector.overdue(11)) == 3
+    collector.finish(*batch)
+    assert len(collector.overdue(11)) == 2
 
 
 def test_statements_take_turns() -> None:
@@ -67,19 +83,20 @@ def test_statements_take_turns() -> None:
     turns = []
     while batch := collector.take(1):
         turns.append(batch[0])
-        collector.finish(batch[0])
+        collector.finish(*batch)
     assert turns == [LISTS, CREATES, LISTS, CREATES, LISTS]
 
 
 def test_one_statement_leaves_a_connection_to_the_others() -> None:
     collector = Collector(3, 1)
     fill(collector, LISTS, *"abcd")
-    assert collector.take(3) is not None
-    assert collector.take(2) is not None
+    first = collector.take(1)
+    assert first is not None
+    assert collector.take(1) is not None
     assert collector.take(1) is None
     [create] = fill(collector, CREATES, "a")
     assert collector.take(1) == (CREATES, [create])
-    collector.finish(LISTS)
+    collector.finish(*first)
     batch = collector.take(1)
     assert batch is not None
     assert batch[0] is LISTS
@@ -131,7 +148,7 @@ class Life(RuleBasedStateMachine):
         self.connections, self.batch_size = connections, batch_size
         self.collector = Collector(connections, batch_size)
         self.expected: dict[Statement, list[Call]] = {statement: [] for statement in STATEMENTS}
-        self.in_flight: list[Statement] = []
+        self.in_flight: list[tuple[Statement, list[Call]]] = []
         self.passed_over: Counter[Statement] = Counter()
 
     @rule(statement=st.sampled_from(STATEMENTS), user=st.sampled_from("abcd"))
@@ -148,8 +165,10 @@ class Life(RuleBasedStateMachine):
     def take(self) -> None:
         wanted = {each: [c for c in self.expected[each] if not c.answer.done()] for each in STATEMENTS}
         share = max(self.connections - 1, 1)
-        ready = {each for each in STATEMENTS if wanted[each] and self.in_flight.count(each) < share}
-        batch = self.collector.take(self.connections - len(self.in_flight))
+        ready = {
+            each for each in STATEMENTS if wanted[each] and sum(each is sent for sent, _ in self.in_flight) < share
+        }
+        batch = self.collector.take(1)
         if batch is None:
             assert not ready
             return
@@ -160,17 +179,15 @@ class Life(RuleBasedStateMachine):
         users = [str(each.args[0]) for each in calls]
         assert users == sorted(users)
         self.expected[statement] = wanted[statement][len(calls) :]
-        self.in_flight.append(statement)
-        self.passed_over.update(ready - {statement})
-        del self.passed_over[statement]
+        self.in_flight.append(batch)
+        self.passed_over = Counter({each: self.passed_over[each] + 1 for each in ready - {statement}})
         assert all(count < len(STATEMENTS) for count in self.passed_over.values())
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
-        statement = data.draw(st.sampled_from(self.in_flight))
-        self.in_flight.remove(statement)
-        self.collector.finish(statement)
+        batch = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
+        self.collector.finish(*batch)
 
     @invariant()
     def counts_what_waits(self) -> None:
@@ -178,12 +195,12 @@ class Life(RuleBasedStateMachine):
         assert len(self.collector) >= len(waiting)  # more, until those that gave up are met
 
     def teardown(self) -> None:
-        for statement in self.in_flight:
-            self.collector.finish(statement)
+        for batch in self.in_flight:
+            self.collector.finish(*batch)
         self.in_flight.clear()
         while any(not each.answer.done() for calls in self.expected.values() for each in calls):
             self.take()
-            self.collector.finish(self.in_flight.pop())
+            self.collector.finish(*self.in_flight.pop())
         assert self.collector.take(1) is None
         assert len(self.collector) == 0
 

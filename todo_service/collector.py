@@ -1,12 +1,14 @@
 """Collects the calls that wait for a connection into batches: fair between statements, and safe from deadlocks."""
 
 from asyncio import Future
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 
 import asyncpg
 
 from todo_service.statements import Statement
+
+WORTH_A_ROUND_TRIP = 10  # calls; fewer are not shared out among free connections
 
 
 @dataclass(eq=False, slots=True)
@@ -15,6 +17,8 @@ class Call:
 
     args: tuple[object, ...]
     answer: Future[asyncpg.Record]
+    deadline: float
+    """When its caller won't wait any longer, in the event loop's time."""
     sent: bool = False
 
 
@@ -26,7 +30,7 @@ class Collector:
         self._batch_size = batch_size
         self._waiting: dict[Statement, deque[Call]] = {}  # the statement whose turn it is comes first
         self._count = 0
-        self._in_flight: Counter[Statement] = Counter()
+        self._in_flight: dict[Statement, list[list[Call]]] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -46,17 +50,21 @@ class Collector:
         its users one after the other and keeps them until its end, and batches that lock in the same order never wait
         for each other in a circle.
         """
-        size = min(self._batch_size, -(-self._count // free))
         for statement in list(self._waiting):
-            if self._in_flight[statement] < self._share:
+            batches = self._in_flight.setdefault(statement, [])
+            if len(batches) < self._share:
                 queue = self._waiting.pop(statement)
-                calls = self._pop(queue, size)
+                calls = self._pop(queue, min(self._batch_size, max(WORTH_A_ROUND_TRIP, -(-len(queue) // free))))
                 if queue:
                     self._waiting[statement] = queue  # behind the others
                 if calls:
-                    self._in_flight[statement] += 1
+                    batches.append(calls)
                     return statement, calls
         return None
+
+    def finish(self, statement: Statement, calls: list[Call]) -> None:
+        """Says that a batch is done."""
+        self._in_flight[statement].remove(calls)
 
     def _pop(self, queue: deque[Call], size: int) -> list[Call]:
         calls: list[Call] = []
@@ -76,6 +84,10 @@ class Collector:
         self._count = 0
         return everything
 
-    def finish(self, statement: Statement) -> None:
-        """Says that a batch of the statement is done."""
-        self._in_flight[statement] -= 1
+    def overdue(self, now: float) -> list[tuple[Statement, Call]]:
+        """The calls that wait for their turn or for PostgreSQL, and shouldn't any more."""
+        queues = [
+            *self._waiting.items(),
+            *((each, calls) for each in self._in_flight for calls in self._in_flight[each]),
+        ]
+        return [(statement, call) for statement, calls in queues for call in calls if call.deadline < now]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, TypeGuard
 
 import asyncpg
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = "1s"  # one user's locked row must not keep a connection from the others for longer
 WAITING_CALLS = 1000  # more would wait longer than it takes to come again
+EXPIRY_SECONDS = 0.2  # between looks for calls that wait for too long
 RECONNECT_SECONDS = 1.0  # between attempts to get one connection more than there are
 
 # SQLSTATEs after which PostgreSQL has certainly rolled back: the request can be repeated as it is.
@@ -45,7 +46,8 @@ class Database:
         self._idle: list[asyncio.Future[None]] = []  # what senders wait for that have nothing to do
         self._waking = False
         self._active = 0  # connections that are open or being opened
-        self._senders = [asyncio.create_task(self._send_batches()) for _ in range(settings.database_pool_size)]
+        self._tasks = [asyncio.create_task(self._send_batches()) for _ in range(settings.database_pool_size)]
+        self._tasks.append(asyncio.create_task(self._expire()))
 
     async def run(self, statement: Statement, *args: object) -> asyncpg.Record:
         """Runs a statement and returns its row.
@@ -56,20 +58,16 @@ class Database:
         if len(self._collector) >= WAITING_CALLS:
             raise _unavailable()
         loop = asyncio.get_running_loop()
-        call = Call(args, loop.create_future())
-        timer = loop.call_later(self._timeout, _expire, statement, call)
+        call = Call(args, loop.create_future(), loop.time() + self._timeout)
         self._collector.add(statement, call)
         self._wake()
-        try:
-            return await call.answer
-        finally:
-            timer.cancel()
+        return await call.answer
 
     async def close(self) -> None:
         """Gives the connections back; nothing must be running any more."""
-        for sender in self._senders:
-            sender.cancel()
-        await asyncio.gather(*self._senders, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _wake(self) -> None:
         """Has an idle connection send what waits, together with what else this turn of the event loop brings."""
@@ -112,8 +110,15 @@ class Database:
             try:
                 await self._send(connection, *batch)
             finally:
-                self._collector.finish(batch[0])
+                self._collector.finish(*batch)
         self._wake()
+
+    async def _expire(self) -> None:
+        """Refuses what takes too long. A timer for each call would be exact, and 3 % of all that a request costs."""
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            for statement, call in self._collector.overdue(asyncio.get_running_loop().time()):
+                _refuse(statement, [call], TimeoutError("there was no answer in time"), sent=call.sent)
 
     async def _send(self, connection: "Connection", statement: Statement, calls: list[Call]) -> None:
         """Answers every call, whatever happens."""
@@ -133,7 +138,10 @@ class Database:
                     call.answer.set_result(row)
 
     async def _fetch(self, connection: "Connection", statement: Statement, calls: list[Call]) -> list[asyncpg.Record]:
-        rows = await connection.fetchmany(statement.text, [call.args for call in calls], timeout=self._timeout)
+        timeout = (
+            self._timeout + 2 * EXPIRY_SECONDS
+        )  # then nobody waits for these any more, nor for what came with them
+        rows = await connection.fetchmany(statement.text, [call.args for call in calls], timeout=timeout)
         if len(rows) != len(calls):  # nobody knows which is whose
             raise RuntimeError(f"{statement.name} gave {len(rows)} rows to {len(calls)} calls: each must get one")
         return rows
@@ -157,12 +165,13 @@ def _was_rolled_back(error: Exception) -> TypeGuard[asyncpg.PostgresError]:
     return isinstance(error, asyncpg.PostgresError) and not error.sqlstate.startswith(DISCONNECTED)
 
 
-def _refuse(statement: Statement, calls: Collection[Call], error: Exception, *, sent: bool) -> None:
+def _refuse(statement: Statement, calls: list[Call], error: Exception, *, sent: bool) -> None:
     """Answers calls with the error, or with what it means to their callers."""
-    log.warning("%s: %s: %s", statement.name, type(error).__name__, error)
+    calls = [call for call in calls if not call.answer.done()]
+    if calls:
+        log.warning("%s: %s: %s", statement.name, type(error).__name__, error)
     for call in calls:
-        if not call.answer.done():
-            call.answer.set_exception(_refusal(statement, error, sent=sent))
+        call.answer.set_exception(_refusal(statement, error, sent=sent))
 
 
 def _refusal(statement: Statement, error: Exception, *, sent: bool) -> Exception:
@@ -176,11 +185,6 @@ def _refusal(statement: Statement, error: Exception, *, sent: bool) -> Exception
         problem = _outcome_unknown()
     problem.__cause__ = error
     return problem
-
-
-def _expire(statement: Statement, call: Call) -> None:
-    if not call.answer.done():
-        _refuse(statement, [call], TimeoutError("there was no answer in time"), sent=call.sent)
 
 
 def _outcome_unknown() -> Problem:
@@ -216,8 +220,10 @@ def database_context(settings: Settings) -> Callable[[web.Application], AsyncIte
             server_settings=_server_settings(settings),
         ) as pool:
             app[DATABASE] = database = Database(pool, settings)
-            yield
-            await database.close()
+            try:
+                yield
+            finally:
+                await database.close()
 
     return context
 

@@ -9,7 +9,7 @@ CHECKOUT = Path(__file__).parent.parent / "sql"  # in a checkout, and in an edit
 SQL = PACKAGED if PACKAGED.is_dir() else CHECKOUT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statement:
     """The text of sql/<name>.sql, sent to PostgreSQL as it stands."""
 
