@@ -20,7 +20,7 @@ DATE_TIME = re.compile(
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
-SURROGATE = re.compile("[\ud800-\udfff]")
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 MESSAGES = {"required": "Is required.", "null": "Must not be null."}
 
 
@@ -30,12 +30,12 @@ class Text(fields.String):
     default_error_messages = {**MESSAGES, "invalid": "Must be a string."}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
-        text = super()._deserialize(value, attr, data, **kwargs)
-        if "\0" in text:
-            raise ValidationError("Must not contain the character NUL.")
-        if SURROGATE.search(text):
-            raise ValidationError("Must not contain half of a surrogate pair.")
-        return text
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        if found := UNSTORABLE.search(value):
+            what = "the character NUL" if found[0] == "\0" else "half of a surrogate pair"
+            raise ValidationError(f"Must not contain {what}.")
+        return value
 
 
 class Truth(fields.Boolean):
