@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from todo_service.collector import WORTH_A_ROUND_TRIP, Call, Collector
 from todo_service.statements import Statement
 
-LISTS, GETS, CREATES = [Statement(f"test/{name}", "SELECT", writes=False) for name in ("lists", "gets", "creates")]
+LISTS, GETS = [Statement(f"test/{name}", "SELECT", writes=False) for name in ("lists", "gets")]
+CREATES = Statement("test/creates", "INSERT", writes=True)
 STATEMENTS = [LISTS, GETS, CREATES]
 
 loop = new_event_loop()
@@ -87,9 +88,10 @@ def test_statements_take_turns() -> None:
     assert turns == [LISTS, CREATES, LISTS, CREATES, LISTS]
 
 
-def test_one_statement_leaves_a_connection_to_the_others() -> None:
+def test_reads_leave_a_connection_to_writes() -> None:
     collector = Collector(3, 1)
     fill(collector, LISTS, *"abcd")
+    fill(collector, GETS, *"abcd")
     first = collector.take(1)
     assert first is not None
     assert collector.take(1) is not None
@@ -120,6 +122,16 @@ def test_calls_that_want_no_answer_any_more_are_not_sent() -> None:
     assert not calls[0].sent
 
 
+def test_calls_that_want_no_answer_any_more_make_room() -> None:
+    collector = Collector(4, 2)
+    calls = fill(collector, GETS, *"abcd")
+    calls[1].answer.cancel()
+    assert collector.waiting(GETS) == 4
+    collector.forget_answered()
+    assert (collector.waiting(GETS), collector.waiting(LISTS), len(collector)) == (3, 0, 3)
+    assert collector.take(1) == (GETS, [calls[0], calls[2]])
+
+
 def test_all_can_be_taken_at_once() -> None:
     collector = Collector(1, 1)
     gets, lists = fill(collector, GETS, "b", "a"), fill(collector, LISTS, "c")
@@ -143,7 +155,7 @@ def test_two_batches_lock_the_users_they_share_in_the_same_order(users: list[str
 class Life(RuleBasedStateMachine):
     """Anything that may happen to a collector, in any order, beside a list of what must come out of it."""
 
-    @initialize(connections=st.integers(1, 5), batch_size=st.integers(1, 5))
+    @initialize(connections=st.integers(1, 5), batch_size=st.integers(1, 20))
     def begin(self, connections: int, batch_size: int) -> None:
         self.connections, self.batch_size = connections, batch_size
         self.collector = Collector(connections, batch_size)
@@ -161,14 +173,16 @@ class Life(RuleBasedStateMachine):
             data.draw(st.sampled_from(waiting)).answer.cancel()
 
     @precondition(lambda self: len(self.in_flight) < self.connections)
-    @rule()
-    def take(self) -> None:
+    @rule(free=st.integers(1, 5))
+    def take(self, free: int) -> None:
         wanted = {each: [c for c in self.expected[each] if not c.answer.done()] for each in STATEMENTS}
         share = max(self.connections - 1, 1)
         ready = {
-            each for each in STATEMENTS if wanted[each] and sum(each is sent for sent, _ in self.in_flight) < share
+            each
+            for each in STATEMENTS
+            if wanted[each] and sum(each.writes is sent.writes for sent, _ in self.in_flight) < share
         }
-        batch = self.collector.take(1)
+        batch = self.collector.take(free)
         if batch is None:
             assert not ready
             return
@@ -199,7 +213,7 @@ class Life(RuleBasedStateMachine):
             self.collector.finish(*batch)
         self.in_flight.clear()
         while any(not each.answer.done() for calls in self.expected.values() for each in calls):
-            self.take()
+            self.take(1)
             self.collector.finish(*self.in_flight.pop())
         assert self.collector.take(1) is None
         assert len(self.collector) == 0

@@ -26,11 +26,11 @@ class Collector:
     """The waiting calls of each statement, which take turns."""
 
     def __init__(self, connections: int, batch_size: int) -> None:
-        self._share = max(connections - 1, 1)  # a statement that is slow leaves a connection to the others
+        self._share = max(connections - 1, 1)  # slow reads leave a connection to the writes, and the other way round
         self._batch_size = batch_size
         self._waiting: dict[Statement, deque[Call]] = {}  # the statement whose turn it is comes first
         self._count = 0
-        self._in_flight: dict[Statement, list[list[Call]]] = {}
+        self._in_flight: list[tuple[Statement, list[Call]]] = []
 
     def __len__(self) -> int:
         return self._count
@@ -43,6 +43,10 @@ class Collector:
         queue.append(call)
         self._count += 1
 
+    def waiting(self, statement: Statement) -> int:
+        """How many calls of a statement wait for their turn."""
+        return len(self._waiting.get(statement, ()))
+
     def take(self, free: int) -> tuple[Statement, list[Call]] | None:
         """The next batch for one of so many free connections, if there is one; `finish` must follow.
 
@@ -51,20 +55,19 @@ class Collector:
         for each other in a circle.
         """
         for statement in list(self._waiting):
-            batches = self._in_flight.setdefault(statement, [])
-            if len(batches) < self._share:
+            if self._batches(writes=statement.writes) < self._share:
                 queue = self._waiting.pop(statement)
                 calls = self._pop(queue, min(self._batch_size, max(WORTH_A_ROUND_TRIP, -(-len(queue) // free))))
                 if queue:
                     self._waiting[statement] = queue  # behind the others
                 if calls:
-                    batches.append(calls)
+                    self._in_flight.append((statement, calls))
                     return statement, calls
         return None
 
     def finish(self, statement: Statement, calls: list[Call]) -> None:
         """Says that a batch is done."""
-        self._in_flight[statement].remove(calls)
+        self._in_flight.remove((statement, calls))
 
     def _pop(self, queue: deque[Call], size: int) -> list[Call]:
         calls: list[Call] = []
@@ -86,8 +89,14 @@ class Collector:
 
     def overdue(self, now: float) -> list[tuple[Statement, Call]]:
         """The calls that wait for their turn or for PostgreSQL, and shouldn't any more."""
-        queues = [
-            *self._waiting.items(),
-            *((each, calls) for each in self._in_flight for calls in self._in_flight[each]),
-        ]
-        return [(statement, call) for statement, calls in queues for call in calls if call.deadline < now]
+        everything = [*self._waiting.items(), *self._in_flight]
+        return [(statement, call) for statement, calls in everything for call in calls if call.deadline < now]
+
+    def forget_answered(self) -> None:
+        """Makes room for calls that still want to be sent."""
+        for statement, queue in list(self._waiting.items()):
+            self._waiting[statement] = deque(call for call in queue if not call.answer.done())
+        self._count = sum(len(queue) for queue in self._waiting.values())
+
+    def _batches(self, *, writes: bool) -> int:
+        return sum(statement.writes is writes for statement, _ in self._in_flight)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOCK_TIMEOUT = "1s"  # one user's locked row must not keep a connection from the others for longer
-WAITING_CALLS = 1000  # more would wait longer than it takes to come again
+LOCK_TIMEOUT = "1s"  # one user's locked row must not keep a connection from the others for much longer
+WAITING_CALLS = 1000  # of each statement; more would wait longer than it takes to come again
 EXPIRY_SECONDS = 0.2  # between looks for calls that wait for too long
 RECONNECT_SECONDS = 1.0  # between attempts to get one connection more than there are
 
@@ -32,17 +32,24 @@ ROLLED_BACK = ("25006", "40001", "40P01", "42P01", "42703", "53", "55P03", "5701
 DISCONNECTED = ("08", "57P01", "57P02", "57P05")
 
 
+class RowCountError(Exception):
+    """A statement didn't give one row to each call: a mistake in its file."""
+
+
 class Database:
     """Runs statements on the connections of a pool.
 
     While a connection is idle, a call goes out at once. Calls that come while all are busy are collected, and the next
     connection that is done sends many of one statement as a batch: in one round trip, and as one transaction.
+    Reads leave one connection to writes, and writes one to reads.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
         self._timeout = settings.database_timeout
-        self._collector = Collector(settings.database_pool_size, settings.database_batch_size)
+        # Behind a pooler that takes no settings no lock times out: whoever waits must do so alone.
+        batch_size = settings.database_batch_size if settings.database_statement_cache else 1
+        self._collector = Collector(settings.database_pool_size, batch_size)
         self._idle: list[asyncio.Future[None]] = []  # what senders wait for that have nothing to do
         self._waking = False
         self._active = 0  # connections that are open or being opened
@@ -53,9 +60,9 @@ class Database:
         """Runs a statement and returns its row.
 
         Raises Problem: `unavailable` when nothing was applied, `outcome-unknown` when a write may have been. It takes
-        no longer than DATABASE_TIMEOUT. A statement that doesn't give exactly one row is a mistake: RuntimeError.
+        hardly longer than DATABASE_TIMEOUT. A statement that doesn't give exactly one row is a mistake: RowCountError.
         """
-        if len(self._collector) >= WAITING_CALLS:
+        if self._collector.waiting(statement) >= WAITING_CALLS:
             raise _unavailable()
         loop = asyncio.get_running_loop()
         call = Call(args, loop.create_future(), loop.time() + self._timeout)
@@ -64,7 +71,8 @@ class Database:
         return await call.answer
 
     async def close(self) -> None:
-        """Gives the connections back; nothing must be running any more."""
+        """Ends all connections; nothing must be running any more."""
+        self._pool.terminate()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -75,9 +83,9 @@ class Database:
             self._waking = True
             self._idle.pop().set_result(None)
 
-    async def _wait(self) -> None:
+    async def _wait(self, *, connected: bool) -> None:
         idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._idle.append(idle)
+        self._idle.insert(len(self._idle) if connected else 0, idle)  # the last is woken first
         await idle
         self._waking = False
 
@@ -85,7 +93,7 @@ class Database:
         """What each connection does, for ever; it is opened with the first call, and opened again when it is lost."""
         while True:
             if not len(self._collector):
-                await self._wait()
+                await self._wait(connected=False)
             self._active += 1
             try:
                 async with self._pool.acquire() as connection:
@@ -94,7 +102,8 @@ class Database:
             except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
                 self._active -= 1
                 if self._active:
-                    await asyncio.sleep(RECONNECT_SECONDS)  # the others serve meanwhile
+                    self._wake()  # the others serve meanwhile
+                    await asyncio.sleep(RECONNECT_SECONDS)
                 elif not isinstance(error, TimeoutError):  # after that one, each call waits until its own
                     for statement, calls in self._collector.take_all():
                         _refuse(statement, calls, error, sent=False)
@@ -104,7 +113,7 @@ class Database:
         while _is_open(connection):
             batch = self._collector.take(len(self._idle) + 1)
             if batch is None:
-                await self._wait()
+                await self._wait(connected=True)
                 continue
             self._wake()
             try:
@@ -119,23 +128,42 @@ class Database:
             await asyncio.sleep(EXPIRY_SECONDS)
             for statement, call in self._collector.overdue(asyncio.get_running_loop().time()):
                 _refuse(statement, [call], TimeoutError("there was no answer in time"), sent=call.sent)
+            self._collector.forget_answered()
 
-    async def _send(self, connection: "Connection", statement: Statement, calls: list[Call]) -> None:
-        """Answers every call, whatever happens."""
+    async def _send(self, connection: "Connection", statement: Statement, calls: list[Call]) -> Exception | None:
+        """Answers every call, whatever happens; returns the error if there was one."""
         try:
             rows = await self._fetch(connection, statement, calls)
         except Exception as error:  # noqa: BLE001 - the callers get it
-            if not isinstance(error, asyncpg.PostgresError):
-                connection.terminate()  # to close it would wait for a server that may never answer
             if len(calls) > 1 and _was_rolled_back(error):  # all, for the sake of one
-                for call in calls:
-                    await self._send_again(connection, statement, call)
+                await self._send_one_by_one(connection, statement, calls)
+                return error
+            _refuse(statement, calls, error, sent=True)
+            if not isinstance(error, asyncpg.PostgresError) and _is_open(connection):
+                connection.terminate()  # to close it would wait for a server that may never answer
+            return error
+        for call, row in zip(calls, rows, strict=True):
+            if not call.answer.done():
+                call.answer.set_result(row)
+        return None
+
+    async def _send_one_by_one(self, connection: "Connection", statement: Statement, calls: list[Call]) -> None:
+        """Runs calls that were rolled back together. Whoever is locked is waited for once."""
+        for call in calls:
+            call.sent = False
+        locked: dict[tuple[object, ...], Exception] = {}
+        for call in calls:
+            if call.answer.done():
+                continue
+            if not _is_open(connection):
+                _refuse(statement, [call], ConnectionError("lost before this was sent again"), sent=False)
+            elif call.args[:1] in locked:
+                _refuse(statement, [call], locked[call.args[:1]], sent=False)
             else:
-                _refuse(statement, calls, error, sent=True)
-        else:
-            for call, row in zip(calls, rows, strict=True):
-                if not call.answer.done():
-                    call.answer.set_result(row)
+                call.sent = True
+                error = await self._send(connection, statement, [call])
+                if isinstance(error, asyncpg.LockNotAvailableError):
+                    locked[call.args[:1]] = error
 
     async def _fetch(self, connection: "Connection", statement: Statement, calls: list[Call]) -> list[asyncpg.Record]:
         timeout = (
@@ -143,15 +171,8 @@ class Database:
         )  # then nobody waits for these any more, nor for what came with them
         rows = await connection.fetchmany(statement.text, [call.args for call in calls], timeout=timeout)
         if len(rows) != len(calls):  # nobody knows which is whose
-            raise RuntimeError(f"{statement.name} gave {len(rows)} rows to {len(calls)} calls: each must get one")
+            raise RowCountError(f"{statement.name} gave {len(rows)} rows to {len(calls)} calls: each must get one")
         return rows
-
-    async def _send_again(self, connection: "Connection", statement: Statement, call: Call) -> None:
-        """Runs a call alone that was rolled back with others."""
-        if not _is_open(connection):
-            _refuse(statement, [call], ConnectionError("lost before this was sent again"), sent=False)
-        elif not call.answer.done():
-            await self._send(connection, statement, [call])
 
 
 def _is_open(connection: "Connection") -> bool:
@@ -179,7 +200,7 @@ def _refusal(statement: Statement, error: Exception, *, sent: bool) -> Exception
     if sent and _was_rolled_back(error):
         if not error.sqlstate.startswith(ROLLED_BACK):
             return error
-    elif sent and not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
+    elif isinstance(error, RowCountError):
         return error
     elif sent and statement.writes:
         problem = _outcome_unknown()
@@ -235,7 +256,7 @@ def _server_settings(settings: Settings) -> dict[str, str]:
     return names | {
         "plan_cache_mode": "force_generic_plan",
         "lock_timeout": LOCK_TIMEOUT,
-        # Before our own timeout, after which nobody knows what became of a write.
+        # Of each call alone: before our own timeout, after which nobody knows what became of a write.
         "statement_timeout": f"{settings.database_timeout * 900}ms",
         "jit": "off",
     }

@@ -70,7 +70,7 @@ class PageSize(fields.Integer):
     """A number in a query: ASCII digits, nothing that only int() would take."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        if not re.fullmatch("0*[0-9]{1,4}", value, re.ASCII) or not 1 <= int(value) <= MAX_PAGE_SIZE:
+        if not re.fullmatch("0{0,9}[0-9]{1,4}", value, re.ASCII) or not 1 <= int(value) <= MAX_PAGE_SIZE:
             raise ValidationError(f"Must be a whole number from 1 to {MAX_PAGE_SIZE}.")
         return int(value)
 

@@ -1,8 +1,10 @@
 """The validate middleware: loads body, query and path with the schemas that the handler declares."""
 
 import re
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from aiohttp import hdrs, web
@@ -16,11 +18,12 @@ from todo_service.errors import Problem
 from todo_service.schemas import NoQuerySchema, RequestSchema
 
 BODY = web.RequestKey("body", dict[str, Any])
-QUERY = web.RequestKey("query", dict[str, Any])
+QUERY = web.RequestKey("query", Mapping[str, Any])
 TASK_ID = web.RequestKey("task_id", str)
 
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 MAX_ERRORS = 20
+KNOWN_QUERY_LENGTH = 100  # longer ones are not worth the memory
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 NO_QUERY = NoQuerySchema()
 
@@ -70,14 +73,20 @@ def _refuse_media_type(request: web.Request, detail: str) -> NoReturn:
     raise Problem("unsupported-media-type", detail, headers=headers)
 
 
-@lru_cache(1000)
-def _load_query(schema: Schema, raw_query_string: str) -> dict[str, Any]:
-    """Clients send the same few queries again and again."""
+def _load_query(schema: Schema, raw_query_string: str) -> Mapping[str, Any]:
+    load = _load_known_query if len(raw_query_string) < KNOWN_QUERY_LENGTH else _load_query_string
+    return load(schema, raw_query_string)
+
+
+def _load_query_string(schema: Schema, raw_query_string: str) -> Mapping[str, Any]:
     query = URL.build(query_string=raw_query_string, encoded=True).query
     repeated = {name: ["Must be given only once."] for name in query if len(query.getall(name)) > 1}
     if repeated:
         _refuse("invalid-query", repeated)
-    return _load(schema, dict(query), "invalid-query")
+    return MappingProxyType(_load(schema, dict(query), "invalid-query"))
+
+
+_load_known_query = lru_cache(1000)(_load_query_string)  # clients send the same few again and again
 
 
 def _task_id(request: web.Request) -> str:
