@@ -140,24 +140,6 @@ async def test_when_rows_cannot_be_told_apart_every_caller_fails(settings: Setti
         assert (await database_.run(statement, 1))["row"] == 1
 
 
-async def test_a_locked_user_is_refused_alone(
-    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "50ms")
-    locked, *others = users(10)
-    async with pool(settings, database_pool_size=1) as database_:
-        await create(database_, locked)
-        async with connection.transaction():
-            await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
-            refused, *answers = await gather(
-                *(database_.run(CREATE_TASK, *creation(user_id)) for user_id in (locked, *others))
-            )
-    assert isinstance(refused, Problem)
-    assert refused.name == "unavailable"
-    assert all(isinstance(answer, asyncpg.Record) for answer in answers)
-    assert await tasks_of(connection, locked, *others) == 10
-
-
 @pytest.mark.parametrize(
     ("statement", "name"), [(CREATE_TASK, "outcome-unknown"), (LIST_TASKS, "unavailable")], ids=["write", "read"]
 )
@@ -357,22 +339,23 @@ async def test_ten_thousand_random_concurrent_calls_all_get_what_is_true(setting
         await asyncio.gather(*(Truth(database_, user_id, everybody).live(50) for user_id in users(200)))
 
 
-async def test_a_locked_user_with_many_calls_holds_up_others_only_once(
-    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("calls", [1, 25])
+async def test_a_locked_user_is_refused_alone_and_holds_up_others_only_once(
+    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
     """Two lock timeouts, of the batch and of the first call alone, and not one for each call."""
     monkeypatch.setattr(database, "LOCK_TIMEOUT", "200ms")
-    locked, *others = users(6)
+    locked, *others = users(7)
     async with pool(settings, database_pool_size=1) as database_:
         await create(database_, locked)
-        monkeypatch.setattr(database_, "_timeout", 2)  # ten timeouts
+        monkeypatch.setattr(database_, "_timeout", 2)  # ten lock timeouts
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
-            arguments = [creation(user_id) for user_id in [locked] * 25 + others]
+            arguments = [creation(user_id) for user_id in [locked] * calls + others]
             answers = await gather(*(database_.run(CREATE_TASK, *each) for each in arguments))
-    assert {answer.name for answer in answers[:25] if isinstance(answer, Problem)} == {"unavailable"}
-    assert all(isinstance(answer, asyncpg.Record) for answer in answers[25:])
-    assert await tasks_of(connection, locked, *others) == 6
+    assert [answer.name for answer in answers if isinstance(answer, Problem)] == ["unavailable"] * calls
+    assert all(isinstance(answer, asyncpg.Record) for answer in answers[calls:])
+    assert await tasks_of(connection, locked, *others) == 7
 
 
 async def test_full_queues_of_one_statement_do_not_refuse_another(

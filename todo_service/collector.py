@@ -28,12 +28,12 @@ class Collector:
     def __init__(self, connections: int, batch_size: int) -> None:
         self._share = max(connections - 1, 1)  # slow reads leave a connection to the writes, and the other way round
         self._batch_size = batch_size
-        self._waiting: dict[Statement, deque[Call]] = {}  # the statement whose turn it is comes first
-        self._count = 0
+        self._waiting: dict[Statement, deque[Call]] = {}  # none is empty; the one whose turn it is comes first
         self._in_flight: list[tuple[Statement, list[Call]]] = []
 
-    def __len__(self) -> int:
-        return self._count
+    def __bool__(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._waiting)
 
     def add(self, statement: Statement, call: Call) -> None:
         """Lets a call wait for its turn."""
@@ -41,7 +41,6 @@ class Collector:
         if queue is None:
             self._waiting[statement] = queue = deque()
         queue.append(call)
-        self._count += 1
 
     def waiting(self, statement: Statement) -> int:
         """How many calls of a statement wait for their turn."""
@@ -69,22 +68,10 @@ class Collector:
         """Says that a batch is done."""
         self._in_flight.remove((statement, calls))
 
-    def _pop(self, queue: deque[Call], size: int) -> list[Call]:
-        calls: list[Call] = []
-        while queue and len(calls) < size:
-            call = queue.popleft()
-            self._count -= 1
-            if not call.answer.done():  # by a timeout, or because its caller left
-                call.sent = True
-                calls.append(call)
-        calls.sort(key=lambda call: repr(call.args[:1]))  # any order will do, if it is the same everywhere
-        return calls
-
     def take_all(self) -> list[tuple[Statement, list[Call]]]:
         """All that waits, when there is no connection for it."""
         everything = [(statement, list(queue)) for statement, queue in self._waiting.items()]
         self._waiting.clear()
-        self._count = 0
         return everything
 
     def overdue(self, now: float) -> list[tuple[Statement, Call]]:
@@ -94,9 +81,21 @@ class Collector:
 
     def forget_answered(self) -> None:
         """Makes room for calls that still want to be sent."""
-        for statement, queue in list(self._waiting.items()):
-            self._waiting[statement] = deque(call for call in queue if not call.answer.done())
-        self._count = sum(len(queue) for queue in self._waiting.values())
+        queues = {
+            statement: deque(call for call in queue if not call.answer.done())
+            for statement, queue in self._waiting.items()
+        }
+        self._waiting = {statement: queue for statement, queue in queues.items() if queue}
 
     def _batches(self, *, writes: bool) -> int:
         return sum(statement.writes is writes for statement, _ in self._in_flight)
+
+    def _pop(self, queue: deque[Call], size: int) -> list[Call]:
+        calls: list[Call] = []
+        while queue and len(calls) < size:
+            call = queue.popleft()
+            if not call.answer.done():  # by a timeout, or because its caller left
+                call.sent = True
+                calls.append(call)
+        calls.sort(key=lambda call: repr(call.args[:1]))  # any order will do, if it is the same everywhere
+        return calls

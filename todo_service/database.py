@@ -79,7 +79,7 @@ class Database:
 
     def _wake(self) -> None:
         """Has an idle connection send what waits, together with what else this turn of the event loop brings."""
-        if len(self._collector) and self._idle and not self._waking:
+        if self._collector and self._idle and not self._waking:
             self._waking = True
             self._idle.pop().set_result(None)
 
@@ -92,7 +92,7 @@ class Database:
     async def _send_batches(self) -> None:
         """What each connection does, for ever; it is opened with the first call, and opened again when it is lost."""
         while True:
-            if not len(self._collector):
+            if not self._collector:
                 await self._wait(connected=False)
             self._active += 1
             try:
@@ -123,7 +123,7 @@ class Database:
         self._wake()
 
     async def _expire(self) -> None:
-        """Refuses what takes too long. A timer for each call would be exact, and 3 % of all that a request costs."""
+        """Refuses what takes too long. A timer for each call would be exact, but is more work for every request."""
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
             for statement, call in self._collector.overdue(asyncio.get_running_loop().time()):
@@ -166,9 +166,7 @@ class Database:
                     locked[call.args[:1]] = error
 
     async def _fetch(self, connection: "Connection", statement: Statement, calls: list[Call]) -> list[asyncpg.Record]:
-        timeout = (
-            self._timeout + 2 * EXPIRY_SECONDS
-        )  # then nobody waits for these any more, nor for what came with them
+        timeout = self._timeout + 2 * EXPIRY_SECONDS  # then all that came until now has been refused
         rows = await connection.fetchmany(statement.text, [call.args for call in calls], timeout=timeout)
         if len(rows) != len(calls):  # nobody knows which is whose
             raise RowCountError(f"{statement.name} gave {len(rows)} rows to {len(calls)} calls: each must get one")
