@@ -53,6 +53,7 @@ def _choice(options: argparse.Namespace) -> Choice:
         cases=[(workload, connections) for workload in options.workload for connections in options.connections],
         parts=options.part,
         only=options.only,
+        checkouts=options.beside,
         pool=options.pool,
         environment=dict(pair.partition("=")[::2] for pair in options.env),
         binaries=options.binaries,
@@ -74,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     option("--workload", type=_some(*WORKLOADS), default=[*WORKLOADS], metavar="LIST", help=f"of {','.join(WORKLOADS)}")
     option("--part", type=_some(*PARTS), default=[*PARTS], metavar="LIST", help=f"of {','.join(PARTS)}")
     option("--only", type=_words, default=[], metavar="LIST", help="competitors, by a part of their names")
+    option(
+        "--beside",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="another checkout of this service, too",
+    )
     option(
         "--pool", type=int, metavar="N", help="database connections of each process (default: what is best for each)"
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.database import fetch
-from benchmarks.peers import peer_versions
-from benchmarks.services import OURS, Competitor
+from benchmarks.peers import PEERS, peer_versions
+from benchmarks.services import Competitor
 
 ROOT = Path(__file__).parent.parent
 OUR_PACKAGES = ("aiohttp", "asyncpg", "uvloop", "gunicorn", "PyJWT")
@@ -32,7 +32,7 @@ def describe(url: str, competitors: Sequence[Competitor]) -> dict[str, str]:
         "PostgreSQL": postgres,
     }
     for competitor in competitors:
-        versions = ", ".join(ours) if competitor.name == OURS else peer_versions(competitor.name)
+        versions = peer_versions(competitor.name) if competitor.name in PEERS else ", ".join(ours)
         facts[competitor.name] = f"{versions}; {competitor.pool} connections to the database"
     tools = {"wrk": r"wrk \S*?(\d+\.\d+\.\d+)", "pgbench": r"([\d.]+)"}
     return facts | {

@@ -14,7 +14,7 @@ from benchmarks.services import Competitor
 SOURCES = Path(__file__).with_name("peers")
 INSTALLED = Path(__file__).with_name(".peers")
 
-GO, FASTIFY, FASTAPI = "Go + pgx", "Fastify + postgres.js", "FastAPI + SQLModel"
+PEERS = GO, FASTIFY, FASTAPI = "Go + pgx", "Fastify + postgres.js", "FastAPI + SQLModel"
 
 GO_CODE = Path("/usr/share/gocode")
 """Where Debian's packages put libraries of Go."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.limit import Limit
 from benchmarks.load import WORKLOADS
-from benchmarks.peers import FASTAPI, FASTIFY, GO
+from benchmarks.peers import FASTAPI, FASTIFY, GO, PEERS
 from benchmarks.rounds import Plan, Table
 from benchmarks.scenarios import FEW, LONG, MANY, NETWORK_CASES, OFF, ON, PAGE_CASES, SHORT
 from benchmarks.services import OURS
@@ -62,7 +62,7 @@ def goals_beside(results: Results, table: Table) -> Iterator[Goal]:
     """The goals for rates beside others, with a figure for each number of connections."""
     if OURS not in table.names:
         return
-    for peer in (name for name in table.names if name != OURS):
+    for peer in (name for name in table.names if name in PEERS):
         for workload in _workloads(table):
             found = _ratios(table, workload, peer)
             yield Goal(f"{workload}, beside {peer}", found, TIMES_AS_FAST[workload, peer], at_least=True)

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,14 @@ def ours(processes: int = 1, **environment: str) -> Competitor:
     """This service, as deployments start it, with its default settings but for those that are given."""
     variables = {"WEB_CONCURRENCY": str(processes), **environment}
     return Competitor(OURS, [sys.executable, "-m", "todo_service", "serve"], Settings.database_pool_size, variables)
+
+
+def checkout(folder: Path, service: Competitor) -> Competitor:
+    """What another checkout of this service makes of it. Raises LoadError when there is none."""
+    folder = folder.resolve()
+    if not (folder / "todo_service").is_dir():
+        raise LoadError(f"{folder} is no checkout of this service: it has no folder todo_service.")
+    return replace(service, name=folder.name, folder=folder)  # where Python looks for modules first
 
 
 @contextmanager

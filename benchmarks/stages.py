@@ -28,7 +28,7 @@ from benchmarks.scenarios import (
     measure_network,
     measure_single,
 )
-from benchmarks.services import Competitor, ours
+from benchmarks.services import Competitor, checkout, ours
 
 PARTS = ("rates", "limit", "single", "network", "growth")
 """What can be measured. The limit is measured between the rounds of the rates, which it is compared with."""
@@ -43,6 +43,7 @@ class Choice:
     cases: Sequence[Case]
     parts: Sequence[str]
     only: Sequence[str]
+    checkouts: Sequence[Path]
     pool: int | None
     environment: Mapping[str, str]
     binaries: Path | None
@@ -96,8 +97,9 @@ def _find_competitors(choice: Choice, report: Callable[[str], None]) -> dict[int
     found: dict[int, list[Competitor]] = {}
     for processes in choice.processes:
         tell = (lambda _line: None) if found else report  # it would say the same again
-        everyone = [ours(processes, **choice.environment), *find_peers(processes, tell)]
-        chosen = [each for each in everyone if _is_chosen(each.name, choice.only)]
+        service = ours(processes, **choice.environment)
+        chosen = [each for each in (service, *find_peers(processes, tell)) if _is_chosen(each.name, choice.only)]
+        chosen += [checkout(folder, service) for folder in choice.checkouts]
         if not chosen:
             raise LoadError("Nothing is left to be measured: no competitor has such a name.")
         found[processes] = [replace(each, pool=choice.pool or each.pool) for each in chosen]
