@@ -17,11 +17,12 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, Client
 from tests.processes import FOREIGN
-from todo_service.app import SERVER_OPTIONS, create_app
+from todo_service.app import create_app
 from todo_service.auth import sign_token
 from todo_service.embedded import run_postgres
 from todo_service.migrations import migrate
 from todo_service.settings import Settings
+from todo_service.worker import SERVER_OPTIONS
 
 SERVER_URL = "TEST_DATABASE_URL"
 """Where the tests find their server: the first process of a run sets it, the others inherit it."""
