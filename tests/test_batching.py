@@ -241,20 +241,21 @@ async def deadlocks(connection: asyncpg.Connection) -> int:
 async def test_batches_never_deadlock_because_they_are_sorted(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, collector: type[Collector]
 ) -> None:
-    """Every user is in most batches, and two statements write at the same time."""
+    """Every user is in most batches of two workers, and two statements write at the same time."""
     monkeypatch.setattr(database, "Collector", collector)
     monkeypatch.setattr(database, "_server_settings", lambda _settings: {"deadlock_timeout": "10ms"})
     owners = users(20)
-    async with pool(settings, database_batch_size=10) as database_:
-        tasks = [await create(database_, user_id) for user_id in owners]
+    async with pool(settings, database_batch_size=10) as one, pool(settings, database_batch_size=10) as another:
+        tasks = [await create(one, user_id) for user_id in owners]
         before = await deadlocks(connection)
 
-        async def write(task: dict[str, Any]) -> None:
+        async def write(database_: Database, task: dict[str, Any]) -> None:
             for _ in range(25):
                 await database_.run(CREATE_TASK, *creation(task["user_id"]))
                 await database_.run(COMPLETE_TASK, task["user_id"], task["id"], None, None)
 
-        await asyncio.gather(*(write(task) for task in tasks * 4), return_exceptions=True)
+        writes = [write(database_, task) for task in tasks * 2 for database_ in (one, another)]
+        await asyncio.gather(*writes, return_exceptions=True)
     found = await deadlocks(connection) - before  # backends report what they counted when they end, at the latest
     assert (found > 0) is (collector is Unsorted)
 

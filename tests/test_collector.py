@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from todo_service.collector import WORTH_A_ROUND_TRIP, Call, Collector
+from todo_service.collector import BATCH_SECONDS, ENOUGH_CALLS, UNDIVIDED_CALLS, Batch, Call, Collector
 from todo_service.statements import Statement
 
 LISTS, GETS = [Statement(f"test/{name}", "SELECT", writes=False) for name in ("lists", "gets")]
@@ -36,44 +36,105 @@ def fill(collector: Collector, statement: Statement, *users: str) -> list[Call]:
     return calls
 
 
+def take(collector: Collector, statement: Statement, *, finish: bool = False) -> list[Call]:
+    """The calls of the next batch, which must be one of this statement."""
+    batch = collector.take()
+    assert batch is not None
+    assert batch.statement is statement
+    if finish:
+        collector.finish(batch, 0)
+    return batch.calls
+
+
 def test_nothing_gives_no_batch() -> None:
-    assert Collector(4, 32).take(1) is None
+    assert Collector(4, 32).take() is None
 
 
 def test_calls_of_one_statement_are_one_batch_in_the_order_of_their_users() -> None:
     collector = Collector(4, 32)
     bob, alice, bob_again = fill(collector, GETS, "bob", "alice", "bob")
-    assert collector.take(1) == (GETS, [alice, bob, bob_again])
+    assert take(collector, GETS) == [alice, bob, bob_again]
     assert not collector
 
 
 def test_a_batch_has_no_more_than_its_size_and_first_come_is_first_served() -> None:
     collector = Collector(4, 2)
     calls = fill(collector, GETS, "c", "b", "a")
-    assert collector.take(1) == (GETS, [calls[1], calls[0]])
-    assert collector.take(1) == (GETS, [calls[2]])
+    assert take(collector, GETS) == [calls[1], calls[0]]
+    assert take(collector, GETS) == [calls[2]]
 
 
-def test_free_connections_share_what_waits_unless_it_is_little() -> None:
-    collector = Collector(8, 32)
-    fill(collector, GETS, *"abcdefghijklmnopqrstuvwxyz" * 2)
-    sizes = [len(batch[1]) for free in (4, 3, 2, 1) if (batch := collector.take(free))]
-    assert sizes == [13, 13, 13, 13]
-    fill(collector, GETS, *"abcdefghijkl")
-    sizes = [len(batch[1]) for free in (3, 2, 1) if (batch := collector.take(free))]
-    assert sizes == [WORTH_A_ROUND_TRIP, 2]
+def test_what_comes_while_enough_is_under_way_waits_for_its_answer() -> None:
+    collector = Collector(4, 32)
+    fill(collector, GETS, *"a" * (ENOUGH_CALLS - 1))
+    take(collector, GETS)
+    fill(collector, LISTS, "b")
+    assert collector.is_ready()
+    lists = collector.take()
+    assert lists is not None
+    waiting = fill(collector, GETS, "c")
+    assert not collector.is_ready()
+    assert collector.take() is None
+    fill(collector, CREATES, "d")  # of writes, none is under way
+    assert collector.is_ready()
+    take(collector, CREATES)
+    collector.finish(lists, 0)
+    assert take(collector, GETS) == waiting
+
+
+def test_of_many_calls_half_are_left_for_later() -> None:
+    collector = Collector(1, 32)
+    fill(collector, GETS, *"a" * 100)
+    sizes = [len(take(collector, GETS, finish=True)) for _ in range(5)]
+    assert sizes == [32, 32, 18, UNDIVIDED_CALLS, 2]
+
+
+def test_nothing_waits_for_what_is_slow() -> None:
+    collector = Collector(4, 32)
+    fill(collector, GETS, *"a" * ENOUGH_CALLS)
+    slow = collector.take()
+    assert slow is not None
+    fill(collector, GETS, "b")
+    assert collector.take() is None
+    slow.slow = True
+    assert collector.is_ready()
+    take(collector, GETS)
+
+
+def test_a_batch_is_as_large_as_the_time_allows_that_its_statement_took() -> None:
+    collector = Collector(1, 32)
+
+    def size_after(calls: int, seconds: float | None) -> int:
+        fill(collector, GETS, *"a" * calls)
+        batch = collector.take()
+        assert batch is not None
+        collector.finish(batch, seconds)
+        fill(collector, GETS, *"a" * 64)
+        fill(collector, LISTS, *"a" * 64)
+        size = len(take(collector, GETS, finish=True))
+        assert len(take(collector, LISTS, finish=True)) == 32
+        collector.take_all()
+        return size
+
+    assert size_after(1, 0) == 32
+    assert size_after(10, BATCH_SECONDS) == 10
+    assert size_after(10, BATCH_SECONDS * 2) == 5
+    assert size_after(1, 10) == 1
+    assert size_after(1, BATCH_SECONDS / 100) == 32
+    assert size_after(1, None) == 32
 
 
 def test_what_is_overdue_is_known_before_and_after_it_was_sent() -> None:
     collector = Collector(4, 1)
     calls = fill(collector, GETS, "a", "b") + fill(collector, LISTS, "c")
     calls[2].deadline = 10
-    batch = collector.take(1)
-    assert batch == (GETS, calls[:1])
+    batch = collector.take()
+    assert batch is not None
+    assert batch.calls == calls[:1]
     assert [call for _, call in collector.overdue(10)] == [calls[1], calls[0]]
     assert [each.sent for each in calls] == [True, False, False]
     assert len(collector.overdue(11)) == 3
-    collector.finish(*batch)
+    collector.finish(batch, 0)
     assert len(collector.overdue(11)) == 2
 
 
@@ -81,33 +142,28 @@ def test_statements_take_turns() -> None:
     collector = Collector(4, 1)
     fill(collector, LISTS, "a", "b", "c")
     fill(collector, CREATES, "a", "b")
-    turns = []
-    while batch := collector.take(1):
-        turns.append(batch[0])
-        collector.finish(*batch)
-    assert turns == [LISTS, CREATES, LISTS, CREATES, LISTS]
+    for statement in (LISTS, CREATES, LISTS, CREATES, LISTS):
+        take(collector, statement, finish=True)
 
 
 def test_reads_leave_a_connection_to_writes() -> None:
     collector = Collector(3, 1)
     fill(collector, LISTS, *"abcd")
     fill(collector, GETS, *"abcd")
-    first = collector.take(1)
+    first = collector.take()
     assert first is not None
-    assert collector.take(1) is not None
-    assert collector.take(1) is None
+    take(collector, GETS)
+    assert collector.take() is None
     [create] = fill(collector, CREATES, "a")
-    assert collector.take(1) == (CREATES, [create])
-    collector.finish(*first)
-    batch = collector.take(1)
-    assert batch is not None
-    assert batch[0] is LISTS
+    assert take(collector, CREATES) == [create]
+    collector.finish(first, 0)
+    take(collector, LISTS)
 
 
 def test_the_only_connection_serves_every_statement() -> None:
     collector = Collector(1, 1)
     fill(collector, LISTS, "a")
-    assert collector.take(1) is not None
+    take(collector, LISTS)
 
 
 def test_calls_that_want_no_answer_any_more_are_not_sent() -> None:
@@ -117,8 +173,8 @@ def test_calls_that_want_no_answer_any_more_are_not_sent() -> None:
     calls[0].answer.cancel()
     calls[1].answer.set_exception(TimeoutError())
     calls[1].answer.exception()
-    assert collector.take(1) == (GETS, calls[2:])
-    assert collector.take(1) is None
+    assert take(collector, GETS) == calls[2:]
+    assert collector.take() is None
     assert not calls[0].sent
 
 
@@ -129,7 +185,7 @@ def test_calls_that_want_no_answer_any_more_make_room() -> None:
     assert collector.waiting(GETS) == 4
     collector.forget_answered()
     assert (collector.waiting(GETS), collector.waiting(LISTS), collector.waiting(CREATES)) == (3, 0, 0)
-    assert collector.take(1) == (GETS, [calls[0], calls[2]])
+    assert take(collector, GETS) == [calls[0], calls[2]]
 
 
 def test_all_can_be_taken_at_once() -> None:
@@ -146,9 +202,7 @@ def test_two_batches_lock_the_users_they_share_in_the_same_order(users: list[str
     for order in (users, data.draw(st.permutations(users))):
         collector = Collector(4, 32)
         fill(collector, CREATES, *order)
-        batch = collector.take(1)
-        assert batch is not None
-        batches.append([each.args for each in batch[1]])
+        batches.append([each.args for each in take(collector, CREATES)])
     assert batches[0] == batches[1]
 
 
@@ -160,7 +214,7 @@ class Life(RuleBasedStateMachine):
         self.connections, self.batch_size = connections, batch_size
         self.collector = Collector(connections, batch_size)
         self.expected: dict[Statement, list[Call]] = {statement: [] for statement in STATEMENTS}
-        self.in_flight: list[tuple[Statement, list[Call]]] = []
+        self.under_way: list[Batch] = []
         self.passed_over: Counter[Statement] = Counter()
 
     @rule(statement=st.sampled_from(STATEMENTS), user=st.sampled_from("abcd"))
@@ -172,36 +226,41 @@ class Life(RuleBasedStateMachine):
         if waiting := [each for calls in self.expected.values() for each in calls]:
             data.draw(st.sampled_from(waiting)).answer.cancel()
 
-    @precondition(lambda self: len(self.in_flight) < self.connections)
-    @rule(free=st.integers(1, 5))
-    def take(self, free: int) -> None:
+    def may_send(self, statement: Statement) -> bool:
+        alike = [batch for batch in self.under_way if batch.statement.writes is statement.writes]
+        calls = [each for batch in alike if not batch.slow for each in batch.calls]
+        return len(alike) < max(self.connections - 1, 1) and len(calls) < ENOUGH_CALLS
+
+    @rule()
+    def take(self) -> None:
         wanted = {each: [c for c in self.expected[each] if not c.answer.done()] for each in STATEMENTS}
-        share = max(self.connections - 1, 1)
-        ready = {
-            each
-            for each in STATEMENTS
-            if wanted[each] and sum(each.writes is sent.writes for sent, _ in self.in_flight) < share
-        }
-        batch = self.collector.take(free)
+        ready = {each for each in STATEMENTS if wanted[each] and self.may_send(each)}
+        assert self.collector.is_ready() or not ready
+        batch = self.collector.take()
         if batch is None:
             assert not ready
             return
-        statement, calls = batch
-        assert statement in ready
-        assert 1 <= len(calls) <= self.batch_size
-        assert set(calls) == set(wanted[statement][: len(calls)])
-        users = [str(each.args[0]) for each in calls]
+        assert batch.statement in ready
+        assert 1 <= len(batch.calls) <= self.batch_size
+        left = wanted[batch.statement]
+        assert set(batch.calls) == set(left[: len(batch.calls)])
+        users = [str(each.args[0]) for each in batch.calls]
         assert users == sorted(users)
-        self.expected[statement] = wanted[statement][len(calls) :]
-        self.in_flight.append(batch)
-        self.passed_over = Counter({each: self.passed_over[each] + 1 for each in ready - {statement}})
+        self.expected[batch.statement] = left[len(batch.calls) :]
+        self.under_way.append(batch)
+        self.passed_over = Counter({each: self.passed_over[each] + 1 for each in ready - {batch.statement}})
         assert all(count < len(STATEMENTS) for count in self.passed_over.values())
 
-    @precondition(lambda self: self.in_flight)
+    @precondition(lambda self: self.under_way)
     @rule(data=st.data())
-    def finish(self, data: st.DataObject) -> None:
-        batch = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
-        self.collector.finish(*batch)
+    def grow_slow(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.under_way)).slow = True
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data(), seconds=st.sampled_from([None, 0, 0.02, 0.2, 20]))
+    def finish(self, data: st.DataObject, seconds: float | None) -> None:
+        batch = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
+        self.collector.finish(batch, seconds)
 
     @invariant()
     def counts_what_waits(self) -> None:
@@ -211,13 +270,10 @@ class Life(RuleBasedStateMachine):
         )  # more, until those that gave up are met
 
     def teardown(self) -> None:
-        for batch in self.in_flight:
-            self.collector.finish(*batch)
-        self.in_flight.clear()
-        while any(not each.answer.done() for calls in self.expected.values() for each in calls):
-            self.take(1)
-            self.collector.finish(*self.in_flight.pop())
-        assert self.collector.take(1) is None
+        while any(not each.answer.done() for calls in self.expected.values() for each in calls) or self.under_way:
+            self.take()
+            self.collector.finish(self.under_way.pop(), 0)
+        assert self.collector.take() is None
         assert not self.collector
 
 

@@ -23,6 +23,7 @@ from todo_service.app import create_app
 from todo_service.auth import sign_token
 from todo_service.database import DATABASE, Database, database_context
 from todo_service.errors import Problem
+from todo_service.outcomes import RowCountError
 from todo_service.settings import Settings, read_settings
 from todo_service.statements import Statement, read_statement
 
@@ -136,7 +137,7 @@ async def test_a_statement_gives_its_row(settings: Settings) -> None:
 async def test_a_statement_without_exactly_one_row_is_a_mistake(settings: Settings, rows: int) -> None:
     statement = Statement("test/rows", "SELECT generate_series(1, $1::integer)", writes=False)
     async with pool(settings) as database_:
-        with pytest.raises(database.RowCountError, match=f"^test/rows gave {rows} rows"):
+        with pytest.raises(RowCountError, match=f"^test/rows gave {rows} rows"):
             await database_.run(statement, rows)
 
 

@@ -8,7 +8,15 @@ import asyncpg
 
 from todo_service.statements import Statement
 
-WORTH_A_ROUND_TRIP = 10  # calls; fewer are not shared out among free connections
+ENOUGH_CALLS = 10
+"""While so many are under way, others wait for their answer, although a connection is idle: a round trip costs the
+service as much as two requests, and several transactions at once cost PostgreSQL more than one after the other."""
+
+UNDIVIDED_CALLS = 16
+"""Of more than these a batch leaves half for the next: PostgreSQL is to have work while the service handles answers."""
+
+BATCH_SECONDS = 1.0
+"""How long a batch should take at most, judging by the last one of its statement: no time limit is for a whole one."""
 
 
 @dataclass(eq=False, slots=True)
@@ -22,14 +30,25 @@ class Call:
     sent: bool = False
 
 
+@dataclass(eq=False, slots=True)
+class Batch:
+    """Calls of one statement that are sent together."""
+
+    statement: Statement
+    calls: list[Call]
+    slow: bool = False
+    """Whether it takes so long that others shouldn't wait for it."""
+
+
 class Collector:
-    """The waiting calls of each statement, which take turns."""
+    """The waiting calls of each statement, which take turns, and the batches under way."""
 
     def __init__(self, connections: int, batch_size: int) -> None:
         self._share = max(connections - 1, 1)  # slow reads leave a connection to the writes, and the other way round
         self._batch_size = batch_size
+        self._sizes: dict[Statement, int] = {}  # of the next batch
         self._waiting: dict[Statement, deque[Call]] = {}  # none is empty; the one whose turn it is comes first
-        self._in_flight: list[tuple[Statement, list[Call]]] = []
+        self._under_way: dict[bool, list[Batch]] = {False: [], True: []}  # reads and writes
 
     def __bool__(self) -> bool:
         """Whether anything waits."""
@@ -46,27 +65,34 @@ class Collector:
         """How many calls of a statement wait for their turn."""
         return len(self._waiting.get(statement, ()))
 
-    def take(self, free: int) -> tuple[Statement, list[Call]] | None:
-        """The next batch for one of so many free connections, if there is one; `finish` must follow.
+    def is_ready(self) -> bool:
+        """Whether there is something for one more connection."""
+        return any(self._may_send(statement) for statement in self._waiting)
 
-        It has calls of one statement, first come first served, in the order of their users: a batch locks the rows of
-        its users one after the other and keeps them until its end, and batches that lock in the same order never wait
-        for each other in a circle.
+    def take(self) -> Batch | None:
+        """The next batch for one more connection, if there is one; `finish` must follow.
+
+        Its calls are first come first served, in the order of their users: a batch locks the rows of its users one
+        after the other and keeps them until its end, and batches that lock in the same order never wait for each other
+        in a circle.
         """
         for statement in list(self._waiting):
-            if self._batches(writes=statement.writes) < self._share:
+            if self._may_send(statement):
                 queue = self._waiting.pop(statement)
-                calls = self._pop(queue, min(self._batch_size, max(WORTH_A_ROUND_TRIP, -(-len(queue) // free))))
+                most = self._sizes.get(statement, self._batch_size)
+                batch = Batch(statement, self._pop(queue, min(most, max(UNDIVIDED_CALLS, len(queue) // 2))))
                 if queue:
                     self._waiting[statement] = queue  # behind the others
-                if calls:
-                    self._in_flight.append((statement, calls))
-                    return statement, calls
+                if batch.calls:
+                    self._under_way[statement.writes].append(batch)
+                    return batch
         return None
 
-    def finish(self, statement: Statement, calls: list[Call]) -> None:
-        """Says that a batch is done."""
-        self._in_flight.remove((statement, calls))
+    def finish(self, batch: Batch, seconds: float | None) -> None:
+        """Says that a batch is done, and how long it took; None if it failed, whose time tells nothing."""
+        self._under_way[batch.statement.writes].remove(batch)
+        fitting = int(len(batch.calls) * BATCH_SECONDS / seconds) if seconds else self._batch_size
+        self._sizes[batch.statement] = max(1, min(fitting, self._batch_size))
 
     def take_all(self) -> list[tuple[Statement, list[Call]]]:
         """All that waits, when there is no connection for it."""
@@ -76,7 +102,8 @@ class Collector:
 
     def overdue(self, now: float) -> list[tuple[Statement, Call]]:
         """The calls that wait for their turn or for PostgreSQL, and shouldn't any more."""
-        everything = [*self._waiting.items(), *self._in_flight]
+        sent = [(batch.statement, batch.calls) for batches in self._under_way.values() for batch in batches]
+        everything = [*self._waiting.items(), *sent]
         return [(statement, call) for statement, calls in everything for call in calls if call.deadline < now]
 
     def forget_answered(self) -> None:
@@ -87,8 +114,10 @@ class Collector:
         }
         self._waiting = {statement: queue for statement, queue in queues.items() if queue}
 
-    def _batches(self, *, writes: bool) -> int:
-        return sum(statement.writes is writes for statement, _ in self._in_flight)
+    def _may_send(self, statement: Statement) -> bool:
+        under_way = self._under_way[statement.writes]
+        calls = sum(len(batch.calls) for batch in under_way if not batch.slow)
+        return len(under_way) < self._share and calls < ENOUGH_CALLS
 
     def _pop(self, queue: deque[Call], size: int) -> list[Call]:
         calls: list[Call] = []

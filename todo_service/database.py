@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 import asyncpg
 from aiohttp import web
 
-from todo_service.collector import Call, Collector
-from todo_service.errors import RETRY_AFTER, Problem
+from todo_service.collector import Batch, Call, Collector
+from todo_service.outcomes import RowCountError, refusal, unavailable, was_rolled_back
 from todo_service.settings import Settings
 from todo_service.statements import Statement
 
@@ -20,31 +20,21 @@ log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = "1s"  # one user's locked row must not keep a connection from the others for much longer
 WAITING_CALLS = 1000  # of each statement; more would wait longer than it takes to come again
+PATIENCE_SECONDS = 0.03  # after which calls no longer wait for those under way
 EXPIRY_SECONDS = 0.2  # between looks for calls that wait for too long
 RECONNECT_SECONDS = 1.0  # between attempts to get one connection more than there are
-
-# SQLSTATEs after which PostgreSQL has certainly rolled back: the request can be repeated as it is.
-# 25006 read only (a failover is under way), 40001 and 40P01 serialization and deadlock, 53 resources, 55P03 lock
-# timeout, 57014 statement timeout, 57P03 still starting; 42P01 and 42703 table or column missing: not migrated yet.
-ROLLED_BACK = ("25006", "40001", "40P01", "42P01", "42703", "53", "55P03", "57014", "57P03")
-
-# SQLSTATEs of a connection that ended, perhaps after the commit: 08 connection, 57P01, 57P02 and 57P05 shutdowns.
-DISCONNECTED = ("08", "57P01", "57P02", "57P05")
-
-
-class RowCountError(Exception):
-    """A statement didn't give one row to each call: a mistake in its file."""
 
 
 class Database:
     """Runs statements on the connections of a pool.
 
-    While a connection is idle, a call goes out at once. Calls that come while all are busy are collected, and the next
-    connection that is done sends many of one statement as a batch: in one round trip, and as one transaction.
+    A call goes out at once, unless many are under way: then calls are collected, and the next connection that is done
+    sends those of one statement as a batch, in one round trip and one transaction.
     Reads leave one connection to writes, and writes one to reads.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
+        self._loop = asyncio.get_running_loop()
         self._pool = pool
         self._timeout = settings.database_timeout
         # Behind a pooler that takes no settings no lock times out: whoever waits must do so alone.
@@ -62,12 +52,13 @@ class Database:
         Raises Problem: `unavailable` when nothing was applied, `outcome-unknown` when a write may have been. It takes
         hardly longer than DATABASE_TIMEOUT. A statement that doesn't give exactly one row is a mistake: RowCountError.
         """
-        if self._collector.waiting(statement) >= WAITING_CALLS:
-            raise _unavailable()
-        loop = asyncio.get_running_loop()
-        call = Call(args, loop.create_future(), loop.time() + self._timeout)
+        waiting = self._collector.waiting(statement)
+        if waiting >= WAITING_CALLS:
+            raise unavailable()
+        call = Call(args, self._loop.create_future(), self._loop.time() + self._timeout)
         self._collector.add(statement, call)
-        self._wake()
+        if not waiting:  # else somebody has been woken, or it isn't their turn
+            self._wake()
         return await call.answer
 
     async def close(self) -> None:
@@ -79,12 +70,12 @@ class Database:
 
     def _wake(self) -> None:
         """Has an idle connection send what waits, together with what else this turn of the event loop brings."""
-        if self._collector and self._idle and not self._waking:
+        if self._idle and not self._waking and self._collector.is_ready():
             self._waking = True
             self._idle.pop().set_result(None)
 
     async def _wait(self, *, connected: bool) -> None:
-        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        idle: asyncio.Future[None] = self._loop.create_future()
         self._idle.insert(len(self._idle) if connected else 0, idle)  # the last is woken first
         await idle
         self._waking = False
@@ -111,22 +102,30 @@ class Database:
     async def _send_over(self, connection: "Connection") -> None:
         """Sends batches until the connection is closed."""
         while _is_open(connection):
-            batch = self._collector.take(len(self._idle) + 1)
+            batch = self._collector.take()
             if batch is None:
                 await self._wait(connected=True)
                 continue
             self._wake()
+            began = self._loop.time()
+            patience = self._loop.call_later(PATIENCE_SECONDS, self._go_on_without, batch)
+            error = None
             try:
-                await self._send(connection, *batch)
+                error = await self._send(connection, batch.statement, batch.calls)
             finally:
-                self._collector.finish(*batch)
+                patience.cancel()
+                self._collector.finish(batch, None if error else self._loop.time() - began)
+        self._wake()
+
+    def _go_on_without(self, batch: Batch) -> None:
+        batch.slow = True
         self._wake()
 
     async def _expire(self) -> None:
         """Refuses what takes too long. A timer for each call would be exact, but is more work for every request."""
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
-            for statement, call in self._collector.overdue(asyncio.get_running_loop().time()):
+            for statement, call in self._collector.overdue(self._loop.time()):
                 _refuse(statement, [call], TimeoutError("there was no answer in time"), sent=call.sent)
             self._collector.forget_answered()
 
@@ -135,7 +134,7 @@ class Database:
         try:
             rows = await self._fetch(connection, statement, calls)
         except Exception as error:  # noqa: BLE001 - the callers get it
-            if len(calls) > 1 and _was_rolled_back(error):  # all, for the sake of one
+            if len(calls) > 1 and was_rolled_back(error):  # all, for the sake of one
                 await self._send_one_by_one(connection, statement, calls)
                 return error
             _refuse(statement, calls, error, sent=True)
@@ -180,44 +179,13 @@ def _is_open(connection: "Connection") -> bool:
         return False
 
 
-def _was_rolled_back(error: Exception) -> TypeGuard[asyncpg.PostgresError]:
-    return isinstance(error, asyncpg.PostgresError) and not error.sqlstate.startswith(DISCONNECTED)
-
-
 def _refuse(statement: Statement, calls: list[Call], error: Exception, *, sent: bool) -> None:
     """Answers calls with the error, or with what it means to their callers."""
     calls = [call for call in calls if not call.answer.done()]
     if calls:
         log.warning("%s: %s: %s", statement.name, type(error).__name__, error)
     for call in calls:
-        call.answer.set_exception(_refusal(statement, error, sent=sent))
-
-
-def _refusal(statement: Statement, error: Exception, *, sent: bool) -> Exception:
-    problem = _unavailable()
-    if sent and _was_rolled_back(error):
-        if not error.sqlstate.startswith(ROLLED_BACK):
-            return error
-    elif isinstance(error, RowCountError):
-        return error
-    elif sent and statement.writes:
-        problem = _outcome_unknown()
-    problem.__cause__ = error
-    return problem
-
-
-def _outcome_unknown() -> Problem:
-    return Problem(
-        "outcome-unknown",
-        "The connection to the database was lost: the change may have been made or not; "
-        "read your tasks before you repeat the request.",
-    )
-
-
-def _unavailable() -> Problem:
-    return Problem(
-        "unavailable", "The database can't be reached or is busy, nothing was changed: try again.", headers=RETRY_AFTER
-    )
+        call.answer.set_exception(refusal(statement, error, sent=sent))
 
 
 DATABASE = web.AppKey("database", Database)
