@@ -80,7 +80,7 @@ def checkout(folder: Path, service: Competitor) -> Competitor:
     folder = folder.resolve()
     if not (folder / "todo_service").is_dir():
         raise LoadError(f"{folder} is no checkout of this service: it has no folder todo_service.")
-    return replace(service, name=folder.name, folder=folder)  # where Python looks for modules first
+    return replace(service, name=str(folder), folder=folder)  # where Python looks for modules first
 
 
 @contextmanager

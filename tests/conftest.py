@@ -21,8 +21,8 @@ from todo_service.app import create_app
 from todo_service.auth import sign_token
 from todo_service.embedded import run_postgres
 from todo_service.migrations import migrate
+from todo_service.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
-from todo_service.worker import SERVER_OPTIONS
 
 SERVER_URL = "TEST_DATABASE_URL"
 """Where the tests find their server: the first process of a run sets it, the others inherit it."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,10 +11,11 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import uvloop
 
 from tests.test_database import is_waiting, pool
-from todo_service import database
-from todo_service.collector import Call, Collector
+from todo_service import collector, database
+from todo_service.collector import ENOUGH_CALLS, Call, Collector
 from todo_service.database import Database
 from todo_service.errors import Problem
 from todo_service.handlers.tasks import COMPLETE_TASK, CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, UPDATE_TASK
@@ -76,7 +78,7 @@ async def test_calls_that_come_together_are_sent_together(settings: Settings, si
         assert len({row["began"] for row in rows}) == transactions
 
 
-async def test_a_call_alone_goes_out_at_once_while_others_are_busy(
+async def test_a_write_goes_out_at_once_while_reads_are_busy(
     settings: Settings, connection: asyncpg.Connection
 ) -> None:
     async with pool(settings, database_pool_size=3) as database_:
@@ -86,6 +88,41 @@ async def test_a_call_alone_goes_out_at_once_while_others_are_busy(
             assert (await database_.run(WRITE, "x"))["user_id"] == "x"
             assert not any(task.done() for task in busy)
         assert len(await asyncio.gather(*busy)) == 100
+
+
+async def test_what_comes_with_a_slow_call_is_sent_over_another_connection(
+    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "PATIENCE_SECONDS", 60)  # at once, not because of the wait
+    async with pool(settings, database_pool_size=3) as database_:
+        async with gate(connection) as name:
+            slow = asyncio.create_task(database_.run(GATE, name))
+            fast = asyncio.create_task(database_.run(TRANSACTION, "x"))
+            assert (await fast)["user_id"] == "x"
+            assert not slow.done()
+        await slow
+
+
+async def test_a_slow_batch_is_not_waited_for(settings: Settings, connection: asyncpg.Connection) -> None:
+    async with pool(settings, database_pool_size=3) as database_:
+        async with gate(connection) as name:
+            slow = [asyncio.create_task(database_.run(GATE, name)) for _ in range(ENOUGH_CALLS)]
+            await is_waiting(connection)
+            assert (await database_.run(TRANSACTION, "x"))["user_id"] == "x"
+            assert not any(task.done() for task in slow)
+        await asyncio.gather(*slow)
+
+
+async def test_batches_of_a_slow_statement_shrink(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector, "BATCH_SECONDS", 0.1)
+    slow = Statement("test/slow", "SELECT now() AS began, $1::text, pg_sleep(0.03)::text", writes=False)
+    async with pool(settings, database_pool_size=1) as database_:
+        transactions = []
+        for _ in range(2):
+            rows = await asyncio.gather(*(database_.run(slow, str(number)) for number in range(10)))
+            transactions.append(len({row["began"] for row in rows}))
+    assert transactions[0] == 1
+    assert transactions[1] >= 4  # three calls, or fewer, take a tenth of a second
 
 
 @pytest.mark.parametrize("slow", [2, 500])
@@ -104,14 +141,13 @@ async def test_a_call_that_fails_fails_alone_and_nothing_is_applied_twice(
     settings: Settings, connection: asyncpg.Connection
 ) -> None:
     user_id, *others = users(11)
-    wrong = ("user_id", user_id), ("", "a title that is empty")
     async with pool(settings, database_pool_size=1) as database_:
         calls = [creation(each, "fine") for each in others] + [creation(user_id, ""), creation(user_id, "fine")]
         random.shuffle(calls)
         answers = await gather(*(database_.run(CREATE_TASK, *call) for call in calls))
     for call, answer in zip(calls, answers, strict=True):
         if call[1] == "":
-            assert isinstance(answer, asyncpg.CheckViolationError), wrong
+            assert isinstance(answer, asyncpg.CheckViolationError)
         else:
             assert isinstance(answer, asyncpg.Record)
             task = json.loads(answer["body"])
@@ -357,6 +393,46 @@ async def test_a_locked_user_is_refused_alone_and_holds_up_others_only_once(
     assert [answer.name for answer in answers if isinstance(answer, Problem)] == ["unavailable"] * calls
     assert all(isinstance(answer, asyncpg.Record) for answer in answers[calls:])
     assert await tasks_of(connection, locked, *others) == 7
+
+
+async def test_what_was_rolled_back_and_not_sent_again_in_time_was_certainly_not_applied(
+    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "700ms")
+    locked, other = sorted(users(2))
+    async with pool(settings, database_pool_size=1) as database_:
+        await create(database_, locked)
+        monkeypatch.setattr(database_, "_timeout", 1.0)  # until then, one lock timeout of the batch has passed, not two
+        async with connection.transaction():
+            await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
+            answers = await gather(*(database_.run(CREATE_TASK, *creation(user_id)) for user_id in (locked, other)))
+    assert [answer.name for answer in answers if isinstance(answer, Problem)] == ["outcome-unknown", "unavailable"]
+    assert await tasks_of(connection, other) == 0
+
+
+async def close_while_calls_wait(settings: Settings, errors: list[dict[str, Any]]) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+    slow = Statement("test/slow", "SELECT $1::text, pg_sleep(0.02)::text", writes=False)
+    async with pool(settings) as database_:
+        await asyncio.gather(database_.run(TRANSACTION, "x"), database_.run(WRITE, "x"))
+        calls = [asyncio.create_task(database_.run(slow, str(number))) for number in range(ENOUGH_CALLS)]
+        await asyncio.sleep(0.01)
+        calls.append(asyncio.create_task(database_.run(slow, "waits for them")))
+        await asyncio.sleep(0.001)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        time.sleep(0.05)  # until it no longer has to wait  # noqa: ASYNC251
+
+
+@pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_nothing_goes_wrong_after_it_was_closed(
+    settings: Settings, new_event_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    errors: list[dict[str, Any]] = []
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(close_while_calls_wait(settings, errors))
+    assert errors == []
 
 
 async def test_full_queues_of_one_statement_do_not_refuse_another(

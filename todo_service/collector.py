@@ -16,7 +16,7 @@ UNDIVIDED_CALLS = 16
 """Of more than these a batch leaves half for the next: PostgreSQL is to have work while the service handles answers."""
 
 BATCH_SECONDS = 1.0
-"""How long a batch should take at most, judging by the last one of its statement: no time limit is for a whole one."""
+"""How long a batch should take at most, judging by the last one of its statement; DATABASE_TIMEOUT is for all of it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -88,8 +88,8 @@ class Collector:
                     return batch
         return None
 
-    def finish(self, batch: Batch, seconds: float | None) -> None:
-        """Says that a batch is done, and how long it took; None if it failed, whose time tells nothing."""
+    def finish(self, batch: Batch, seconds: float) -> None:
+        """Says that a batch is done, and how long it took."""
         self._under_way[batch.statement.writes].remove(batch)
         fitting = int(len(batch.calls) * BATCH_SECONDS / seconds) if seconds else self._batch_size
         self._sizes[batch.statement] = max(1, min(fitting, self._batch_size))
@@ -100,11 +100,11 @@ class Collector:
         self._waiting.clear()
         return everything
 
-    def overdue(self, now: float) -> list[tuple[Statement, Call]]:
+    def overdue(self, now: float) -> list[tuple[Statement, list[Call]]]:
         """The calls that wait for their turn or for PostgreSQL, and shouldn't any more."""
         sent = [(batch.statement, batch.calls) for batches in self._under_way.values() for batch in batches]
         everything = [*self._waiting.items(), *sent]
-        return [(statement, call) for statement, calls in everything for call in calls if call.deadline < now]
+        return [(statement, [call for call in calls if call.deadline < now]) for statement, calls in everything]
 
     def forget_answered(self) -> None:
         """Makes room for calls that still want to be sent."""

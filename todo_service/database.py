@@ -28,8 +28,8 @@ RECONNECT_SECONDS = 1.0  # between attempts to get one connection more than ther
 class Database:
     """Runs statements on the connections of a pool.
 
-    A call goes out at once, unless many are under way: then calls are collected, and the next connection that is done
-    sends those of one statement as a batch, in one round trip and one transaction.
+    A call goes out at once, unless many are under way or no connection is free: then calls are collected, and the next
+    connection that is done sends those of one statement as a batch, in one round trip and one transaction.
     Reads leave one connection to writes, and writes one to reads.
     """
 
@@ -40,7 +40,8 @@ class Database:
         # Behind a pooler that takes no settings no lock times out: whoever waits must do so alone.
         batch_size = settings.database_batch_size if settings.database_statement_cache else 1
         self._collector = Collector(settings.database_pool_size, batch_size)
-        self._idle: list[asyncio.Future[None]] = []  # what senders wait for that have nothing to do
+        self._idle: list[asyncio.Future[None]] = []  # what senders wait for that have nothing to do,
+        self._closed: list[asyncio.Future[None]] = []  # and those without a connection
         self._waking = False
         self._active = 0  # connections that are open or being opened
         self._tasks = [asyncio.create_task(self._send_batches()) for _ in range(settings.database_pool_size)]
@@ -57,12 +58,14 @@ class Database:
             raise unavailable()
         call = Call(args, self._loop.create_future(), self._loop.time() + self._timeout)
         self._collector.add(statement, call)
-        if not waiting:  # else somebody has been woken, or it isn't their turn
+        if not waiting:  # else nobody is idle, somebody has been woken, or they wait for an answer
             self._wake()
         return await call.answer
 
     async def close(self) -> None:
         """Ends all connections; nothing must be running any more."""
+        self._idle.clear()  # nobody is to be woken
+        self._closed.clear()
         self._pool.terminate()
         for task in self._tasks:
             task.cancel()
@@ -70,21 +73,24 @@ class Database:
 
     def _wake(self) -> None:
         """Has an idle connection send what waits, together with what else this turn of the event loop brings."""
-        if self._idle and not self._waking and self._collector.is_ready():
+        if self._waking or not self._collector.is_ready():
+            return
+        if self._idle:
             self._waking = True
             self._idle.pop().set_result(None)
+        elif self._closed:  # opens another one, which may take long: it doesn't keep others from being woken
+            self._closed.pop().set_result(None)
 
-    async def _wait(self, *, connected: bool) -> None:
-        idle: asyncio.Future[None] = self._loop.create_future()
-        self._idle.insert(len(self._idle) if connected else 0, idle)  # the last is woken first
-        await idle
-        self._waking = False
+    async def _sleep(self, sleepers: list[asyncio.Future[None]]) -> None:
+        woken: asyncio.Future[None] = self._loop.create_future()
+        sleepers.append(woken)
+        await woken
 
     async def _send_batches(self) -> None:
         """What each connection does, for ever; it is opened with the first call, and opened again when it is lost."""
         while True:
             if not self._collector:
-                await self._wait(connected=False)
+                await self._sleep(self._closed)
             self._active += 1
             try:
                 async with self._pool.acquire() as connection:
@@ -104,17 +110,17 @@ class Database:
         while _is_open(connection):
             batch = self._collector.take()
             if batch is None:
-                await self._wait(connected=True)
+                await self._sleep(self._idle)
+                self._waking = False
                 continue
             self._wake()
             began = self._loop.time()
             patience = self._loop.call_later(PATIENCE_SECONDS, self._go_on_without, batch)
-            error = None
             try:
-                error = await self._send(connection, batch.statement, batch.calls)
+                await self._send(connection, batch.statement, batch.calls)
             finally:
                 patience.cancel()
-                self._collector.finish(batch, None if error else self._loop.time() - began)
+                self._collector.finish(batch, self._loop.time() - began)
         self._wake()
 
     def _go_on_without(self, batch: Batch) -> None:
@@ -125,8 +131,10 @@ class Database:
         """Refuses what takes too long. A timer for each call would be exact, but is more work for every request."""
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
-            for statement, call in self._collector.overdue(self._loop.time()):
-                _refuse(statement, [call], TimeoutError("there was no answer in time"), sent=call.sent)
+            late = TimeoutError("there was no answer in time")
+            for statement, calls in self._collector.overdue(self._loop.time()):
+                for sent in (True, False):
+                    _refuse(statement, [call for call in calls if call.sent is sent], late, sent=sent)
             self._collector.forget_answered()
 
     async def _send(self, connection: "Connection", statement: Statement, calls: list[Call]) -> Exception | None:

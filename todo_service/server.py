@@ -44,7 +44,7 @@ def serve(settings: Settings) -> NoReturn:
         "--graceful-timeout": str(GRACE_SECONDS),
         "--log-level": settings.log_level,
     }
-    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "todo_service.worker:create_runner"]
+    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "todo_service.runner:create_runner"]
     for name, value in arguments.items():
         command += [name, value]
     os.execv(sys.executable, command)  # noqa: S606 - no shell is meant
