@@ -95,6 +95,7 @@ async def test_what_comes_with_a_slow_call_is_sent_over_another_connection(
 ) -> None:
     monkeypatch.setattr(database, "PATIENCE_SECONDS", 60)  # at once, not because of the wait
     async with pool(settings, database_pool_size=3) as database_:
+        await asyncio.gather(database_.run(TRANSACTION, "opens one"), database_.run(WRITE, "and another"))
         async with gate(connection) as name:
             slow = asyncio.create_task(database_.run(GATE, name))
             fast = asyncio.create_task(database_.run(TRANSACTION, "x"))
