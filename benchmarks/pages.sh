@@ -5,26 +5,12 @@
 set -euo pipefail
 url=$1 rounds=${2:-5} seconds=${3:-4}
 sql=$(dirname "$0")/../sql/tasks
-scripts=$(mktemp -d)
-trap 'rm -rf "$scripts"' EXIT
+source "$(dirname "$0")/pgbench.sh"
 
-psql --quiet "$url" <<'SQL'
-INSERT INTO users (id, revision) SELECT 'user' || i, 50 FROM generate_series(1, 400) AS i ON CONFLICT DO NOTHING;
-INSERT INTO tasks (user_id, title, description, revision, created_at)
-SELECT 'user' || u, 'Task ' || t, 'Some words about what is to be done', t, now() - t * interval '1 minute'
-FROM generate_series(1, 400) AS u, generate_series(1, 50) AS t
-WHERE NOT EXISTS (SELECT FROM tasks);
-VACUUM ANALYZE users, tasks;
-SQL
-
-# A statement's parameters become pgbench's: the user is drawn, the limit is 1000, the rest is NULL (and pgbench would take :MI for its own).
-prepare() {
-    { echo '\set n random(1, 400)'; sed -e '/^--/d' -e 's/:MI:/.MI./' -e 's/\$1/('"'user' || :n::text"')/g' -e 's/\$2::boolean/NULL::boolean/' \
-        -e 's/completed = \$2/completed = NULL::boolean/' -e "s/\\\$$1\b/1000/g" -e 's/\$[45]/NULL/g'; } > "$scripts/$2.sql"
-}
-prepare 2 list_tasks < "$sql/list_tasks.sql"
-prepare 3 list_tasks_by_created_desc < "$sql/list_tasks_by_created_desc.sql"
-prepare 2 one_scan_and_row_number <<'SQL'
+seed tasks 40
+script list_tasks 1000 < "$sql/list_tasks.sql"
+script list_tasks_by_created_desc NULL::boolean 1000 NULL NULL < "$sql/list_tasks_by_created_desc.sql"
+script one_scan_and_row_number 1000 <<'SQL'
 WITH found AS MATERIALIZED (
     SELECT
         body,
@@ -44,9 +30,7 @@ SELECT
 SQL
 
 for round in $(seq "$rounds"); do
-    for script in "$scripts"/*.sql; do
-        printf '%s\t%s\t' "$round" "$(basename "$script" .sql)"
-        PGOPTIONS='-c plan_cache_mode=force_generic_plan' pgbench --no-vacuum --protocol=prepared --client=4 \
-            --time="$seconds" --file="$script" "$url" 2>/dev/null | sed -n 's/^tps = \([0-9]*\).*/\1/p'
+    for statement in list_tasks list_tasks_by_created_desc one_scan_and_row_number; do
+        printf '%s\t%s\t%s\n' "$round" "$statement" "$(rate "$statement")"
     done
 done

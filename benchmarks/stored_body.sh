@@ -9,8 +9,7 @@
 set -euo pipefail
 url=$1 rounds=${2:-5} seconds=${3:-3}
 sql=$(dirname "$0")/../sql/tasks
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+source "$(dirname "$0")/pgbench.sh"
 
 psql --quiet "$url" <<'SQL'
 CREATE TABLE plain_tasks (LIKE tasks INCLUDING ALL);
@@ -32,48 +31,25 @@ SELECT *, json_build_object(
 FROM plain_tasks;
 SQL
 
-seed() { # the table, the length of a description
-    psql --quiet "$url" <<SQL
-INSERT INTO users (id, revision) SELECT 'user' || i, 50 FROM generate_series(1, 400) AS i ON CONFLICT DO NOTHING;
-TRUNCATE $1;
-INSERT INTO $1 (id, user_id, title, description, revision, created_at)
-SELECT md5(u || '-' || t)::uuid, 'user' || u, 'Task ' || t, left(repeat('Some words about what is to be done. ', 30), $2),
-    t, now() - t * interval '1 minute'
-FROM generate_series(1, 400) AS u, generate_series(1, 50) AS t;
-VACUUM (FULL, ANALYZE) $1;
-SQL
+id="md5(:n::text || '-' || :t::text)::uuid"
+script list_tasks 1000 < "$sql/list_tasks.sql"
+script get_task "$id" < "$sql/get_task.sql"
+script update_task "$id" NULL::bigint "'Task ' || :r::text" false NULL::text NULL::boolean false NULL::text false NULL::text \
+    < "$sql/update_task.sql"
+
+size() { # the table, the length of a description
+    seed "$1" "$2"
     psql --quiet --no-align --tuples-only "$url" --command "SELECT round(pg_table_size('$1') / 1e6, 1)"
 }
 
-# A statement's parameters become pgbench's: the user and the task are drawn (and pgbench would take :MI for its own).
-script() { # the statement, \$2 to \$11
-    local name=$1 number=1 edit="s/:MI:/.MI./;s/\\\$1\\b/('user' || :n::text)/g" value
-    shift
-    for value; do
-        number=$((number + 1))
-        edit="$edit;s/\\\$$number\\b/($value)/g"
-    done
-    { printf '\\set n random(1, 400)\n\\set t random(1, 50)\n\\set r random(1, 1000000)\n'
-        sed -e '/^--/d' -e "$edit" "$sql/$name.sql"; } > "$folder/$name.sql"
-}
-id="md5(:n::text || '-' || :t::text)::uuid"
-script list_tasks 1000
-script get_task "$id"
-script create_task "'Task ' || :r::text" :description NULL::text NULL::text
-script update_task "$id" NULL::bigint "'Task ' || :r::text" false NULL::text NULL::boolean false NULL::text false NULL::text
-
-rate() { # the schema, the script, the length of a description
-    sed "s/:description/left(repeat('Some words about what is to be done. ', 30), $3)/" "$folder/$2.sql" > "$folder/run.sql"
-    PGOPTIONS="-c search_path=$1,public -c plan_cache_mode=force_generic_plan" pgbench --no-vacuum --protocol=prepared \
-        --client=4 --time="$seconds" --file="$folder/run.sql" "$url" 2>/dev/null | sed -n 's/^tps = \([0-9]*\).*/\1/p'
-}
-
 for length in 40 1000; do
-    printf '%s characters\tMB\tstored %s\twithout %s\n' "$length" "$(seed tasks $length)" "$(seed plain_tasks $length)"
+    printf '%s characters\tMB\tstored %s\twithout %s\n' "$length" "$(size tasks $length)" "$(size plain_tasks $length)"
+    description="left(repeat('Some words about what is to be done. ', 30), $length)"
+    script create_task "'Task ' || :r::text" "$description" NULL::text NULL::text < "$sql/create_task.sql"
     for statement in list_tasks get_task create_task update_task; do
         for round in $(seq "$rounds"); do
             for schema in public computed row; do
-                rate $schema $statement $length >> "$folder/$schema"
+                rate $statement $schema >> "$folder/$schema"
             done
         done
         printf '%s characters\t%s' "$length" "$statement"
