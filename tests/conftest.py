@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, Client
+from tests.plans import crowd_planner, crowded_database, planner, seeded_database  # noqa: F401 - fixtures
 from tests.processes import FOREIGN
 from todo_service.app import create_app
 from todo_service.auth import sign_token

@@ -13,11 +13,16 @@ OWNERS = {"tasks": "user_id", "users": "id"}
 
 # Functions that give one value for each call, and neither read a table nor run SQL that is given as text.
 FUNCTIONS = {
+    ("char_length",),
+    ("count",),
     ("lower",),
+    ("max",),
+    ("octet_length",),
     ("pg_catalog", "timezone"),  # AT TIME ZONE
     ("repeat",),
     ("statement_timestamp",),
     ("string_agg",),
+    ("strpos",),
     ("to_char",),
     ("to_regclass",),
 }
@@ -32,7 +37,16 @@ KNOWN = (
     *(ast.ResTarget, ast.SortBy, ast.LockingClause, ast.ReturningClause),
     *(ast.OnConflictClause, ast.InferClause, ast.IndexElem),
     *(ast.ColumnRef, ast.ParamRef, ast.A_Const, ast.Boolean, ast.Integer, ast.String),
-    *(ast.A_Expr, ast.BoolExpr, ast.NullTest, ast.CaseExpr, ast.CaseWhen, ast.CoalesceExpr, ast.RowExpr),
+    *(
+        ast.A_Expr,
+        ast.BoolExpr,
+        ast.NullTest,
+        ast.BooleanTest,
+        ast.CaseExpr,
+        ast.CaseWhen,
+        ast.CoalesceExpr,
+        ast.RowExpr,
+    ),
     *(ast.TypeCast, ast.TypeName, ast.CollateClause, ast.FuncCall, ast.SubLink),
 )
 

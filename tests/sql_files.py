@@ -10,13 +10,15 @@ import pytest
 
 from todo_service.statements import SQL
 
-PARAMETER = re.compile(r"-- \$(?P<number>\d+) (?P<name>[a-z_]+) (?P<type>[a-z]+(?: [a-z]+)*)  (?P<meaning>\S.*)")
+PARAMETER = re.compile(
+    r"-- \$(?P<number>\d+) (?P<name>[a-z_]+) (?P<type>[a-z]+(?: [a-z]+)*(?:\[\])?)  (?P<meaning>\S.*)"
+)
 EXPECTS = re.compile(r"-- Expects (?P<indexes>\w+(?: and \w+)*)\.(?: .*)?")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A line like `-- $3 if_match bigint  the revision that the task must have; NULL for any`."""
+    """A line like `-- $4 completed boolean  NULL toggles it`."""
 
     number: int
     name: str
@@ -26,7 +28,7 @@ class Parameter:
     @property
     def value(self) -> object:
         """NULL where the meaning allows it, else something of the type."""
-        values = {"text": "x", "uuid": uuid4(), "bigint": 1, "boolean": False}
+        values = {"text": "x", "uuid": uuid4(), "bigint": 1, "boolean": False, "bytea": b"x"}
         return None if "NULL" in self.meaning else values[self.type]
 
 
@@ -78,7 +80,8 @@ MIGRATIONS = [file for file in FILES if file.folder == "migrations"]
 STATEMENTS = [file for file in FILES if file.folder != "migrations"]
 REQUESTS = [file for file in STATEMENTS if file.folder != "maintenance"]
 """The statements that serve a request."""
-TASKS = {file.name.removeprefix("tasks/"): file for file in FILES if file.folder == "tasks"}
+OWNED = {file.name.removeprefix(f"{file.folder}/"): file for file in REQUESTS if file.folder != "health"}
+"""The statements on the rows of one user, by the names of their files."""
 
 
 def for_each(files: Iterable[SqlFile]) -> pytest.MarkDecorator:

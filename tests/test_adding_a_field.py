@@ -16,7 +16,7 @@ from todo_service.migrations import Migration, migrate, read_migrations
 pytestmark = pytest.mark.database
 
 ROOT = Path(__file__).parent.parent
-NAME = "0002_add_task_location.sql"
+NAME = "0004_add_task_location.sql"
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def migration() -> Migration:
 
 async def test_tasks_that_are_there_get_the_field(empty_database: str, migration: Migration) -> None:
     report: list[str] = []
-    await migrate(empty_database, report.append, read_migrations()[:1])
+    await migrate(empty_database, report.append, read_migrations())
     connection = await asyncpg.connect(empty_database)
     await connection.execute("INSERT INTO users (id, revision) VALUES ('alice', 3)")
     insert = "INSERT INTO tasks (user_id, title, revision, deleted_at) VALUES ('alice', $1, $2, $3::text::timestamptz)"
@@ -35,7 +35,7 @@ async def test_tasks_that_are_there_get_the_field(empty_database: str, migration
     await connection.execute(insert, "", 3, "2026-01-01T00:00:00Z")
     [before] = [json.loads(row["body"]) for row in await connection.fetch("SELECT body FROM tasks WHERE title <> ''")]
 
-    await migrate(empty_database, report.append, [*read_migrations()[:1], migration])
+    await migrate(empty_database, report.append, [*read_migrations(), migration])
 
     rows = await connection.fetch("SELECT body FROM tasks ORDER BY revision")
     assert json.loads(rows[0]["body"]) == {**before, "location": None}

@@ -191,7 +191,7 @@ async def test_a_lost_connection_is_told_to_all_of_its_batch_and_nothing_is_sent
     monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
     owners = users(10)
     async with pool(settings, database_pool_size=1) as database_:
-        arguments = [creation(user_id) if statement.writes else (user_id, 10) for user_id in owners]
+        arguments = [creation(user_id) if statement.writes else (user_id, 10, None) for user_id in owners]
         async with connection.transaction():
             await connection.execute("LOCK TABLE tasks")
             calls = [asyncio.create_task(database_.run(statement, *each)) for each in arguments]
@@ -373,11 +373,11 @@ class Truth:
         assert (json.loads(row["body"]) if row["body"] else None) == expected
 
     async def list(self) -> None:
-        row = await self.run(LIST_TASKS, self.user_id, 1000)
+        row = await self.run(LIST_TASKS, self.user_id, 1000, None)
         assert json.loads(row["body"]) == list(self.tasks.values())[::-1]
 
     async def leave(self) -> None:
-        call = asyncio.create_task(self.run(LIST_TASKS, self.user_id, 1000))
+        call = asyncio.create_task(self.run(LIST_TASKS, self.user_id, 1000, None))
         await asyncio.sleep(random.choice([0, 0.001]))
         call.cancel()
 

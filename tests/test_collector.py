@@ -64,6 +64,16 @@ def test_a_batch_has_no_more_than_its_size_and_first_come_is_first_served() -> N
     assert take(collector, GETS) == [calls[2]]
 
 
+def test_what_may_take_long_shares_no_batch() -> None:
+    collector = Collector(4, 32)
+    searches = Statement("test/searches", "SELECT", writes=False, alone=True)
+    one, other = fill(collector, searches, "a", "b")
+    list_ = fill(collector, LISTS, "c")
+    assert take(collector, searches) == [one]
+    assert take(collector, LISTS) == list_
+    assert take(collector, searches) == [other]
+
+
 def test_what_comes_while_enough_is_under_way_waits_for_its_answer() -> None:
     collector = Collector(4, 32)
     fill(collector, GETS, *"a" * (ENOUGH_CALLS - 1))

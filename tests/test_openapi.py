@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import Client, problem_of
@@ -49,19 +50,45 @@ async def test_public_routes_are_described_as_such(client: Client) -> None:
 async def test_what_one_handler_serves_by_two_methods_is_described_for_both(client: Client) -> None:
     operations = (await description_of(client))["paths"]["/api/tasks/{task_id}"]
     assert operations["put"] == operations["patch"]
-    assert {parameter["in"] for parameter in operations["put"]["parameters"]} == {"path", "body"}
+    assert {parameter["in"] for parameter in operations["put"]["parameters"]} == {"path", "header", "body"}
 
 
 async def test_the_list_is_described_with_its_parameters(client: Client) -> None:
     parameters = (await description_of(client))["paths"]["/api/tasks"]["get"]["parameters"]
-    described = {parameter["name"]: parameter for parameter in parameters}
-    assert list(described) == ["status", "sort", "order", "limit", "cursor"]
+    described = {parameter["name"]: parameter for parameter in parameters if parameter["in"] == "query"}
+    assert list(described) == [
+        *("status", "sort", "order", "limit", "priority", "due_before", "due_after", "q", "cursor"),
+    ]
+    assert described["priority"]["collectionFormat"] == "multi"
+    assert described["priority"]["items"]["enum"] == ["low", "medium", "high"]
     assert described["status"]["enum"] == ["all", "pending", "completed"]
     assert (described["limit"]["minimum"], described["limit"]["maximum"], described["limit"]["default"]) == (
         1,
         1000,
         1000,
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "statuses"),
+    [
+        ("get", "/api/tasks", {"If-Match", "If-None-Match"}, {"200", "304", "400", "412"}),
+        ("get", "/api/tasks/{task_id}", {"If-Match", "If-None-Match"}, {"200", "304", "400", "404", "412"}),
+        ("patch", "/api/tasks/{task_id}", {"If-Match"}, {"200", "400", "404", "412"}),
+        ("patch", "/api/tasks/{task_id}/complete", {"If-Match"}, {"200", "400", "404", "412"}),
+        ("delete", "/api/tasks/{task_id}", {"If-Match"}, {"204", "400", "404", "412"}),
+    ],
+)
+async def test_conditions_are_described_with_what_comes_of_them(
+    client: Client, method: str, path: str, headers: set[str], statuses: set[str]
+) -> None:
+    operation = (await description_of(client))["paths"][path][method]
+    assert {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"} == headers
+    assert set(operation["responses"]) == statuses
+
+
+async def test_the_export_is_described_as_lines(client: Client) -> None:
+    assert (await description_of(client))["paths"]["/api/export"]["get"]["produces"] == ["application/x-ndjson"]
 
 
 async def test_every_application_has_the_same_description(

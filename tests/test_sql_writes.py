@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from asyncpg.transaction import Transaction
 
-from tests.sql_files import TASKS
+from tests.sql_files import OWNED
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]  # 32 connections are enough for one server
 
@@ -52,7 +52,7 @@ def user_id() -> str:
 
 async def run(connection: asyncpg.Connection, name: str, **given: object) -> Row:
     """Runs a statement of sql/tasks and gives its row."""
-    [row] = await connection.fetch(TASKS[name].text, *TASKS[name].arguments(**given))
+    [row] = await connection.fetch(OWNED[name].text, *OWNED[name].arguments(**given))
     return row
 
 
@@ -114,11 +114,11 @@ async def test_one_of_many_writes_with_the_same_tag_wins(
         task = await create(connection, user_id)
         sent = task["revision"]
 
-        rows = await race(connection, writers, name, user_id, id=task["id"], if_match=sent, **WRITES[name])
+        rows = await race(connection, writers, name, user_id, id=task["id"], if_match=[str(sent)], **WRITES[name])
 
         losers = [row for row in rows if not applied(row)]
         assert len(losers) == WRITERS - 1
-        assert {row["current_revision"] for row in losers} == {None if name == "delete_task" else sent + 1}
+        assert {row["revision"] for row in losers} == {None if name == "delete_task" else sent + 1}
         assert (await stored(connection, task))["revision"] == sent + 1
         assert await revision_of(connection, user_id) == sent + 1
 
@@ -145,7 +145,7 @@ async def test_the_winner_gets_the_task_as_it_is_stored(
     task = await create(connection, user_id)
 
     rows = await race(
-        connection, writers, "update_task", user_id, id=task["id"], if_match=task["revision"], title="Changed"
+        connection, writers, "update_task", user_id, id=task["id"], if_match=[str(task["revision"])], title="Changed"
     )
 
     assert [row["body"] for row in rows if row["body"]] == [(await stored(connection, task))["body"]]
@@ -177,7 +177,7 @@ async def test_creates_at_once_have_different_revisions(
     assert await revision_of(connection, user_id) == before + WRITERS
 
 
-@pytest.mark.parametrize("if_match", [None, 1], ids=["without a tag", "with the tag"])
+@pytest.mark.parametrize("if_match", [None, ["1"]], ids=["without a tag", "with the tag"])
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -190,7 +190,7 @@ async def test_creates_at_once_have_different_revisions(
     ],
 )
 async def test_a_write_that_changes_nothing_moves_nothing(
-    name: str, values: dict[str, object], if_match: int | None, connection: asyncpg.Connection, user_id: str
+    name: str, values: dict[str, object], if_match: list[str] | None, connection: asyncpg.Connection, user_id: str
 ) -> None:
     task = await create(connection, user_id)
     before = await stored(connection, task)
@@ -209,18 +209,18 @@ async def test_a_write_with_another_tag_changes_nothing_and_names_the_current_on
     task = await create(connection, user_id)
     before = await stored(connection, task)
 
-    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=7, **WRITES[name])
+    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=["7"], **WRITES[name])
 
     assert not applied(row)
-    assert row["current_revision"] == task["revision"]
+    assert row["revision"] == task["revision"]
     assert await stored(connection, task) == before
     assert await revision_of(connection, user_id) == task["revision"]
 
 
-@pytest.mark.parametrize("if_match", [None, 1], ids=["without a tag", "with the tag"])
+@pytest.mark.parametrize("if_match", [None, ["1"]], ids=["without a tag", "with the tag"])
 @pytest.mark.parametrize("name", WRITES)
 async def test_a_stranger_changes_nothing_and_learns_nothing(
-    name: str, if_match: int | None, connection: asyncpg.Connection, user_id: str
+    name: str, if_match: list[str] | None, connection: asyncpg.Connection, user_id: str
 ) -> None:
     task = await create(connection, user_id)
     stranger = (await create(connection, uuid4().hex))["user_id"]
@@ -229,15 +229,17 @@ async def test_a_stranger_changes_nothing_and_learns_nothing(
     row = await run(connection, name, user_id=stranger, id=task["id"], if_match=if_match, **WRITES[name])
 
     assert not applied(row)
-    assert row["current_revision"] is None
+    assert row["revision"] is None
     assert await stored(connection, task) == before
     assert (await revision_of(connection, user_id), await revision_of(connection, stranger)) == (1, 1)
 
 
-@pytest.mark.parametrize("if_match", [None, 1, 2], ids=["without a tag", "with its old tag", "with its last tag"])
+@pytest.mark.parametrize(
+    "if_match", [None, ["1"], ["2"]], ids=["without a tag", "with its old tag", "with its last tag"]
+)
 @pytest.mark.parametrize("name", WRITES)
 async def test_a_tombstone_is_blank_and_no_later_write_touches_it(
-    name: str, if_match: int | None, connection: asyncpg.Connection, user_id: str
+    name: str, if_match: list[str] | None, connection: asyncpg.Connection, user_id: str
 ) -> None:
     task = await create(connection, user_id)
     await connection.execute("UPDATE tasks SET completed = true, fingerprint = 'x' WHERE user_id = $1", user_id)
@@ -249,7 +251,7 @@ async def test_a_tombstone_is_blank_and_no_later_write_touches_it(
     row = await run(connection, name, user_id=user_id, id=task["id"], if_match=if_match, **WRITES[name])
 
     assert not applied(row)
-    assert row["current_revision"] is None
+    assert row["revision"] is None
     assert await stored(connection, task) == tombstone
     assert await revision_of(connection, user_id) == tombstone["revision"] == 2
     assert tombstone["deleted_at"] == tombstone["updated_at"]
@@ -262,7 +264,9 @@ async def test_a_deleted_task_is_in_no_answer(connection: asyncpg.Connection, us
     kept, deleted = await create(connection, user_id), await create(connection, user_id)
     await run(connection, "delete_task", user_id=user_id, id=deleted["id"])
 
-    lists = [await run(connection, name, user_id=user_id, page_size=9) for name in TASKS if name.startswith("list_")]
+    lists = [
+        await run(connection, name, user_id=user_id, page_size=9) for name in OWNED if name.startswith("list_tasks")
+    ]
 
     assert lists
     assert all(json.loads(row["body"]) == [kept] for row in lists)

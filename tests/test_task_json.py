@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.sql_files import TASKS
+from tests.sql_files import OWNED
 
 pytestmark = pytest.mark.database
 
@@ -146,7 +146,7 @@ async def test_the_function_is_what_a_generated_column_and_a_parallel_plan_ask_f
 
 async def test_a_stored_task_has_the_text_of_its_columns(connection: asyncpg.Connection) -> None:
     given = {"user_id": uuid4().hex, "title": NASTY[0], "description": NASTY[1], "priority": "high", "due_date": FIRST}
-    create = TASKS["create_task"]
+    create = OWNED["create_task"]
 
     [created] = await connection.fetch(create.text, *create.arguments(**given))
 

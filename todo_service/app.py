@@ -12,6 +12,8 @@ from todo_service.settings import Settings
 from todo_service.shutdown import TRAFFIC, Traffic, count_requests
 from todo_service.validation import validate
 
+TASK = "/api/tasks/{task_id:[^/]+}"  # whatever is there is a task's id, if perhaps a wrong one
+
 
 def create_app(settings: Settings) -> web.Application:
     """The whole service. Each request passes the middlewares from the first to the last."""
@@ -26,11 +28,11 @@ def create_app(settings: Settings) -> web.Application:
         [
             web.get("/api/tasks", tasks.list_tasks),
             web.post("/api/tasks", tasks.create_task),
-            web.get("/api/tasks/{task_id}", tasks.get_task),
-            web.put("/api/tasks/{task_id}", tasks.update_task),
-            web.patch("/api/tasks/{task_id}", tasks.update_task),
-            web.delete("/api/tasks/{task_id}", tasks.delete_task),
-            web.patch("/api/tasks/{task_id}/complete", tasks.complete_task),
+            web.get(TASK, tasks.get_task),
+            web.put(TASK, tasks.update_task),
+            web.patch(TASK, tasks.update_task),
+            web.delete(TASK, tasks.delete_task),
+            web.patch(f"{TASK}/complete", tasks.complete_task),
             web.get("/health", health.get_health),
             web.get("/health/ready", health.get_readiness),
         ]

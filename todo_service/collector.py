@@ -79,7 +79,7 @@ class Collector:
         for statement in list(self._waiting):
             if self._may_send(statement):
                 queue = self._waiting.pop(statement)
-                most = self._sizes.get(statement, self._batch_size)
+                most = 1 if statement.alone else self._sizes.get(statement, self._batch_size)
                 batch = Batch(statement, self._pop(queue, min(most, max(UNDIVIDED_CALLS, len(queue) // 2))))
                 if queue:
                     self._waiting[statement] = queue  # behind the others

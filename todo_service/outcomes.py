@@ -52,6 +52,6 @@ def unavailable() -> Problem:
 def _outcome_unknown() -> Problem:
     return Problem(
         "outcome-unknown",
-        "The connection to the database was lost: the change may have been made or not; "
-        "read your tasks before you repeat the request.",
+        "The connection to the database was lost: the change may have been made or not. Read your tasks before you "
+        "repeat the request, unless it had an If-Match: that can be repeated as it is.",
     )

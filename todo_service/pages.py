@@ -3,13 +3,13 @@
 import base64
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
+
+from multidict import MultiMapping
 
 SORTS = {"created": "desc", "title": "asc", "due_date": "asc"}
 """What a list can be sorted by, and the order of each if none is asked for."""
@@ -64,7 +64,8 @@ def _is_valid(position: Position) -> bool:
     return usable and str(UUID(task_id)) == task_id
 
 
-def link_to(path: str, query: Mapping[str, str], position: Position) -> str:
+def link_to(path: str, query: MultiMapping[str], position: Position) -> str:
     """The value of a Link header: this list again, as the client asked for it, from the position on."""
-    parameters: dict[str, Any] = {**query, "cursor": encode_cursor(position)}
+    parameters = [(name, value) for name, value in query.items() if name != "cursor"]
+    parameters.append(("cursor", encode_cursor(position)))
     return f'<{path}?{urlencode(parameters)}>; rel="next"'

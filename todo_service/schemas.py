@@ -3,11 +3,14 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import Equal, Length, OneOf, Range
+from multidict import istr
 
+from todo_service.etags import read_tags
 from todo_service.pages import ORDERS, SORTS, Position, decode_cursor
 
 PRIORITIES = ("low", "medium", "high")
@@ -85,6 +88,30 @@ class Cursor(fields.String):
         return position
 
 
+class AnyOf(fields.List[str]):
+    """A parameter of a query that may be repeated. What is wrong with one value is wrong with the parameter."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        try:
+            return super()._deserialize(value, attr, data, **kwargs)
+        except ValidationError as error:
+            raise ValidationError(next(iter(error.messages_dict.values()))) from None
+
+
+class EntityTags(fields.String):
+    """A list of entity tags, loaded as those that could be ours."""
+
+    def __init__(self, *, strong: bool, **kwargs: Any) -> None:
+        super().__init__(load_default=None, **kwargs)
+        self._strong = strong
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        try:
+            return read_tags(value, strong=self._strong)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
 def _not_blank(value: str) -> None:
     if not value.strip():
         raise ValidationError("Must not be blank.")
@@ -124,6 +151,35 @@ class RequestSchema(Schema):
         self.error_messages["unknown"] = f"Is not one of {known}." if known else "Is not known: there are none here."
 
 
+class HeadersSchema(RequestSchema):
+    """The headers that decide whether a request is carried out.
+
+    A condition that isn't declared is refused, since a change must not be made without it. Other headers are ignored.
+    """
+
+    CONDITIONS = ("If-Match", "If-None-Match")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        declared = [field.data_key or name for name, field in self.fields.items()]
+        self.error_messages["unknown"] = "Is not possible here: leave it out."
+        self.names = tuple(istr(name) for name in {*declared, *self.CONDITIONS})
+        self.absent: Mapping[str, Any] = MappingProxyType(self.load({}))
+
+
+class ReadHeadersSchema(HeadersSchema):
+    """The conditions of reading a task or a list."""
+
+    if_match = EntityTags(strong=True, data_key="If-Match")
+    if_none_match = EntityTags(strong=False, data_key="If-None-Match", metadata={"description": "gives 304"})
+
+
+class WriteHeadersSchema(HeadersSchema):
+    """The condition of changing a task."""
+
+    if_match = EntityTags(strong=True, data_key="If-Match", metadata={"description": "gives 412 if it changed since"})
+
+
 class NewTaskSchema(RequestSchema):
     """The body of POST /api/tasks."""
 
@@ -161,6 +217,16 @@ class ListQuerySchema(RequestSchema):
     sort = Text(load_default="created", validate=_one_of(tuple(SORTS)))
     order = Text(validate=_one_of(ORDERS), metadata={"description": "without it, newest first or else ascending"})
     limit = PageSize(load_default=MAX_PAGE_SIZE, validate=Range(1, MAX_PAGE_SIZE))
+    priority = AnyOf(
+        Text(validate=_one_of(PRIORITIES)), load_default=None, metadata={"description": "repeated, any of them"}
+    )
+    due_before = Time(load_default=None, metadata={"description": "that moment excluded"})
+    due_after = Time(load_default=None, metadata={"description": "that moment excluded"})
+    q = Text(
+        load_default=None,
+        validate=Length(min=1, max=200, error="Must be 1 to 200 characters long."),
+        metadata={"description": "a part of the title or the description, in upper or lower case"},
+    )
     cursor = Cursor(load_default=None, metadata={"description": "from the `Link` of the page before"})
 
     @validates_schema

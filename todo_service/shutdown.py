@@ -17,6 +17,11 @@ class Traffic:
     requests: int = 0
     drained: asyncio.Event | None = None
 
+    def end(self) -> None:
+        self.requests -= 1
+        if self.drained and not self.requests:
+            self.drained.set()
+
 
 TRAFFIC = web.AppKey("traffic", Traffic)
 
@@ -29,12 +34,18 @@ async def count_requests(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         response = await handler(request)
     finally:
-        traffic.requests -= 1
-        if traffic.drained and not traffic.requests:
-            traffic.drained.set()
+        traffic.end()
     if traffic.drained:
         response.force_close()
     return response
+
+
+def count_until_sent(request: web.Request) -> None:
+    """Counts a request whose answer is made while it is sent until it has been: the middleware would not."""
+    traffic, task = request.app[TRAFFIC], asyncio.current_task()
+    if task:  # of this request, which also sends the answer
+        traffic.requests += 1
+        task.add_done_callback(lambda _task: traffic.end())
 
 
 class Runner(web.AppRunner):

@@ -17,10 +17,12 @@ class Statement:
     text: str
     writes: bool
     """Whether running it may change something: then it must not be run again when its outcome is unknown."""
+    alone: bool = False
+    """Whether it may take so long that no other request should share its round trip."""
 
 
-def read_statement(name: str) -> Statement:
+def read_statement(name: str, *, alone: bool = False) -> Statement:
     """The statement of a file: `tasks/get_task` is sql/tasks/get_task.sql. Raises FileNotFoundError."""
     text = (SQL / f"{name}.sql").read_text(encoding="utf-8")
     code = re.sub("--.*", "", text)
-    return Statement(name, text, writes=re.search(r"\b(INSERT|UPDATE|DELETE)\b", code) is not None)
+    return Statement(name, text, writes=re.search(r"\b(INSERT|UPDATE|DELETE)\b", code) is not None, alone=alone)

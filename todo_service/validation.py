@@ -1,4 +1,4 @@
-"""The validate middleware: loads body, query and path with the schemas that the handler declares."""
+"""The validate middleware: loads body, query, headers and path with the schemas that the handler declares."""
 
 import re
 from collections.abc import Mapping
@@ -6,19 +6,23 @@ from functools import cache, lru_cache
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, NoReturn
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from marshmallow import Schema, ValidationError
+from marshmallow.fields import List
+from multidict import CIMultiDictProxy
 from yarl import URL
 
 from todo_service import strict_json
 from todo_service.auth import USER_ID
 from todo_service.errors import Problem
-from todo_service.schemas import NoQuerySchema, RequestSchema
+from todo_service.schemas import HeadersSchema, NoQuerySchema, RequestSchema
 
 BODY = web.RequestKey("body", dict[str, Any])
 QUERY = web.RequestKey("query", Mapping[str, Any])
+HEADERS = web.RequestKey("headers", Mapping[str, Any])
 TASK_ID = web.RequestKey("task_id", str)
 
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
@@ -26,11 +30,13 @@ MAX_ERRORS = 20
 KNOWN_QUERY_LENGTH = 100  # longer ones are not worth the memory
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 NO_QUERY = NoQuerySchema()
+NO_CONDITIONS = HeadersSchema()
+SAFE_METHODS = (hdrs.METH_GET, hdrs.METH_HEAD)
 
 
 @web.middleware
 async def validate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Puts what the schemas loaded into request[BODY], [QUERY] and [TASK_ID]; refuses what they refuse.
+    """Puts what the schemas loaded into request[BODY], [QUERY], [HEADERS] and [TASK_ID]; refuses what they refuse.
 
     Public routes declare nothing and are left alone, so that a platform may call /health as it likes.
     """
@@ -40,6 +46,8 @@ async def validate(request: web.Request, handler: Handler) -> web.StreamResponse
     if "json" in declared:
         request[BODY] = await _load_body(request, declared["json"])
     request[QUERY] = _load_query(declared.get("querystring", NO_QUERY), request.rel_url.raw_query_string)
+    if "headers" in declared or request.method not in SAFE_METHODS:
+        request[HEADERS] = _load_headers(declared.get("headers", NO_CONDITIONS), request.headers)
     if "match_info" in declared:
         request[TASK_ID] = _task_id(request)
     return await handler(request)
@@ -47,7 +55,7 @@ async def validate(request: web.Request, handler: Handler) -> web.StreamResponse
 
 @cache
 def _declared(handler: Handler) -> dict[str, Any]:
-    """The schema for each part of a request: `json`, `querystring`, `match_info`."""
+    """The schema for each part of a request: `json`, `querystring`, `headers`, `match_info`."""
     return {each["location"]: each["schema"] for each in getattr(handler, "__schemas__", ())}
 
 
@@ -80,13 +88,31 @@ def _load_query(schema: Schema, raw_query_string: str) -> Mapping[str, Any]:
 
 def _load_query_string(schema: Schema, raw_query_string: str) -> Mapping[str, Any]:
     query = URL.build(query_string=raw_query_string, encoded=True).query
-    repeated = {name: ["Must be given only once."] for name in query if len(query.getall(name)) > 1}
+    _check_encoding(raw_query_string, query)
+    lists = {name for name, field in schema.fields.items() if isinstance(field, List)}
+    repeated = {name: ["Must be given only once."] for name in query.keys() - lists if len(query.getall(name)) > 1}
     if repeated:
         _refuse("invalid-query", repeated)
-    return MappingProxyType(_load(schema, dict(query), "invalid-query"))
+    values = {name: query.getall(name) if name in lists else query[name] for name in query}
+    return MappingProxyType(_load(schema, values, "invalid-query"))
+
+
+def _check_encoding(raw_query_string: str, query: Mapping[str, str]) -> None:
+    """Refuses what is no UTF-8: yarl has replaced it, and would find what nobody asked for."""
+    try:
+        unquote_to_bytes(raw_query_string).decode()
+    except UnicodeError:
+        replaced = [name for name, value in query.items() if "\ufffd" in name + value]
+        _refuse("invalid-query", {name: ["Must be percent-encoded UTF-8."] for name in replaced or query})
 
 
 _load_known_query = lru_cache(1000)(_load_query_string)  # clients send the same few again and again
+
+
+def _load_headers(schema: HeadersSchema, headers: CIMultiDictProxy[str]) -> Mapping[str, Any]:
+    """Several lines of a header are one list (RFC 9110, section 5.3)."""
+    given = {str(name): ", ".join(headers.getall(name)) for name in schema.names if name in headers}
+    return _load(schema, given, "invalid-header") if given else schema.absent
 
 
 def _task_id(request: web.Request) -> str:

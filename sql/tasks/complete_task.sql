@@ -1,9 +1,9 @@
 -- tasks/complete_task
 -- Marks a task as completed or not, or toggles it, and returns the task; if it is so already, nothing moves.
--- body is NULL when the user has no such task, or one of another revision, which current_revision then names.
+-- body is NULL when the user has no such task, or one of another revision. revision is the task's, if there is one.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
--- $3 if_match bigint  the revision that the task must have; NULL for any
+-- $3 if_match text[]  the revisions of which the task must have one; NULL for any
 -- $4 completed boolean  NULL toggles it
 -- Expects users_pkey and tasks_pkey. Locks the user first, then the task, and compares what it locked.
 WITH owner AS MATERIALIZED (
@@ -29,7 +29,7 @@ bump AS (
     SET revision = u.revision + 1
     FROM current
     WHERE u.id = $1
-      AND ($3::bigint IS NULL OR current.revision = $3)
+      AND ($3::text[] IS NULL OR current.revision::text = any($3))
       AND ($4::boolean IS NULL OR current.completed <> $4)
     RETURNING u.revision
 ),
@@ -42,8 +42,13 @@ task AS (
     FROM bump
     WHERE t.user_id = $1
       AND t.id = $2
-    RETURNING t.body
+    RETURNING
+        t.body,
+        t.revision
 )
 SELECT
-    coalesce((SELECT body FROM task), (SELECT body FROM current WHERE $3 IS NULL OR revision = $3)) AS body,
-    (SELECT revision FROM current) AS current_revision;
+    coalesce(
+        (SELECT body FROM task),
+        (SELECT body FROM current WHERE $3 IS NULL OR revision::text = any($3))
+    ) AS body,
+    coalesce((SELECT revision FROM task), (SELECT revision FROM current)) AS revision;

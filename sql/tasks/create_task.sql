@@ -22,8 +22,9 @@ task AS (
         $5::text::timestamptz,
         owner.revision
     FROM owner
-    RETURNING id, body
+    RETURNING id, body, revision
 )
 SELECT
     (SELECT id FROM task) AS id,
-    (SELECT body FROM task) AS body;
+    (SELECT body FROM task) AS body,
+    (SELECT revision FROM task) AS revision;

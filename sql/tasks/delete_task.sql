@@ -1,9 +1,9 @@
 -- tasks/delete_task
 -- Deletes a task: what the user wrote is blanked, the id and the revision stay as a tombstone.
--- deleted is false when the user has no such task, or one of another revision, which current_revision then names.
+-- deleted is false when the user has no such task, or one of another revision, which revision then names.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
--- $3 if_match bigint  the revision that the task must have; NULL for any
+-- $3 if_match text[]  the revisions of which the task must have one; NULL for any
 -- Expects users_pkey and tasks_pkey. Locks the user first, then the task, and compares what it locked.
 WITH owner AS MATERIALIZED (
     SELECT id
@@ -25,7 +25,7 @@ bump AS (
     SET revision = u.revision + 1
     FROM current
     WHERE u.id = $1
-      AND ($3::bigint IS NULL OR current.revision = $3)
+      AND ($3::text[] IS NULL OR current.revision::text = any($3))
     RETURNING u.revision
 ),
 task AS (
@@ -47,4 +47,4 @@ task AS (
 )
 SELECT
     (SELECT id FROM task) IS NOT NULL AS deleted,
-    (SELECT revision FROM current) AS current_revision;
+    (SELECT revision FROM current) AS revision;

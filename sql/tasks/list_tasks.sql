@@ -1,33 +1,47 @@
 -- tasks/list_tasks
 -- The first page of the list as most clients ask for it: all tasks of a user, newest first, as one JSON array.
 -- No tasks give an empty array. next_key and next_id name the first task of the next page; NULL if there is none.
+-- A client that has the list already, as one of its tags says, gets an empty array, too.
 -- $1 user_id text  the owner, from the token
 -- $2 page_size bigint  how many tasks at most
--- Expects tasks_created_at_idx.
-WITH following AS (
+-- $3 if_none_match text[]  the tags of the lists that the client has, or * for whatever it is; NULL for none
+-- Expects users_pkey and tasks_created_at_idx.
+WITH etag AS MATERIALIZED (
+    SELECT
+        tag,
+        (tag = any($3) OR '*' = any($3)) AS is_known
+    FROM (SELECT generation || '-' || revision AS tag FROM users WHERE id = $1) AS owner
+),
+page AS MATERIALIZED (
+    SELECT
+        count(*) AS tasks,
+        string_agg(found.body, ',' ORDER BY found.created_at DESC, found.id DESC) AS bodies
+    FROM (
+        SELECT
+            body,
+            created_at,
+            id
+        FROM tasks
+        WHERE user_id = $1
+          AND deleted_at IS NULL
+          AND (SELECT etag.is_known FROM etag) IS NOT TRUE
+        ORDER BY created_at DESC, id DESC
+        LIMIT $2
+    ) AS found
+),
+following AS MATERIALIZED (
     SELECT
         to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS key,
         id
     FROM tasks
     WHERE user_id = $1
       AND deleted_at IS NULL
+      AND (SELECT page.tasks FROM page) = $2
     ORDER BY created_at DESC, id DESC
     LIMIT 1 OFFSET $2
 )
 SELECT
-    '[' || coalesce((
-        SELECT string_agg(page.body, ',' ORDER BY page.created_at DESC, page.id DESC)
-        FROM (
-            SELECT
-                body,
-                created_at,
-                id
-            FROM tasks
-            WHERE user_id = $1
-              AND deleted_at IS NULL
-            ORDER BY created_at DESC, id DESC
-            LIMIT $2
-        ) AS page
-    ), '') || ']' AS body,
+    '[' || coalesce((SELECT bodies FROM page), '') || ']' AS body,
+    (SELECT tag FROM etag) AS tag,
     (SELECT key FROM following) AS next_key,
     (SELECT id FROM following) AS next_id;

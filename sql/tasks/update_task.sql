@@ -1,9 +1,9 @@
 -- tasks/update_task
 -- Changes the columns that are given and returns the task; if they all hold these values already, nothing moves.
--- body is NULL when the user has no such task, or one of another revision, which current_revision then names.
+-- body is NULL when the user has no such task, or one of another revision. revision is the task's, if there is one.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
--- $3 if_match bigint  the revision that the task must have; NULL for any
+-- $3 if_match text[]  the revisions of which the task must have one; NULL for any
 -- $4 title text  1 to 200 characters; NULL leaves it
 -- $5 sets_description boolean  whether $6 is to be stored
 -- $6 description text  up to 1000 characters; NULL for none
@@ -49,7 +49,7 @@ bump AS (
     SET revision = u.revision + 1
     FROM current CROSS JOIN wanted
     WHERE u.id = $1
-      AND ($3::bigint IS NULL OR current.revision = $3)
+      AND ($3::text[] IS NULL OR current.revision::text = any($3))
       AND (wanted.title, wanted.description, wanted.completed, wanted.priority, wanted.due_date)
           IS DISTINCT FROM
           (current.title, current.description, current.completed, current.priority, current.due_date)
@@ -68,8 +68,13 @@ task AS (
     FROM bump CROSS JOIN wanted
     WHERE t.user_id = $1
       AND t.id = $2
-    RETURNING t.body
+    RETURNING
+        t.body,
+        t.revision
 )
 SELECT
-    coalesce((SELECT body FROM task), (SELECT body FROM current WHERE $3 IS NULL OR revision = $3)) AS body,
-    (SELECT revision FROM current) AS current_revision;
+    coalesce(
+        (SELECT body FROM task),
+        (SELECT body FROM current WHERE $3 IS NULL OR revision::text = any($3))
+    ) AS body,
+    coalesce((SELECT revision FROM task), (SELECT revision FROM current)) AS revision;

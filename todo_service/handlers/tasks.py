@@ -1,28 +1,34 @@
 """The endpoints of tasks: each runs one statement, of the same name in sql/tasks/."""
 
-from typing import Any
-
+import asyncpg
 from aiohttp import hdrs, web
-from aiohttp_apispec import docs, json_schema, match_info_schema, querystring_schema, response_schema
+from aiohttp_apispec import docs, headers_schema, json_schema, match_info_schema, querystring_schema, response_schema
 
 from todo_service.auth import USER_ID
 from todo_service.database import DATABASE
+from todo_service.errors import Problem
+from todo_service.etags import EVERY, version_of_nothing
 from todo_service.pages import ORDERS, SORTS, Position, link_to
 from todo_service.schemas import (
     CompletionSchema,
     ListQuerySchema,
     NewTaskSchema,
     ProblemSchema,
+    ReadHeadersSchema,
     TaskChangesSchema,
     TaskPathSchema,
     TaskSchema,
+    WriteHeadersSchema,
 )
 from todo_service.statements import read_statement
-from todo_service.validation import BODY, QUERY, TASK_ID, task_not_found
+from todo_service.validation import BODY, HEADERS, QUERY, TASK_ID, task_not_found
 
 LIST_TASKS = read_statement("tasks/list_tasks")
 LIST_TASKS_BY = {
     (sort, order): read_statement(f"tasks/list_tasks_by_{sort}_{order}") for sort in SORTS for order in ORDERS
+}
+SEARCH_TASKS_BY = {
+    (sort, order): read_statement(f"tasks/list_tasks_by_{sort}_{order}", alone=True) for sort, order in LIST_TASKS_BY
 }
 CREATE_TASK = read_statement("tasks/create_task")
 GET_TASK = read_statement("tasks/get_task")
@@ -30,62 +36,78 @@ UPDATE_TASK = read_statement("tasks/update_task")
 COMPLETE_TASK = read_statement("tasks/complete_task")
 DELETE_TASK = read_statement("tasks/delete_task")
 
-ANY_REVISION = None  # what If-Match will fill in
 COMPLETED_OF_STATUS = {"all": None, "pending": False, "completed": True}
+NO_FILTERS = (None, None, None, None)
 
 
 @docs(tags=["tasks"], summary="List your tasks", description="More than `limit` tasks: `Link` has the next page.")
+@headers_schema(ReadHeadersSchema)
 @querystring_schema(ListQuerySchema)
 @response_schema(TaskSchema(many=True), 200, description="An array of tasks")
-@response_schema(ProblemSchema, 400, description="The query is wrong")
+@docs(responses={304: {"description": "Nothing changed since"}})
+@response_schema(ProblemSchema, 400, description="The query or a header is wrong")
+@response_schema(ProblemSchema, 412, description="The tasks have changed")
 async def list_tasks(request: web.Request) -> web.Response:
     """GET /api/tasks"""
-    query = request[QUERY]
+    query, known = request[QUERY], request[HEADERS]["if_none_match"]
     sort, limit, position = query["sort"], query["limit"], query["cursor"]
     order = query.get("order", SORTS[sort])
     completed = COMPLETED_OF_STATUS[query["status"]]
+    filters = (query["priority"], query["due_before"], query["due_after"], query["q"])
     run = request.app[DATABASE].run
-    if (sort, order, completed, position) == ("created", "desc", None, None):
-        row = await run(LIST_TASKS, request[USER_ID], limit)
+    if (sort, order, completed, position, filters) == ("created", "desc", None, None, NO_FILTERS):
+        row = await run(LIST_TASKS, request[USER_ID], limit, known)
     else:
         key, task_id = (position.key, position.id) if position else (None, None)
-        row = await run(LIST_TASKS_BY[sort, order], request[USER_ID], completed, limit, key, task_id)
-    headers = {}
+        statement = (LIST_TASKS_BY if filters == NO_FILTERS else SEARCH_TASKS_BY)[sort, order]
+        row = await run(statement, request[USER_ID], completed, limit, key, task_id, known, *filters)
+    tag = row["tag"] or str(version_of_nothing(request[USER_ID]))
+    response = _representation(request, row["body"], tag)
     if row["next_id"]:
         following = Position(sort, order, row["next_key"], str(row["next_id"]))
-        headers[hdrs.LINK] = link_to(request.path, request.query, following)
-    return _json_response(row["body"], headers=headers)
+        response.headers[hdrs.LINK] = link_to(request.path, request.query, following)
+    return response
 
 
 @docs(tags=["tasks"], summary="Create a task")
 @json_schema(NewTaskSchema)
 @response_schema(TaskSchema, 201, description="The task; `Location` has its address")
-@response_schema(ProblemSchema, 400, description="The body is wrong")
+@response_schema(ProblemSchema, 400, description="The body or a header is wrong")
 async def create_task(request: web.Request) -> web.Response:
     """POST /api/tasks"""
     new = request[BODY]
     row = await request.app[DATABASE].run(
         CREATE_TASK, request[USER_ID], new["title"], new["description"], new["priority"], new["due_date"]
     )
-    return _json_response(row["body"], status=201, headers={hdrs.LOCATION: f"/api/tasks/{row['id']}"})
+    response = _json_response(row["body"], row["revision"], status=201)
+    response.headers[hdrs.LOCATION] = f"/api/tasks/{row['id']}"
+    return response
 
 
 @docs(tags=["tasks"], summary="Get a task")
+@headers_schema(ReadHeadersSchema)
 @match_info_schema(TaskPathSchema)
 @response_schema(TaskSchema, 200, description="The task")
+@docs(responses={304: {"description": "It has not changed since"}})
+@response_schema(ProblemSchema, 400, description="A header is wrong")
 @response_schema(ProblemSchema, 404, description="You have no such task")
+@response_schema(ProblemSchema, 412, description="It has changed")
 async def get_task(request: web.Request) -> web.Response:
     """GET /api/tasks/{task_id}"""
     row = await request.app[DATABASE].run(GET_TASK, request[USER_ID], request[TASK_ID])
-    return _task_response(row["body"])
+    if row["body"] is None:
+        raise task_not_found()
+    return _representation(request, row["body"], str(row["revision"]))
 
 
 @docs(tags=["tasks"], summary="Change a task", description="Only the members that are sent change; null clears.")
+@headers_schema(WriteHeadersSchema)
 @match_info_schema(TaskPathSchema)
 @json_schema(TaskChangesSchema)
 @response_schema(TaskSchema, 200, description="The task as it is now")
-@response_schema(ProblemSchema, 400, description="The body is wrong")
+@response_schema(ProblemSchema, 400, description="The body or a header is wrong")
 @response_schema(ProblemSchema, 404, description="You have no such task")
+@response_schema(ProblemSchema, 412, description="It has changed since; `ETag` has the tag of what it is now")
 async def update_task(request: web.Request) -> web.Response:
     """PATCH and PUT /api/tasks/{task_id}"""
     changes = request[BODY]
@@ -93,7 +115,7 @@ async def update_task(request: web.Request) -> web.Response:
         UPDATE_TASK,
         request[USER_ID],
         request[TASK_ID],
-        ANY_REVISION,
+        _if_match(request),
         changes.get("title"),
         "description" in changes,
         changes.get("description"),
@@ -103,40 +125,76 @@ async def update_task(request: web.Request) -> web.Response:
         "due_date" in changes,
         changes.get("due_date"),
     )
-    return _task_response(row["body"])
+    return _changed(row)
 
 
 @docs(tags=["tasks"], summary="Complete a task", description="Toggles it, or sets it to what the body says.")
+@headers_schema(WriteHeadersSchema)
 @match_info_schema(TaskPathSchema)
 @json_schema(CompletionSchema)
 @response_schema(TaskSchema, 200, description="The task as it is now")
-@response_schema(ProblemSchema, 400, description="The body is wrong")
+@response_schema(ProblemSchema, 400, description="The body or a header is wrong")
 @response_schema(ProblemSchema, 404, description="You have no such task")
+@response_schema(ProblemSchema, 412, description="It has changed since; `ETag` has the tag of what it is now")
 async def complete_task(request: web.Request) -> web.Response:
     """PATCH /api/tasks/{task_id}/complete"""
     completed = request[BODY].get("completed")
-    row = await request.app[DATABASE].run(COMPLETE_TASK, request[USER_ID], request[TASK_ID], ANY_REVISION, completed)
-    return _task_response(row["body"])
+    row = await request.app[DATABASE].run(
+        COMPLETE_TASK, request[USER_ID], request[TASK_ID], _if_match(request), completed
+    )
+    return _changed(row)
 
 
 @docs(tags=["tasks"], summary="Delete a task")
+@headers_schema(WriteHeadersSchema)
 @match_info_schema(TaskPathSchema)
 @docs(responses={204: {"description": "It is gone"}})
+@response_schema(ProblemSchema, 400, description="A header is wrong")
 @response_schema(ProblemSchema, 404, description="You have no such task")
+@response_schema(ProblemSchema, 412, description="It has changed since; `ETag` has the tag of what it is now")
 async def delete_task(request: web.Request) -> web.Response:
     """DELETE /api/tasks/{task_id}"""
-    row = await request.app[DATABASE].run(DELETE_TASK, request[USER_ID], request[TASK_ID], ANY_REVISION)
+    row = await request.app[DATABASE].run(DELETE_TASK, request[USER_ID], request[TASK_ID], _if_match(request))
     if not row["deleted"]:
-        raise task_not_found()
+        raise _not_changed(row)
     return web.Response(status=204)
 
 
-def _task_response(body: str | None) -> web.Response:
-    if body is None:
-        raise task_not_found()
-    return _json_response(body)
+def _if_match(request: web.Request) -> tuple[str, ...] | None:
+    """The revisions of which the task must have one; None for any, since no statement changes what isn't there."""
+    tags: tuple[str, ...] | None = request[HEADERS]["if_match"]
+    return None if tags == EVERY else tags
 
 
-def _json_response(body: str, **kwargs: Any) -> web.Response:
-    """Sends the JSON text that PostgreSQL wrote, as it is."""
-    return web.Response(body=body.encode(), content_type="application/json", **kwargs)
+def _representation(request: web.Request, body: str, tag: str) -> web.Response:
+    """What there is, unless the client has it already or wanted something else (RFC 9110, section 13.2.2)."""
+    conditions = request[HEADERS]
+    if_match, if_none_match = conditions["if_match"], conditions["if_none_match"]
+    if if_match is not None and tag not in if_match and if_match != EVERY:
+        raise _precondition_failed(tag)
+    if if_none_match is not None and (tag in if_none_match or if_none_match == EVERY):
+        return web.Response(status=304, headers={hdrs.ETAG: f'"{tag}"'})
+    return _json_response(body, tag)
+
+
+def _changed(row: asyncpg.Record) -> web.Response:
+    if row["body"] is None:
+        raise _not_changed(row)
+    return _json_response(row["body"], row["revision"])
+
+
+def _not_changed(row: asyncpg.Record) -> Problem:
+    return task_not_found() if row["revision"] is None else _precondition_failed(row["revision"])
+
+
+def _precondition_failed(tag: object) -> Problem:
+    detail = "The ETag is none of those in If-Match (weak ones never match): get what there is now, and decide anew."
+    return Problem("precondition-failed", detail, headers={hdrs.ETAG: f'"{tag}"'})
+
+
+def _json_response(body: str, tag: object = None, *, status: int = 200) -> web.Response:
+    """Sends the JSON text that PostgreSQL wrote, as it is, with its entity tag if it has one."""
+    headers = {hdrs.CONTENT_TYPE: "application/json"}
+    if tag is not None:
+        headers[hdrs.ETAG] = f'"{tag}"'
+    return web.Response(body=body.encode(), headers=headers, status=status)

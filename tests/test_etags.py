@@ -1,0 +1,163 @@
+"""Reading entity tags, against the grammar of RFC 9110 (sections 5.6.1 and 8.8.3), and the versions of lists."""
+
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from todo_service.etags import EVERY, MAX_REVISION, Version, read_tags, read_version, version_of_nothing
+
+GENERATION = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
+
+# What the RFC tells recipients to take, as it stands there; too slow for what strangers send.
+TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"'
+LIST = re.compile(rf"[ \t]*(?:{TAG})?(?:[ \t]*,[ \t]*(?:{TAG})?)*[ \t]*")
+
+FRAGMENTS = ["W/", "w/", '"', '"1"', 'W/"1"', "*", ",", " ", "\t", "1", "ä", "\x7f", "\x80", "\udcff", "\n", "\0"]
+SEPARATORS = st.from_regex(r"[ \t]*,[ \t,]*", fullmatch=True)
+VERSIONS = st.builds(Version, st.uuids().map(str), st.integers(0, MAX_REVISION))
+OURS = st.one_of(st.integers(0, MAX_REVISION).map(str), VERSIONS.map(str))
+# Anything between quotes, commas and asterisks included; lone surrogates are what broken UTF-8 is decoded to.
+ANYTHING = st.text(st.sampled_from(["!", *map(chr, range(0x23, 0x7F)), "\x80", "ä", "\udc80", "\U0010ffff"]))
+TAGS = st.lists(st.tuples(st.booleans(), OURS | ANYTHING), min_size=1)
+
+LENGTH = 200_000
+"""Of long values: who looks at each character twice is done at once, who looks at all of them for each never is."""
+
+at_any_speed = settings(deadline=None, max_examples=300)
+
+
+@at_any_speed
+@given(tags=TAGS, separators=st.lists(SEPARATORS, min_size=1), ends=st.tuples(*[st.sampled_from(["", ",", " , "])] * 2))
+def test_a_list_is_read_as_the_tags_that_could_be_ours(
+    tags: list[tuple[bool, str]], separators: list[str], ends: tuple[str, str]
+) -> None:
+    value = ends[0]
+    for number, (weak, tag) in enumerate(tags):
+        value += (separators[number % len(separators)] if number else "") + ("W/" if weak else "") + f'"{tag}"'
+    value += ends[1]
+
+    every, strong = read_tags(value, strong=False), read_tags(value, strong=True)
+
+    ours = [(weak, tag) for weak, tag in tags if re.fullmatch("0|[1-9][0-9]*", tag) or read_version(tag)]
+    assert [tag for tag in every if (False, tag) in ours or (True, tag) in ours] == [tag for _, tag in ours]
+    assert [tag for tag in strong if (False, tag) in ours] == [tag for weak, tag in ours if not weak]
+    assert set(every) <= {tag for _, tag in tags}
+    assert set(strong) <= {tag for weak, tag in tags if not weak}
+
+
+@at_any_speed
+@given(value=st.lists(st.sampled_from(FRAGMENTS)).map("".join) | st.text('W/"1*, \t', max_size=12))
+@example('"1"\n')
+@example('" "')
+@example('"\t"')
+@example('"\x7f"')
+@example('"\0"')
+@example('w/"1"')
+@example('W/ "1"')
+@example('"1" "2"')
+@example('"1"W/"2"')
+@example('*"1"')
+def test_what_is_not_of_the_grammar_is_refused(value: str) -> None:
+    is_list = LIST.fullmatch(value) is not None and '"' in value
+    try:
+        tags: tuple[str, ...] | None = read_tags(value, strong=False)
+    except ValueError:
+        tags = None
+    assert (tags == EVERY) is (value.strip(" \t") == "*")
+    assert (tags is not None) is (is_list or tags == EVERY)
+
+
+@pytest.mark.parametrize("strong", [True, False])
+@pytest.mark.parametrize("value", ["*", " *", "*\t", "\t * "])
+def test_an_asterisk_stands_for_every_tag(value: str, strong: bool) -> None:
+    assert read_tags(value, strong=strong) == EVERY
+
+
+@pytest.mark.parametrize("value", ['"*"', 'W/"*"', '"*", "*"', '"x,*,y"', '""', '"Ä"', '"1\x80"'])
+def test_tags_that_cannot_be_ours_are_left_out(value: str) -> None:
+    assert read_tags(value, strong=False) == ()
+
+
+@pytest.mark.parametrize(
+    "value", ['"1', '1"', "1", '"', "*,", ", *", '*, "1"', '"1", *', "*, *", "W/*", "", " ", ",", ", ,"]
+)
+@pytest.mark.parametrize("strong", [True, False])
+def test_what_is_no_list_says_what_would_be_one(value: str, strong: bool) -> None:
+    with pytest.raises(ValueError, match=r"Must be .* list of entity tags in quotes"):
+        read_tags(value, strong=strong)
+
+
+@pytest.mark.parametrize("strong", [True, False])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "," * LENGTH,
+        '"' * LENGTH,
+        '"' + "1" * LENGTH,
+        "W/" * LENGTH,
+        '"1"' + " " * LENGTH + "x",
+        '"1"' + " ," * LENGTH + "x",
+        '"1" ' * LENGTH,
+        '"1",' * LENGTH + '"',
+        '"",' * LENGTH + "*",
+        ('"1"' + "\t" * 1000 + ",") * (LENGTH // 1000) + "x",
+    ],
+    ids=lambda value: value[:9] + "...",
+)
+def test_a_hostile_value_is_refused_in_linear_time(value: str, strong: bool) -> None:
+    with pytest.raises(ValueError, match="list of entity tags"):
+        read_tags(value, strong=strong)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        (" " * LENGTH + '"1"' + "\t" * LENGTH, 1),
+        (" ," * LENGTH + '"1"' + ", " * LENGTH, 1),
+        ('"1" \t, ' * LENGTH, LENGTH),
+        ('"' + "a" * LENGTH + '"', 1),
+        ('"' + "," * LENGTH + '"', 0),
+        ('"x",' * LENGTH, 0),
+    ],
+    ids=lambda value: value[:9] + "..." if isinstance(value, str) else str(value),
+)
+def test_a_long_list_is_read_in_linear_time(value: str, count: int) -> None:
+    assert len(read_tags(value, strong=False)) == count
+
+
+@at_any_speed
+@given(version=VERSIONS)
+def test_a_version_is_read_as_it_is_written(version: Version) -> None:
+    assert read_version(str(version)) == version
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "-", "7", GENERATION, f"{GENERATION}-", f"-{GENERATION}-7", f"{GENERATION}-07", f"{GENERATION}--7",
+        f"{GENERATION}-+7", f"{GENERATION}-7 ", f" {GENERATION}-7", f"{GENERATION}-7\n", f"{GENERATION}-٣",
+        f"{GENERATION}-1e3", f"{GENERATION}-{'9' * 101}", f"{GENERATION}-{'0' * 100_000}", f"{GENERATION.upper()}-7",
+        f"{GENERATION.replace('-', '')}-7", f"{{{GENERATION}}}-7", f"{GENERATION[:-1]}-7", f"{GENERATION}-7-8",
+    ],
+)  # fmt: skip
+def test_what_is_no_version_is_not_read(text: str) -> None:
+    assert read_version(text) is None
+
+
+@pytest.mark.parametrize("number", [MAX_REVISION + 1, 10**19 - 1, 10**100 - 1])
+def test_a_revision_is_never_more_than_postgresql_can_hold(number: int) -> None:
+    assert read_version(f"{GENERATION}-{number}") == Version(GENERATION, 2**63 - 1)
+
+
+@at_any_speed
+@given(users=st.lists(st.text(min_size=1, max_size=255), min_size=2, max_size=20, unique=True))
+def test_users_without_anything_have_different_versions(users: list[str]) -> None:
+    versions = {version_of_nothing(user_id) for user_id in users}
+    assert len(versions) == len(users)
+    assert all(read_version(str(version)) == version for version in versions)
+
+
+def test_every_process_and_release_gives_a_user_without_anything_the_same_version() -> None:
+    assert str(version_of_nothing("alice")) == "0de3c05c-94f1-52e3-b384-de445691c3a4-0"
