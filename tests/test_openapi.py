@@ -13,6 +13,7 @@ from todo_service.settings import Settings
 
 OPERATIONS = {
     "/api/tasks": {"get", "post"},
+    "/api/tasks/changes": {"get"},
     "/api/tasks/{task_id}": {"get", "put", "patch", "delete"},
     "/api/tasks/{task_id}/complete": {"patch"},
     "/health": {"get"},
@@ -77,6 +78,7 @@ async def test_the_list_is_described_with_its_parameters(client: Client) -> None
         ("patch", "/api/tasks/{task_id}", {"If-Match"}, {"200", "400", "404", "412"}),
         ("patch", "/api/tasks/{task_id}/complete", {"If-Match"}, {"200", "400", "404", "412"}),
         ("delete", "/api/tasks/{task_id}", {"If-Match"}, {"204", "400", "404", "412"}),
+        ("get", "/api/tasks/changes", set(), {"200", "400", "410"}),
     ],
 )
 async def test_conditions_are_described_with_what_comes_of_them(

@@ -12,7 +12,7 @@ from todo_service.settings import Settings
 from todo_service.shutdown import TRAFFIC, Traffic, count_requests
 from todo_service.validation import validate
 
-TASK = "/api/tasks/{task_id:[^/]+}"  # whatever is there is a task's id, if perhaps a wrong one
+TASK = "/api/tasks/{task_id:(?!changes$)[^/]+}"  # whatever is there is a task's id, if perhaps a wrong one
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -28,6 +28,7 @@ def create_app(settings: Settings) -> web.Application:
         [
             web.get("/api/tasks", tasks.list_tasks),
             web.post("/api/tasks", tasks.create_task),
+            web.get("/api/tasks/changes", tasks.list_changes),
             web.get(TASK, tasks.get_task),
             web.put(TASK, tasks.update_task),
             web.patch(TASK, tasks.update_task),

@@ -27,6 +27,7 @@ TYPES = {
     "task-not-found": (404, "Task not found"),
     "route-not-found": (404, "Route not found"),
     "method-not-allowed": (405, "Method not allowed"),
+    "start-over": (410, "Start over"),
     "precondition-failed": (412, "Precondition failed"),
     "body-too-large": (413, "Body too large"),
     "unsupported-media-type": (415, "Unsupported media type"),

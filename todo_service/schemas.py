@@ -10,7 +10,7 @@ from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import Equal, Length, OneOf, Range
 from multidict import istr
 
-from todo_service.etags import read_tags
+from todo_service.etags import read_tags, read_version
 from todo_service.pages import ORDERS, SORTS, Position, decode_cursor
 
 PRIORITIES = ("low", "medium", "high")
@@ -96,6 +96,16 @@ class AnyOf(fields.List[str]):
             return super()._deserialize(value, attr, data, **kwargs)
         except ValidationError as error:
             raise ValidationError(next(iter(error.messages_dict.values()))) from None
+
+
+class Since(fields.String):
+    """What a client that synchronises has already, loaded as a Version."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        version = read_version(value)
+        if version is None:
+            raise ValidationError("Must be the `since` of the answer before, or the ETag of a list without its quotes.")
+        return version
 
 
 class EntityTags(fields.String):
@@ -237,6 +247,13 @@ class ListQuerySchema(RequestSchema):
             raise ValidationError("Must be used with the sort and order of the list that it came from.", "cursor")
 
 
+class ChangesQuerySchema(RequestSchema):
+    """The query of GET /api/tasks/changes."""
+
+    since = Since(load_default=None, metadata={"description": "from the answer before; without it, all there is"})
+    limit = PageSize(load_default=MAX_PAGE_SIZE, validate=Range(1, MAX_PAGE_SIZE))
+
+
 class TaskPathSchema(Schema):
     """The path of one task."""
 
@@ -256,6 +273,15 @@ class TaskSchema(Schema):
     created_at = Time(required=True)
     updated_at = Time(required=True)
     revision = fields.Integer(required=True, strict=True)
+
+
+class ChangesSchema(Schema):
+    """What changed since, as sql/tasks/list_changes.sql writes it."""
+
+    since = fields.String(required=True)
+    tasks = fields.List(fields.Nested(TaskSchema), required=True)
+    deleted = fields.List(fields.UUID(), required=True)
+    more = Truth(required=True)
 
 
 class ProblemSchema(Schema):

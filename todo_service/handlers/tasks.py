@@ -10,6 +10,8 @@ from todo_service.errors import Problem
 from todo_service.etags import EVERY, version_of_nothing
 from todo_service.pages import ORDERS, SORTS, Position, link_to
 from todo_service.schemas import (
+    ChangesQuerySchema,
+    ChangesSchema,
     CompletionSchema,
     ListQuerySchema,
     NewTaskSchema,
@@ -30,6 +32,7 @@ LIST_TASKS_BY = {
 SEARCH_TASKS_BY = {
     (sort, order): read_statement(f"tasks/list_tasks_by_{sort}_{order}", alone=True) for sort, order in LIST_TASKS_BY
 }
+LIST_CHANGES = read_statement("tasks/list_changes")
 CREATE_TASK = read_statement("tasks/create_task")
 GET_TASK = read_statement("tasks/get_task")
 UPDATE_TASK = read_statement("tasks/update_task")
@@ -67,6 +70,23 @@ async def list_tasks(request: web.Request) -> web.Response:
         following = Position(sort, order, row["next_key"], str(row["next_id"]))
         response.headers[hdrs.LINK] = link_to(request.path, request.query, following)
     return response
+
+
+@docs(tags=["tasks"], summary="Synchronise your tasks", description="What changed `since`; without it, all there is.")
+@querystring_schema(ChangesQuerySchema)
+@response_schema(ChangesSchema, 200, description="What changed, and since what to ask next")
+@response_schema(ProblemSchema, 400, description="The query is wrong")
+@response_schema(ProblemSchema, 410, description="Start over without `since`")
+async def list_changes(request: web.Request) -> web.Response:
+    """GET /api/tasks/changes"""
+    since, nothing = request[QUERY]["since"], version_of_nothing(request[USER_ID])
+    generation, revision = (since.generation, since.revision) if since not in (None, nothing) else (None, 0)
+    row = await request.app[DATABASE].run(
+        LIST_CHANGES, request[USER_ID], generation, revision, request[QUERY]["limit"], str(nothing)
+    )
+    if row["body"] is None:
+        raise Problem("start-over", "Your tasks are not those that `since` is from: forget them, and send no `since`.")
+    return _json_response(row["body"])
 
 
 @docs(tags=["tasks"], summary="Create a task")

@@ -1,0 +1,67 @@
+-- tasks/list_changes
+-- What changed since a revision, as one JSON object: tasks as they are now, ids of deleted ones, whether there is more,
+-- and since what to ask next. body is NULL when the revision is not one of the user's, now or in this generation.
+-- $1 user_id text  the owner, from the token
+-- $2 generation uuid  of the user's data, when the client had the revision; NULL for all there is
+-- $3 revision bigint  what the client has already; 0 for all there is
+-- $4 page_size bigint  how many tasks and deletions at most
+-- $5 nothing text  the cursor of a user who has nothing yet
+-- Expects users_pkey and tasks_revision_idx. One statement sees one state: the user's revision is that of the tasks.
+WITH owner AS MATERIALIZED (
+    SELECT
+        generation,
+        revision
+    FROM users
+    WHERE id = $1
+      AND ($2::uuid IS NULL OR (generation = $2 AND revision >= $3))
+),
+page AS MATERIALIZED (
+    SELECT
+        id,
+        body,
+        revision
+    FROM tasks
+    WHERE user_id = $1
+      AND revision > $3
+      AND ($2 IS NOT NULL OR deleted_at IS NULL)
+      AND EXISTS (SELECT FROM owner)
+    ORDER BY revision
+    FETCH FIRST $4 ROWS WITH TIES -- writes take a revision each, but an import may not
+),
+gone AS MATERIALIZED (
+    SELECT
+        id,
+        revision
+    FROM page
+    WHERE body IS NULL
+),
+rest AS MATERIALIZED (
+    SELECT id
+    FROM tasks
+    WHERE user_id = $1
+      AND revision > (SELECT max(page.revision) FROM page)
+      AND ($2 IS NOT NULL OR deleted_at IS NULL)
+    ORDER BY revision
+    LIMIT 1
+),
+following AS MATERIALIZED (
+    SELECT
+        owner.generation
+        || '-'
+        || coalesce((SELECT max(page.revision) FROM page WHERE EXISTS (SELECT FROM rest)), owner.revision) AS since
+    FROM owner
+)
+SELECT
+    CASE
+        WHEN $2 IS NULL OR EXISTS (SELECT FROM owner)
+            THEN
+                '{"since":"'
+                || coalesce((SELECT since FROM following), $5)
+                || '","tasks":['
+                || coalesce((SELECT string_agg(body, ',' ORDER BY revision) FROM page), '')
+                || '],"deleted":['
+                || coalesce((SELECT string_agg('"' || id || '"', ',' ORDER BY revision) FROM gone), '')
+                || '],"more":'
+                || (SELECT count(rest.id) = 1 FROM rest)
+                || '}'
+    END AS body;
