@@ -19,7 +19,7 @@ ORIGIN = "https://app.example.com"
 NOBODYS = f"{TASKS}/6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 REQUEST_HEADERS = {"authorization", "content-type", "if-match", "if-none-match", "idempotency-key"}
-RESPONSE_HEADERS = {"etag", "link", "location", "retry-after", "www-authenticate", "allow"}
+RESPONSE_HEADERS = {"etag", "idempotency-replayed", "link", "location", "retry-after", "www-authenticate", "allow"}
 
 FOREIGN = [
     "null",

@@ -75,6 +75,7 @@ async def test_the_list_is_described_with_its_parameters(client: Client) -> None
     [
         ("get", "/api/tasks", {"If-Match", "If-None-Match"}, {"200", "304", "400", "412"}),
         ("get", "/api/tasks/{task_id}", {"If-Match", "If-None-Match"}, {"200", "304", "400", "404", "412"}),
+        ("post", "/api/tasks", {"Idempotency-Key"}, {"200", "201", "400", "410", "422"}),
         ("patch", "/api/tasks/{task_id}", {"If-Match"}, {"200", "400", "404", "412"}),
         ("patch", "/api/tasks/{task_id}/complete", {"If-Match"}, {"200", "400", "404", "412"}),
         ("delete", "/api/tasks/{task_id}", {"If-Match"}, {"204", "400", "404", "412"}),

@@ -9,7 +9,7 @@ from todo_service.auth import is_api
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key"
-RESPONSE_HEADERS = "ETag, Link, Location, Retry-After, WWW-Authenticate, Allow"
+RESPONSE_HEADERS = "ETag, Idempotency-Replayed, Link, Location, Retry-After, WWW-Authenticate, Allow"
 PREFLIGHT_SECONDS = "7200"  # the longest that browsers remember one
 
 

@@ -53,5 +53,5 @@ def _outcome_unknown() -> Problem:
     return Problem(
         "outcome-unknown",
         "The connection to the database was lost: the change may have been made or not. Read your tasks before you "
-        "repeat the request, unless it had an If-Match: that can be repeated as it is.",
+        "repeat the request, unless it had an Idempotency-Key or If-Match: those can be repeated as they are.",
     )

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validates_schema
-from marshmallow.validate import Equal, Length, OneOf, Range
+from marshmallow.validate import Equal, Length, OneOf, Range, Regexp
 from multidict import istr
 
 from todo_service.etags import read_tags, read_version
@@ -188,6 +188,17 @@ class WriteHeadersSchema(HeadersSchema):
     """The condition of changing a task."""
 
     if_match = EntityTags(strong=True, data_key="If-Match", metadata={"description": "gives 412 if it changed since"})
+
+
+class CreateHeadersSchema(HeadersSchema):
+    """What makes creating a task repeatable."""
+
+    idempotency_key = fields.String(
+        load_default=None,
+        data_key="Idempotency-Key",
+        validate=Regexp("^[!-~]{1,255}$", error="Must be given once, as 1 to 255 visible ASCII characters."),
+        metadata={"description": "the same key gives the same task"},
+    )
 
 
 class NewTaskSchema(RequestSchema):

@@ -8,11 +8,13 @@ from todo_service.auth import USER_ID
 from todo_service.database import DATABASE
 from todo_service.errors import Problem
 from todo_service.etags import EVERY, version_of_nothing
+from todo_service.idempotency import derive_task_id, fingerprint
 from todo_service.pages import ORDERS, SORTS, Position, link_to
 from todo_service.schemas import (
     ChangesQuerySchema,
     ChangesSchema,
     CompletionSchema,
+    CreateHeadersSchema,
     ListQuerySchema,
     NewTaskSchema,
     ProblemSchema,
@@ -34,6 +36,7 @@ SEARCH_TASKS_BY = {
 }
 LIST_CHANGES = read_statement("tasks/list_changes")
 CREATE_TASK = read_statement("tasks/create_task")
+CREATE_TASK_ONCE = read_statement("tasks/create_task_once")
 GET_TASK = read_statement("tasks/get_task")
 UPDATE_TASK = read_statement("tasks/update_task")
 COMPLETE_TASK = read_statement("tasks/complete_task")
@@ -89,18 +92,33 @@ async def list_changes(request: web.Request) -> web.Response:
     return _json_response(row["body"])
 
 
-@docs(tags=["tasks"], summary="Create a task")
+@docs(tags=["tasks"], summary="Create a task", description="With an `Idempotency-Key` once, however often it is sent.")
+@headers_schema(CreateHeadersSchema)
 @json_schema(NewTaskSchema)
 @response_schema(TaskSchema, 201, description="The task; `Location` has its address")
+@response_schema(TaskSchema, 200, description="The task that this key created before")
 @response_schema(ProblemSchema, 400, description="The body or a header is wrong")
+@response_schema(ProblemSchema, 410, description="The task that this key created is deleted")
+@response_schema(ProblemSchema, 422, description="The key was used with another body")
 async def create_task(request: web.Request) -> web.Response:
     """POST /api/tasks"""
-    new = request[BODY]
-    row = await request.app[DATABASE].run(
-        CREATE_TASK, request[USER_ID], new["title"], new["description"], new["priority"], new["due_date"]
-    )
-    response = _json_response(row["body"], row["revision"], status=201)
-    response.headers[hdrs.LOCATION] = f"/api/tasks/{row['id']}"
+    new, key = request[BODY], request[HEADERS]["idempotency_key"]
+    values = new["title"], new["description"], new["priority"], new["due_date"]
+    run = request.app[DATABASE].run
+    if key is None:
+        row = await run(CREATE_TASK, request[USER_ID], *values)
+        return _created(row["id"], row)
+    task_id = derive_task_id(request[USER_ID], key)
+    row = await run(CREATE_TASK_ONCE, request[USER_ID], task_id, *values, fingerprint(new))
+    if row["body"] is None:
+        raise Problem("task-deleted", "The task that was created with this Idempotency-Key has been deleted since.")
+    if not row["same_payload"]:
+        detail = "This Idempotency-Key was sent before with another body: send a new key with a new task."
+        raise Problem("idempotency-key-reused", detail)
+    response = _created(task_id, row)
+    if not row["created"]:
+        response.set_status(200)
+        response.headers["Idempotency-Replayed"] = "true"
     return response
 
 
@@ -195,6 +213,12 @@ def _representation(request: web.Request, body: str, tag: str) -> web.Response:
     if if_none_match is not None and (tag in if_none_match or if_none_match == EVERY):
         return web.Response(status=304, headers={hdrs.ETAG: f'"{tag}"'})
     return _json_response(body, tag)
+
+
+def _created(task_id: object, row: asyncpg.Record) -> web.Response:
+    response = _json_response(row["body"], row["revision"], status=201)
+    response.headers[hdrs.LOCATION] = f"/api/tasks/{task_id}"
+    return response
 
 
 def _changed(row: asyncpg.Record) -> web.Response:

@@ -1,0 +1,68 @@
+-- tasks/create_task_once
+-- Stores a new task under an id that is made from a key of the client, or gives what was stored under it before.
+-- created is false when the id was there already: then same_payload says whether by an equal request, and body is NULL
+-- if the task has been deleted since.
+-- $1 user_id text  the owner, from the token
+-- $2 id uuid  made from the user and the key
+-- $3 title text  1 to 200 characters
+-- $4 description text  up to 1000 characters; NULL for none
+-- $5 priority text  low, medium or high; NULL for none
+-- $6 due_date text  RFC 3339; NULL for none
+-- $7 fingerprint bytea  a digest of all that
+-- Expects users_pkey and tasks_pkey. Locks the user first, so only one of those who send a key at once creates.
+WITH locked AS MATERIALIZED (
+    SELECT
+        id,
+        revision
+    FROM users
+    WHERE id = $1
+    FOR NO KEY UPDATE
+),
+newcomer AS (
+    INSERT INTO users AS u (id, revision)
+    SELECT
+        $1,
+        1
+    WHERE NOT EXISTS (SELECT FROM locked)
+    -- Who waited here for another to begin takes a revision even if nothing is created then: revisions may have gaps.
+    ON CONFLICT (id) DO UPDATE SET revision = u.revision + 1
+    RETURNING id, revision
+),
+owner AS MATERIALIZED (
+    SELECT revision + 1 AS revision FROM locked
+    UNION ALL
+    SELECT revision FROM newcomer
+),
+task AS (
+    INSERT INTO tasks AS t (user_id, id, title, description, priority, due_date, revision, fingerprint)
+    SELECT
+        $1,
+        $2,
+        $3,
+        $4,
+        $5,
+        $6::text::timestamptz,
+        owner.revision,
+        $7
+    FROM owner
+    -- Changes nothing, but gives the row to those who come later; DO NOTHING would give none.
+    ON CONFLICT (user_id, id) DO UPDATE SET id = excluded.id
+    RETURNING
+        t.body,
+        t.revision,
+        t.fingerprint,
+        t.revision = (SELECT owner.revision FROM owner) AS created
+),
+bump AS (
+    UPDATE users AS u
+    SET revision = task.revision
+    FROM task
+    WHERE u.id = $1
+      AND task.created
+      AND EXISTS (SELECT FROM locked)
+)
+SELECT
+    (SELECT body FROM task) AS body,
+    (SELECT revision FROM task) AS revision,
+    (SELECT created FROM task) AS created,
+    (SELECT fingerprint FROM task) = $7 AS same_payload;
