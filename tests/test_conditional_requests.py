@@ -200,6 +200,19 @@ async def test_users_with_equal_counters_never_have_each_others_lists(owner: Api
         await not_modified(await ask(stranger, "GET", TASKS + query, "If-None-Match", f'"{theirs}", "{own}"'), own)
 
 
+async def test_an_account_begun_anew_up_to_the_same_counter_has_another_list(owner: Api) -> None:
+    tags = [await tag_of(owner)]
+    for _ in range(2):
+        task = await owner.create()
+        response = await ask(owner, "GET", TASKS, "If-None-Match", ",".join(f'"{tag}"' for tag in tags))
+        assert (response.status, await response.json()) == (200, [task])
+        tags.append(await tag_of(owner))
+        assert (await owner.call("DELETE", "/api/me")).status == 204
+        response = await ask(owner, "GET", TASKS, "If-None-Match", ",".join(f'"{tag}"' for tag in tags[1:]))
+        assert (response.status, await response.json()) == (200, [])
+    assert [tag.rpartition("-")[2] for tag in tags] == ["0", "1", "1"]
+
+
 @pytest.mark.parametrize("call", WRITES)
 async def test_a_write_with_the_tag_of_the_task_is_made(owner: Api, call: Call) -> None:
     method, below, body = call
@@ -270,6 +283,29 @@ async def test_a_header_that_is_no_list_of_tags_is_refused(owner: Api, value: st
         document = await problem_of(await ask(owner, method, path, name, value, json=body), 400, "invalid-header")
         assert list(document["errors"]) == [name]
     assert (await owner.get(task), await tag_of(owner)) == (task, before)
+
+
+@pytest.mark.parametrize("value", ["*", '"1"', 'W/"x"', "", "1"])
+async def test_changes_with_conditions_that_nobody_would_look_at_are_refused(owner: Api, value: str) -> None:
+    task = await owner.create()
+    before = await tag_of(owner)
+    requests = [("If-None-Match", method, path_of(task) + below, body) for method, below, body in WRITES]
+    others = [("POST", TASKS), ("DELETE", "/api/me")]
+    for name in ("If-Match", "If-None-Match"):
+        requests += [(name, method, path, {"title": "x"} if method == "POST" else None) for method, path in others]
+    for name, method, path, body in requests:
+        response = await ask(owner, method, path, name, value, json=body)
+        document = await problem_of(response, 400, "invalid-header")
+        assert list(document["errors"]) == [name]
+    assert (await owner.tasks(), await tag_of(owner)) == ([task], before)
+
+
+@pytest.mark.parametrize("path", [f"{TASKS}/changes", "/api/export"])
+async def test_what_has_no_tag_is_sent_whatever_the_conditions_are(owner: Api, path: str) -> None:
+    task = await owner.create()
+    response = await ask(owner, "GET", path, "If-None-Match", '"x"')
+    assert response.status == 200
+    assert task["id"] in await response.text()
 
 
 async def test_both_conditions_are_refused_together(owner: Api) -> None:

@@ -16,6 +16,8 @@ OPERATIONS = {
     "/api/tasks/changes": {"get"},
     "/api/tasks/{task_id}": {"get", "put", "patch", "delete"},
     "/api/tasks/{task_id}/complete": {"patch"},
+    "/api/export": {"get"},
+    "/api/me": {"delete"},
     "/health": {"get"},
     "/health/ready": {"get"},
 }

@@ -6,7 +6,7 @@ from todo_service.auth import authenticate, verifier_context
 from todo_service.cors import cors
 from todo_service.database import database_context
 from todo_service.errors import BODY_BYTES, problems
-from todo_service.handlers import health, tasks
+from todo_service.handlers import health, me, tasks
 from todo_service.openapi import add_description
 from todo_service.settings import Settings
 from todo_service.shutdown import TRAFFIC, Traffic, count_requests
@@ -34,6 +34,8 @@ def create_app(settings: Settings) -> web.Application:
             web.patch(TASK, tasks.update_task),
             web.delete(TASK, tasks.delete_task),
             web.patch(f"{TASK}/complete", tasks.complete_task),
+            web.get("/api/export", me.export_tasks),
+            web.delete("/api/me", me.delete_me),
             web.get("/health", health.get_health),
             web.get("/health/ready", health.get_readiness),
         ]

@@ -1,0 +1,10 @@
+-- me/delete_me
+-- Deletes a user and, by the foreign key of their tasks, all that is kept of them. deleted is false if nothing was.
+-- $1 user_id text  the owner, from the token
+-- Expects users_pkey.
+WITH owner AS (
+    DELETE FROM users
+    WHERE id = $1
+    RETURNING id
+)
+SELECT (SELECT id FROM owner) IS NOT NULL AS deleted;

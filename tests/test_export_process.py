@@ -1,0 +1,247 @@
+"""The export as a deployed service sends it: of very many tasks, to slow clients, and while it is told to stop."""
+
+import asyncio
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import psutil
+import pytest
+from aiohttp import AddrInfoType, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
+
+from tests.processes import SECRET, answers, served, wait_until
+from tests.test_me import EXPORT, tasks_in
+from todo_service.app import create_app
+from todo_service.auth import sign_token
+from todo_service.handlers import me
+from todo_service.runner import SERVER_OPTIONS
+from todo_service.settings import Settings
+from todo_service.shutdown import TRAFFIC, Runner
+
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("exports")]  # two such databases at once would be slow
+
+MEGABYTE = 2**20
+SMALL = "Two bottles"
+LONGEST = "🍎" * 1000
+
+INSERT = """
+    INSERT INTO tasks (user_id, title, description, created_at, revision)
+    SELECT $1, 'Task ' || n, $2, timestamptz '2026-01-01Z' + n / 3 * interval '1 second', n
+    FROM generate_series(1, $3::integer) AS n
+"""
+EXPECTED = "SELECT body || E'\\n' FROM tasks WHERE user_id = $1 ORDER BY created_at, id"
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody with many tasks."""
+
+    id: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {sign_token(SECRET, self.id, days=1)}"}
+
+
+MakeUser = Callable[[int, str], Awaitable[User]]
+
+
+@pytest.fixture
+async def user_with(connection: asyncpg.Connection) -> AsyncIterator[MakeUser]:
+    """Makes users with so many tasks that have this description; they are gone after the test."""
+    users: list[User] = []
+
+    async def make(count: int, description: str) -> User:
+        users.append(user := User(f"user-{uuid4()}"))
+        await connection.execute("INSERT INTO users (id, revision) VALUES ($1, $2)", user.id, count)
+        await connection.execute(INSERT, user.id, description, count)
+        return user
+
+    yield make
+    await connection.execute("DELETE FROM users WHERE id = ANY($1)", [user.id for user in users])
+
+
+def small_socket(address: AddrInfoType) -> socket.socket:
+    """One for which the system takes in little that isn't read."""
+    sock = socket.socket(*address[:3])
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return sock
+
+
+@asynccontextmanager
+async def reluctant(url: str, user: User) -> AsyncIterator[ClientSession]:
+    """A client that takes in next to nothing of an answer before that is read."""
+    connector = TCPConnector(socket_factory=small_socket)
+    timeout = ClientTimeout(total=60)
+    async with ClientSession(
+        url, headers=user.headers, connector=connector, read_bufsize=4096, timeout=timeout
+    ) as session:
+        yield session
+
+
+async def begun(session: ClientSession) -> ClientResponse:
+    """An export of which only the head has been read."""
+    response = await session.get(EXPORT)
+    assert response.status == 200
+    return response
+
+
+async def digest_of(chunks: AsyncIterator[bytes]) -> str:
+    digest = sha256()
+    async for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+async def expected_digest(connection: asyncpg.Connection, user: User) -> str:
+    async def lines() -> AsyncIterator[bytes]:
+        async for (line,) in connection.cursor(EXPECTED, user.id, prefetch=1000):
+            yield line.encode()
+
+    async with connection.transaction():
+        return await digest_of(lines())
+
+
+def peak_memory(process: psutil.Process) -> int:
+    """How many bytes the process has had in memory at most (resident), as Linux knows it."""
+    match = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    assert match
+    return int(match[1]) * 1024
+
+
+@pytest.mark.parametrize(
+    ("count", "description"), [(100_000, SMALL), (4_000, LONGEST)], ids=["many tasks", "long descriptions"]
+)
+async def test_exports_of_very_much_need_little_memory(
+    user_with: MakeUser,
+    connection: asyncpg.Connection,
+    database_url: str,
+    tmp_path: Path,
+    count: int,
+    description: str,
+) -> None:
+    user = await user_with(count, description)
+    with served(tmp_path / "log", DATABASE_URL=database_url) as (process, url):
+        [worker] = psutil.Process(process.pid).children()
+        async with ClientSession(url, headers=user.headers) as session:
+            responses = [await begun(session) for _ in range(4)]
+            digests = await asyncio.gather(*(digest_of(each.content.iter_any()) for each in responses))
+        peak = peak_memory(worker)
+
+    assert set(digests) == {await expected_digest(connection, user)}
+    assert peak < 100 * MEGABYTE
+
+
+async def test_clients_that_do_not_read_keep_no_connection_from_the_others(
+    user_with: MakeUser, database_url: str, tmp_path: Path
+) -> None:
+    user = await user_with(4_000, LONGEST)
+    settings = {"DATABASE_URL": database_url, "DATABASE_POOL_SIZE": "1", "DATABASE_TIMEOUT": "5"}
+    with served(tmp_path / "log", **settings) as (_, url):
+        async with reluctant(url, user) as slow, ClientSession(url, headers=user.headers) as quick:
+            *exports, abandoned = [await begun(slow) for _ in range(5)]
+            abandoned.close()
+            response = await quick.post("/api/tasks", json={"title": "late"})
+            assert response.status == 201
+            late = await response.json()
+            assert await (await quick.get("/api/tasks", params={"limit": "1"})).json() == [late]
+
+            bodies = [await export.read() for export in exports]
+
+    for body in bodies:
+        tasks = tasks_in(body)
+        assert len(tasks) == 4_001
+        assert tasks[-1] == late, "an export of which all had been read could not have it"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
+async def test_an_export_under_way_is_sent_to_its_end_when_the_service_stops(
+    user_with: MakeUser, connection: asyncpg.Connection, database_url: str, tmp_path: Path, stop: signal.Signals
+) -> None:
+    user = await user_with(4_000, LONGEST)
+    with served(tmp_path / "log", DATABASE_URL=database_url) as (process, url):
+        workers = psutil.Process(process.pid).children()
+        async with reluctant(url, user) as session:
+            export = await begun(session)
+            process.send_signal(stop)
+            if stop == signal.SIGHUP:
+                wait_until(lambda: len(psutil.Process(process.pid).children()) > len(workers))
+            else:
+                wait_until(lambda: not answers(f"{url}/health"))
+            digest = await digest_of(export.content.iter_any())
+        wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=10)
+
+    assert digest == await expected_digest(connection, user)
+
+
+@asynccontextmanager
+async def run(settings: Settings) -> AsyncIterator[tuple[Runner, str]]:
+    """The service in this process, and its address. It has next to no patience for what it has not waited for."""
+    options: dict[str, Any] = SERVER_OPTIONS | {"shutdown_timeout": 0.01}
+    runner = Runner(create_app(replace(settings, jwt_secret=SECRET)), **options)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_stopping_waits_for_an_export_that_is_being_sent(
+    user_with: MakeUser, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    user = await user_with(4_000, LONGEST)
+    async with run(settings) as (runner, url), reluctant(url, user) as session:
+        export = await begun(session)
+        stopping = asyncio.create_task(runner.cleanup())
+        await until(lambda: runner.app[TRAFFIC].drained is not None)
+
+        digest = await digest_of(export.content.iter_any())
+
+        await stopping
+    assert digest == await expected_digest(connection, user)
+
+
+async def test_stopping_waits_for_an_export_whose_first_page_is_being_read(
+    user_with: MakeUser, connection: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await user_with(4_000, LONGEST)
+    read_page = me._page
+    async with run(settings) as (runner, url), reluctant(url, user) as session:
+        traffic = runner.app[TRAFFIC]
+
+        async def read_late(*arguments: Any) -> me.Page:
+            await until(lambda: traffic.drained is not None)
+            return await read_page(*arguments)
+
+        monkeypatch.setattr(me, "_page", read_late)
+        beginning = asyncio.create_task(begun(session))
+        await until(lambda: traffic.requests > 0)
+        stopping = asyncio.create_task(runner.cleanup())
+
+        digest = await digest_of((await beginning).content.iter_any())
+
+        await stopping
+    assert digest == await expected_digest(connection, user)
+
+
+async def test_stopping_does_not_wait_for_a_client_that_has_left(user_with: MakeUser, settings: Settings) -> None:
+    user = await user_with(4_000, LONGEST)
+    async with run(settings) as (runner, url), reluctant(url, user) as session:
+        export = await begun(session)
+
+        export.close()
+
+        await until(lambda: runner.app[TRAFFIC].requests == 0)

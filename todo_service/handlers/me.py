@@ -1,0 +1,64 @@
+"""The endpoints of a user's own data as a whole: to take it along, and to have it deleted."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from aiohttp import web
+from aiohttp_apispec import docs, response_schema
+
+from todo_service.auth import USER_ID
+from todo_service.database import DATABASE, Database
+from todo_service.errors import Problem
+from todo_service.handlers.tasks import LIST_TASKS_BY, NO_FILTERS
+from todo_service.schemas import ProblemSchema
+from todo_service.shutdown import count_until_sent
+from todo_service.statements import read_statement
+
+DELETE_ME = read_statement("me/delete_me")
+OLDEST_FIRST = LIST_TASKS_BY["created", "asc"]
+
+Page = tuple[bytes, str | None, UUID | None]
+"""The lines of some tasks, and the key and the id of the first one after them."""
+
+PAGE_SIZE = 100  # what is in memory for each client, however slow
+
+
+@docs(
+    tags=["me"],
+    summary="Export your tasks",
+    description="Each on a line of its own, oldest first (NDJSON).",
+    produces=["application/x-ndjson"],
+    responses={200: {"description": "All your tasks"}},
+)
+async def export_tasks(request: web.Request) -> web.Response:
+    """GET /api/export"""
+    first = await _page(request.app[DATABASE], request[USER_ID], None, None)  # what fails here is a problem document
+    count_until_sent(request)
+    return web.Response(body=_stream(request, *first), content_type="application/x-ndjson", charset="utf-8")
+
+
+@docs(tags=["me"], summary="Delete all that is kept of you", description="Your token stays good: you may begin anew.")
+@docs(responses={204: {"description": "Nothing is left"}})
+@response_schema(ProblemSchema, 503, description="It may have been deleted or not: repeat it")
+async def delete_me(request: web.Request) -> web.Response:
+    """DELETE /api/me"""
+    await request.app[DATABASE].run(DELETE_ME, request[USER_ID])
+    return web.Response(status=204)
+
+
+async def _page(database: Database, user_id: str, key: str | None, task_id: UUID | None) -> Page:
+    row = await database.run(OLDEST_FIRST, user_id, None, PAGE_SIZE, key, task_id, None, *NO_FILTERS)
+    # Only between tasks: within a string a quote has a backslash before it, and after one a comma or a bracket follows.
+    lines = row["body"][1:-1].replace('},{"id":', '}\n{"id":').encode()
+    return lines + b"\n" if lines else b"", row["next_key"], row["next_id"]
+
+
+async def _stream(request: web.Request, lines: bytes, key: str | None, task_id: UUID | None) -> AsyncIterator[bytes]:
+    """These lines and all that follow. The next page is read when the client has taken this one."""
+    yield lines
+    while task_id:
+        try:
+            lines, key, task_id = await _page(request.app[DATABASE], request[USER_ID], key, task_id)
+        except Problem as problem:  # which has been logged: the answer breaks off, so that the client notices
+            raise ConnectionAbortedError("The rest of the export can't be read.") from problem
+        yield lines
