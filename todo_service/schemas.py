@@ -171,9 +171,9 @@ class HeadersSchema(RequestSchema):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        declared = [field.data_key or name for name, field in self.fields.items()]
+        self.declared = {field.data_key or name: field for name, field in self.fields.items()}
         self.error_messages["unknown"] = "Is not possible here: leave it out."
-        self.names = tuple(istr(name) for name in {*declared, *self.CONDITIONS})
+        self.names = tuple(istr(name) for name in {*self.declared, *self.CONDITIONS})
         self.absent: Mapping[str, Any] = MappingProxyType(self.load({}))
 
 

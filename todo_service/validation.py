@@ -112,7 +112,23 @@ _load_known_query = lru_cache(1000)(_load_query_string)  # clients send the same
 def _load_headers(schema: HeadersSchema, headers: CIMultiDictProxy[str]) -> Mapping[str, Any]:
     """Several lines of a header are one list (RFC 9110, section 5.3)."""
     given = {str(name): ", ".join(headers.getall(name)) for name in schema.names if name in headers}
-    return _load(schema, given, "invalid-header") if given else schema.absent
+    return _load_given(schema, given) if given else schema.absent
+
+
+def _load_given(schema: HeadersSchema, given: dict[str, str]) -> Mapping[str, Any]:
+    """What `schema.load` would give: it takes 15 us, more than the rest of an answer that is not modified."""
+    loaded, errors = dict(schema.absent), {}
+    for name, value in given.items():
+        try:
+            field = schema.declared[name]
+            loaded[str(field.attribute or field.name)] = field.deserialize(value)
+        except KeyError:
+            errors[name] = [schema.error_messages["unknown"]]
+        except ValidationError as error:
+            errors[name] = [str(message) for message in error.messages]
+    if errors:
+        _refuse("invalid-header", errors)
+    return loaded
 
 
 def _task_id(request: web.Request) -> str:
