@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=Path,
         metavar="FOLDER",
-        help="another checkout of this service, too",
+        help="another checkout of this service, too, on a database of its own",
     )
     option(
         "--pool", type=int, metavar="N", help="database connections of each process (default: what is best for each)"

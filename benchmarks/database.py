@@ -12,7 +12,8 @@ from pathlib import Path
 import asyncpg
 
 from todo_service.embedded import run_postgres
-from todo_service.migrations import migrate
+from todo_service.migrations import migrate, read_migrations
+from todo_service.statements import SQL
 
 TASKS_OF_READER = 50
 READERS = range(1, 401)
@@ -33,11 +34,12 @@ SETTINGS = (
 
 HBA = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 
-# Whole milliseconds: JavaScript knows no others.
+# Whole milliseconds: JavaScript knows no others. The same ids in every database: the same requests serve all.
 SEED_USER = """
-INSERT INTO tasks (user_id, title, description, completed, priority, due_date, created_at, updated_at, revision)
+INSERT INTO tasks (user_id, id, title, description, completed, priority, due_date, created_at, updated_at, revision)
 SELECT
     $1,
+    md5($1 || '-' || t)::uuid,
     'Task ' || t,
     CASE WHEN t % 10 < 8 THEN 'Some words about what is to be done, as people write them' END,
     t % 4 = 0,
@@ -114,11 +116,11 @@ def free_port() -> int:
         return port
 
 
-def seed(url: str, tasks: dict[int, int]) -> None:
+def seed(url: str, tasks: dict[int, int], migrations: Path = SQL / "migrations") -> None:
     """Fills an empty database: our tables, with users by number and so many tasks of each, and the peers' table."""
 
     async def fill() -> None:
-        await migrate(url, lambda _line: None)
+        await migrate(url, lambda _line: None, read_migrations(migrations))
         users = [(str(user), count) for user, count in tasks.items()]
         connection = await asyncpg.connect(url)
         try:
@@ -132,10 +134,10 @@ def seed(url: str, tasks: dict[int, int]) -> None:
     settle(url)
 
 
-def create_database(server: Server, name: str, tasks: dict[int, int]) -> None:
+def create_database(server: Server, name: str, tasks: dict[int, int], migrations: Path = SQL / "migrations") -> None:
     """Another database, with users and tasks of its own."""
     execute(server.url(), f"CREATE DATABASE {name}")
-    seed(server.url(name), tasks)
+    seed(server.url(name), tasks, migrations)
 
 
 def clear(url: str) -> None:

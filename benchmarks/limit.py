@@ -27,7 +27,10 @@ class Limit:
         self.runs: dict[str, list[float]] = {"list": [], "get": [], "create": []}
         self._url = ground.url
         self._arguments = {
-            "list": [*_script(ground, "list_tasks", ("user", "size"), READER), *_define(size="1000")],
+            "list": [
+                *_script(ground, "list_tasks", ("user", "size", "tags"), READER),
+                *_define(size="1000", tags="{}"),
+            ],
             "get": _gets(ground),
             "create": [*_script(ground, "create_task", ("user", *BODIES[0]), WRITER), *_define(**BODIES[0])],
         }

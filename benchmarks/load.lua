@@ -1,6 +1,6 @@
 -- Sends one workload, each request drawn from those of a file, and prints what came of it as JSON.
--- wrk --script load.lua ADDRESS -- FILE LIST GET CREATE: the file's lines are kind, path, token and body, separated
--- by tabs; the numbers are percent.
+-- wrk --script load.lua ADDRESS -- FILE LIST GET CREATE: the file's lines are kind, path, token, the tag for
+-- If-None-Match and body, separated by tabs; the numbers are percent.
 
 local kinds = { "list", "get", "create" }
 local draw = {}
@@ -9,8 +9,8 @@ local random = math.random
 function init(arguments)
   local requests = { list = {}, get = {}, create = {} }
   for line in io.lines(arguments[1]) do
-    local kind, path, token, body = line:match("^(.-)\t(.-)\t(.-)\t(.*)$")
-    local headers = { ["Authorization"] = "Bearer " .. token }
+    local kind, path, token, tag, body = line:match("^(.-)\t(.-)\t(.-)\t(.-)\t(.*)$")
+    local headers = { ["Authorization"] = "Bearer " .. token, ["If-None-Match"] = tag ~= "" and tag or nil }
     local method = "GET"
     if kind == "create" then
       method = "POST"

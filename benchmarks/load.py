@@ -26,17 +26,18 @@ class Load:
 
 @dataclass(frozen=True)
 class Request:
-    """A request that a workload may send: its kind is list, get or create."""
+    """A request that a workload may send: its kind is list, get or create, `tag` what the client has already."""
 
     kind: str
     path: str
     token: str
     body: str = ""
+    tag: str = ""
 
 
 def write_requests(path: Path, requests: list[Request]) -> None:
     """The file that load.lua draws from."""
-    path.write_text("".join(f"{r.kind}\t{r.path}\t{r.token}\t{r.body}\n" for r in requests))
+    path.write_text("".join(f"{r.kind}\t{r.path}\t{r.token}\t{r.tag}\t{r.body}\n" for r in requests))
 
 
 def run_wrk(address: str, requests: Path, workload: str, connections: int, seconds: int) -> Load:

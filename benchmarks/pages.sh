@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Ways to read the first page of a list and where the next one begins, on the same 400 users with 50 tasks each.
+# What the first page of a list costs, on the same 400 users with 50 tasks each: all 50 tasks, or 20 of them, so that there
+# is a next page.
 # Usage: benchmarks/pages.sh postgres://user@host/an_empty_migrated_database [rounds] [seconds]
 # Needs pgbench. Prints the transactions per second of each way in each round; compare within a round.
 set -euo pipefail
@@ -8,9 +9,35 @@ sql=$(dirname "$0")/../sql/tasks
 source "$(dirname "$0")/pgbench.sh"
 
 seed tasks 40
-script list_tasks 1000 < "$sql/list_tasks.sql"
-script list_tasks_by_created_desc NULL::boolean 1000 NULL NULL < "$sql/list_tasks_by_created_desc.sql"
-script one_scan_and_row_number 1000 <<'SQL'
+by_created="NULL::boolean :page_size NULL NULL NULL::text[] NULL::text[] NULL NULL NULL"
+script list_tasks :page_size NULL::text[] < "$sql/list_tasks.sql"
+script list_tasks_by_created_desc $by_created < "$sql/list_tasks_by_created_desc.sql"
+
+# The ways that were left out.
+script next_key_always :page_size <<'SQL'
+SELECT
+    '[' || coalesce((
+        SELECT string_agg(page.body, ',' ORDER BY page.created_at DESC, page.id DESC)
+        FROM (
+            SELECT body, created_at, id
+            FROM tasks
+            WHERE user_id = $1
+              AND deleted_at IS NULL
+            ORDER BY created_at DESC, id DESC
+            LIMIT $2
+        ) AS page
+    ), '') || ']' AS body,
+    (SELECT generation || '-' || revision FROM users WHERE id = $1) AS tag,
+    (
+        SELECT id
+        FROM tasks
+        WHERE user_id = $1
+          AND deleted_at IS NULL
+        ORDER BY created_at DESC, id DESC
+        LIMIT 1 OFFSET $2
+    ) AS next_id;
+SQL
+script row_number :page_size <<'SQL'
 WITH found AS MATERIALIZED (
     SELECT
         body,
@@ -25,12 +52,14 @@ WITH found AS MATERIALIZED (
 )
 SELECT
     '[' || coalesce((SELECT string_agg(body, ',' ORDER BY place) FROM found WHERE place <= $2), '') || ']' AS body,
-    (SELECT created_at FROM found WHERE place > $2) AS next_created_at,
+    (SELECT generation || '-' || revision FROM users WHERE id = $1) AS tag,
     (SELECT id FROM found WHERE place > $2) AS next_id;
 SQL
 
 for round in $(seq "$rounds"); do
-    for statement in list_tasks list_tasks_by_created_desc one_scan_and_row_number; do
-        printf '%s\t%s\t%s\n' "$round" "$statement" "$(rate "$statement")"
+    for statement in list_tasks list_tasks_by_created_desc next_key_always row_number; do
+        for page_size in 1000 20; do
+            printf '%s\t%s\t%s\t%s\n' "$round" "$statement" "$page_size" "$(rate "$statement")"
+        done
     done
 done

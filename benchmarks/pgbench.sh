@@ -19,12 +19,13 @@ INSERT INTO $1 (id, user_id, title, description, revision, created_at)
 SELECT md5(u || '-' || t)::uuid, 'user' || u, 'Task ' || t, left(repeat('Some words about what is to be done. ', 30), $2),
     t, now() - t * interval '1 minute'
 FROM generate_series(1, 400) AS u, generate_series(1, 50) AS t;
-VACUUM (FULL, ANALYZE) $1;
+VACUUM (FULL, ANALYZE) users, $1;
 SQL
 }
 
 # usage: script NAME VALUE... < STATEMENT: writes $folder/NAME.sql, with the values for $2 and so on. The user is drawn, as
-# are :t, the number of one of the user's tasks, and :r, any number. (pgbench would take :MI for a variable, too.)
+# are :t, the number of one of the user's tasks, and :r, any number. :page_size is a real parameter: with a literal LIMIT
+# the plan would be another one. (pgbench would take :MI for a variable, too.)
 script() {
     local name=$1 number=1 edit="s/:MI:/.MI./;s/\\\$1\\b/('user' || :n::text)/g" value
     shift
@@ -39,6 +40,6 @@ script() {
 # usage: rate NAME [SCHEMA]: transactions per second of 4 clients, who find tables in the schema first
 rate() {
     PGOPTIONS="-c search_path=${2:-public},public -c plan_cache_mode=force_generic_plan" pgbench --no-vacuum \
-        --protocol=prepared --client=4 --time="$seconds" --file="$folder/$1.sql" "$url" 2>/dev/null |
+        --protocol=prepared --client=4 --time="$seconds" --define="page_size=${page_size:-1000}" --file="$folder/$1.sql" "$url" 2>/dev/null |
         sed -n 's/^tps = \([0-9]*\).*/\1/p'
 }

@@ -7,7 +7,20 @@ from benchmarks.limit import Limit
 from benchmarks.load import WORKLOADS
 from benchmarks.peers import FASTAPI, FASTIFY, GO, PEERS
 from benchmarks.rounds import Plan, Table
-from benchmarks.scenarios import FEW, LONG, MANY, NETWORK_CASES, OFF, ON, PAGE_CASES, SHORT
+from benchmarks.scenarios import (
+    FEW,
+    KNOWN,
+    KNOWN_CASES,
+    LONG,
+    MANY,
+    NETWORK_CASES,
+    OFF,
+    ON,
+    PAGE_CASES,
+    SHORT,
+    in_full,
+    not_modified,
+)
 from benchmarks.services import OURS
 
 PGBENCH = "pgbench"
@@ -24,6 +37,7 @@ TIMES_AS_FAST = {
 OF_THE_LIMIT = {"list": 0.35, "get": 0.45, "create": 1.0}
 SINGLE_AT_MOST = 1.05
 SLOW_NETWORK_AT_LEAST = 16_000.0
+KNOWN_AT_MOST = 0.5
 GROWTH_AT_MOST = 1.2
 MEMORY_AT_MOST = 80.0  # MB
 
@@ -54,6 +68,7 @@ class Results:
     single: Table | None = None
     network: Table | None = None
     delay: float = 0.0  # milliseconds that a round trip on the slow network really takes more
+    known: Table | None = None
     pages: Table | None = None
     rows: Table | None = None
 
@@ -83,6 +98,11 @@ def goals_alone(results: Results) -> Iterator[Goal]:
     if results.network:
         rate = results.network.rate(NETWORK_CASES[0], ON)
         yield Goal("get, slow network", (rate,), SLOW_NETWORK_AT_LEAST, at_least=True, unit="/s")
+    if results.known:
+        for size in KNOWN:
+            full, known = (results.known.rate(KNOWN_CASES[0], name(size)) for name in (in_full, not_modified))
+            what = f"cost of a list that the client has already, {size} tasks, beside one that it has not"
+            yield Goal(what, (full / known,), KNOWN_AT_MOST, at_least=False)
     if results.pages:
         found = results.pages.rate(PAGE_CASES[0], SHORT) / results.pages.rate(PAGE_CASES[0], LONG)
         yield Goal(

@@ -11,7 +11,7 @@ from statistics import median
 
 import asyncpg
 
-from benchmarks.database import TASKS_OF_READER, clear, create_database, free_port
+from benchmarks.database import TASKS_OF_READER, clear, create_database, fetch, free_port
 from benchmarks.ground import Ground
 from benchmarks.load import LoadError, Request
 from benchmarks.machine import ROOT
@@ -24,11 +24,15 @@ COMPETITORS = {ON: ours(), OFF: ours(DATABASE_BATCH_SIZE="1")}
 
 SINGLE_CASES: list[Case] = [("list", 1), ("get", 1), ("create", 1)]
 NETWORK_CASES: list[Case] = [("get", 128)]
+KNOWN_CASES: list[Case] = [("list", 32)]
 PAGE_CASES: list[Case] = [("list", 32)]
 ROWS_CASES: list[Case] = [("list", 32), ("get", 32), ("create", 32)]
 
 DELAY = 1.0  # milliseconds of each round trip
 POOL = 4
+
+KNOWN = {50: range(70_001, 70_101), 1000: range(71_001, 71_021)}
+"""How many tasks are on a list that its client may have already, and the users who have such lists."""
 
 SHORT, LONG = "of 100 tasks", "of 100,000 tasks"
 OWNERS = {SHORT: (60_001, 100), LONG: (60_002, 100_000)}
@@ -61,6 +65,33 @@ def measure_network(ground: Ground, plan: Plan, tick: Tick) -> tuple[Table, floa
             for name, competitor in COMPETITORS.items()
         ]
         return measure(targets, NETWORK_CASES, plan, tick), more
+
+
+def measure_known(ground: Ground, plan: Plan, tick: Tick) -> Table:
+    """Lists for clients that have nothing, and for those that have them already and say so."""
+    tick("filling a table with longer lists")
+    create_database(ground.server, "lists", {user: size for size, users in KNOWN.items() for user in users})
+    ground = replace(ground, database="lists")
+    query = "SELECT id, generation || '-' || revision AS tag FROM users"
+    tags = {int(row["id"]): f'"{row["tag"]}"' for row in fetch(ground.url, query)}
+    with ground.run(ours()) as service:
+        targets = []
+        for size, users in KNOWN.items():
+            lists = [Request("list", "/api/tasks", ground.token(user)) for user in users]
+            known = [replace(request, tag=tags[user]) for request, user in zip(lists, users, strict=True)]
+            for name, requests in ((in_full(size), lists), (not_modified(size), known)):
+                targets.append(Target(name, service, ground.write(name, requests)))
+        return measure(targets, KNOWN_CASES, plan, tick)
+
+
+def in_full(size: int) -> str:
+    """The name of lists of so many tasks."""
+    return f"{size} tasks in full"
+
+
+def not_modified(size: int) -> str:
+    """The name of lists of so many tasks for clients that have them already."""
+    return f"{size} tasks not modified"
 
 
 def measure_growth(ground: Ground, plan: Plan, tick: Tick, *, many: bool) -> tuple[Table, Table | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from benchmarks.database import READERS, TASKS_OF_READER, clear, run_server, seed
+from benchmarks.database import READERS, TASKS_OF_READER, clear, create_database, run_server, seed
 from benchmarks.equality import check_equality
 from benchmarks.ground import Ground
 from benchmarks.limit import Limit
@@ -20,18 +20,22 @@ from benchmarks.peers import find_peers
 from benchmarks.results import Results
 from benchmarks.rounds import Case, Plan, Table, Target, Tick, count_ticks, measure
 from benchmarks.scenarios import (
+    KNOWN_CASES,
     NETWORK_CASES,
     PAGE_CASES,
     ROWS_CASES,
     SINGLE_CASES,
     measure_growth,
+    measure_known,
     measure_network,
     measure_single,
 )
 from benchmarks.services import Competitor, checkout, ours
 
-PARTS = ("rates", "limit", "single", "network", "growth")
+PARTS = ("rates", "limit", "single", "network", "known", "growth")
 """What can be measured. The limit is measured between the rounds of the rates, which it is compared with."""
+
+_CASES_ALONE = {"single": SINGLE_CASES, "network": NETWORK_CASES, "known": KNOWN_CASES, "growth": PAGE_CASES}
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ def _measure(
         results.single = measure_single(ground, _alone(choice), tick)
     if "network" in choice.parts:
         results.network, results.delay = measure_network(ground, _alone(choice), tick)
+    if "known" in choice.parts:
+        results.known = measure_known(ground, _alone(choice), tick)
     if "growth" in choice.parts:
         results.pages, results.rows = measure_growth(ground, _alone(choice), tick, many=choice.many_rows)
     for number in others if "rates" in choice.parts else ():
@@ -113,19 +119,34 @@ def _is_chosen(name: str, words: Sequence[str]) -> bool:
 def _measure_rates(
     choice: Choice, ground: Ground, competitors: Sequence[Competitor], tick: Tick, limit: Limit | None = None
 ) -> Table:
+    requests = ground.write_requests("requests")
+    grounds = [_ground_of(competitor, ground) for competitor in competitors]
+
     def after_round() -> None:
         if limit:
             limit.measure(choice.plan.seconds, tick)
-        clear(ground.url)
+        for each in dict.fromkeys(each.url for each in grounds):
+            clear(each)
 
-    requests = ground.write_requests("requests")
     with ExitStack() as stack:
         tick("starting the services")
-        services = [stack.enter_context(ground.run(competitor)) for competitor in competitors]
+        services = [
+            stack.enter_context(own.run(competitor)) for own, competitor in zip(grounds, competitors, strict=True)
+        ]
         tick("checking that all give the same answers")
         check_equality(ground, services)
         targets = [Target(service.name, service, requests) for service in services]
         return measure(targets, choice.cases, choice.plan, tick, after_round)
+
+
+def _ground_of(competitor: Competitor, ground: Ground) -> Ground:
+    """The database of all, or one of its own for another checkout: as its migrations make it."""
+    if competitor.folder is None or not (competitor.folder / "sql").is_dir():
+        return ground
+    own = replace(ground, database=f"checkout_{secrets.token_hex(4)}")
+    tasks = dict.fromkeys(READERS, TASKS_OF_READER)
+    create_database(ground.server, own.database, tasks, competitor.folder / "sql" / "migrations")
+    return own
 
 
 def _alone(choice: Choice) -> Plan:
@@ -139,7 +160,7 @@ def _count_steps(choice: Choice, competitors: Mapping[int, Sequence[Competitor]]
     if "rates" in parts:
         steps += sum(2 + count_ticks(len(each), len(choice.cases), plan) for each in competitors.values())
         steps += 3 * plan.rounds * ("limit" in parts)
-    for part, cases in {"single": SINGLE_CASES, "network": NETWORK_CASES, "growth": PAGE_CASES}.items():
-        steps += count_ticks(2, len(cases), _alone(choice)) * (part in parts)
+    for part, cases in _CASES_ALONE.items():
+        steps += count_ticks(4 if part == "known" else 2, len(cases), _alone(choice)) * (part in parts)
     steps += count_ticks(2, len(ROWS_CASES), _alone(choice)) * ("growth" in parts and choice.many_rows)
-    return steps + ("growth" in parts)
+    return steps + ("known" in parts) + ("growth" in parts)

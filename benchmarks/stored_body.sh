@@ -32,9 +32,9 @@ FROM plain_tasks;
 SQL
 
 id="md5(:n::text || '-' || :t::text)::uuid"
-script list_tasks 1000 < "$sql/list_tasks.sql"
+script list_tasks :page_size NULL::text[] < "$sql/list_tasks.sql"
 script get_task "$id" < "$sql/get_task.sql"
-script update_task "$id" NULL::bigint "'Task ' || :r::text" false NULL::text NULL::boolean false NULL::text false NULL::text \
+script update_task "$id" NULL::text[] "'Task ' || :r::text" false NULL::text NULL::boolean false NULL::text false NULL::text \
     < "$sql/update_task.sql"
 
 size() { # the table, the length of a description
