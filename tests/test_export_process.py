@@ -5,7 +5,7 @@ import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -182,6 +182,23 @@ async def test_an_export_under_way_is_sent_to_its_end_when_the_service_stops(
     assert digest == await expected_digest(connection, user)
 
 
+async def test_what_the_system_has_not_taken_yet_is_sent_before_the_worker_ends(
+    user_with: MakeUser, database_url: str, tmp_path: Path
+) -> None:
+    user = await user_with(1_000, LONGEST)
+    with served(tmp_path / "log", DATABASE_URL=database_url) as (process, url):
+        workers = psutil.Process(process.pid).children()
+        async with reluctant(url, user) as session:
+            response = await session.get("/api/tasks")
+            process.send_signal(signal.SIGTERM)
+            with suppress(AssertionError):  # for longer than a worker that forgets the rest takes to end
+                wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=6)
+            tasks = await response.json()
+        wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=10)
+
+    assert len(tasks) == 1_000
+
+
 @asynccontextmanager
 async def run(settings: Settings) -> AsyncIterator[tuple[Runner, str]]:
     """The service in this process, and its address. It has next to no patience for what it has not waited for."""
@@ -206,7 +223,7 @@ async def test_stopping_waits_for_an_export_that_is_being_sent(
     async with run(settings) as (runner, url), reluctant(url, user) as session:
         export = await begun(session)
         stopping = asyncio.create_task(runner.cleanup())
-        await until(lambda: runner.app[TRAFFIC].drained is not None)
+        await until(lambda: runner.app[TRAFFIC].stopping)
 
         digest = await digest_of(export.content.iter_any())
 
@@ -223,7 +240,7 @@ async def test_stopping_waits_for_an_export_whose_first_page_is_being_read(
         traffic = runner.app[TRAFFIC]
 
         async def read_late(*arguments: Any) -> me.Page:
-            await until(lambda: traffic.drained is not None)
+            await until(lambda: traffic.stopping)
             return await read_page(*arguments)
 
         monkeypatch.setattr(me, "_page", read_late)
@@ -235,6 +252,26 @@ async def test_stopping_waits_for_an_export_whose_first_page_is_being_read(
 
         await stopping
     assert digest == await expected_digest(connection, user)
+
+
+async def test_stopping_waits_until_the_system_has_taken_every_answer(user_with: MakeUser, settings: Settings) -> None:
+    user = await user_with(1_000, LONGEST)
+    async with run(settings) as (runner, url), reluctant(url, user) as session:
+        response = await session.get("/api/tasks")
+        assert runner.server
+        [connection] = runner.server.connections
+        transport = connection.transport
+        assert transport
+        unsent = [transport.get_write_buffer_size()]
+        stopping = asyncio.create_task(runner.cleanup())
+        stopping.add_done_callback(lambda _: unsent.append(transport.get_write_buffer_size()))
+        await asyncio.wait([stopping], timeout=0.5)
+
+        tasks = await response.json()
+
+        await stopping
+    assert unsent[0] > 0 == unsent[1], "the event loop may end now"
+    assert len(tasks) == 1_000
 
 
 async def test_stopping_does_not_wait_for_a_client_that_has_left(user_with: MakeUser, settings: Settings) -> None:

@@ -238,6 +238,25 @@ async def test_an_export_breaks_off_when_its_database_goes_away(
     assert owner.token not in caplog.text
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_every_client_can_tell_that_an_export_broke_off(
+    start: Start, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """Without chunks (HTTP/1.0) the end of the connection is that of the answer, unless it is reset."""
+    owner = await start(database_url=gateway.url)
+    for _ in range(2):
+        await owner.create()
+    between_pages(monkeypatch, 1, gateway.close)
+    reader, writer = await asyncio.open_connection(owner.client.host, owner.client.port)
+    writer.write(f"GET {EXPORT} HTTP/{version}\r\nHost: x\r\nAuthorization: Bearer {owner.token}\r\n\r\n".encode())
+
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+
+    writer.close()
+    await gateway.open()
+
+
 async def test_deleting_a_user_leaves_no_trace_of_them_and_all_of_others(
     owner: Api, stranger: Api, connection: asyncpg.Connection
 ) -> None:

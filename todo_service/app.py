@@ -9,7 +9,7 @@ from todo_service.errors import BODY_BYTES, problems
 from todo_service.handlers import health, me, tasks
 from todo_service.openapi import add_description
 from todo_service.settings import Settings
-from todo_service.shutdown import TRAFFIC, Traffic, count_requests
+from todo_service.shutdown import TRAFFIC, Traffic
 from todo_service.validation import validate
 
 TASK = "/api/tasks/{task_id:(?!changes$)[^/]+}"  # whatever is there is a task's id, if perhaps a wrong one
@@ -17,11 +17,12 @@ TASK = "/api/tasks/{task_id:(?!changes$)[^/]+}"  # whatever is there is a task's
 
 def create_app(settings: Settings) -> web.Application:
     """The whole service. Each request passes the middlewares from the first to the last."""
+    traffic = Traffic()
     app = web.Application(
-        middlewares=[count_requests, cors(settings.cors_origins), problems, authenticate, validate],
+        middlewares=[traffic.count, cors(settings.cors_origins), problems, authenticate, validate],
         client_max_size=BODY_BYTES,
     )
-    app[TRAFFIC] = Traffic()
+    app[TRAFFIC] = traffic
     app.cleanup_ctx.append(database_context(settings))
     app.cleanup_ctx.append(verifier_context(settings))
     app.add_routes(

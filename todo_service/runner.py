@@ -22,7 +22,7 @@ SERVER_OPTIONS: dict[str, Any] = {
     "logger": http_log,
     "max_field_size": 64 * 1024,  # bytes of a header field, so that a token that is too long is refused as a token,
     "max_line_size": 64 * 1024,  # and of an address, so that a query that is too long is refused as a query
-    "shutdown_timeout": 2.0,  # seconds for what is left when requests were waited for
+    "shutdown_timeout": 1.0,  # seconds, twice: for what is left when requests were waited for
 }
 """How the application is served."""
 

@@ -1,4 +1,4 @@
-"""Stopping: requests that have begun are served to their end, also those whose body is still arriving."""
+"""Stopping: requests that have begun are served to their end, also when bodies or answers are under way."""
 
 import asyncio
 from contextlib import suppress
@@ -8,59 +8,60 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 DRAIN_SECONDS = 18.0
+POLL_SECONDS = 0.02
 
 
 @dataclass
 class Traffic:
-    """How many requests are being served; and while stopping, the event that there are none."""
+    """How many requests are being served, and whether those are the last ones."""
 
     requests: int = 0
-    drained: asyncio.Event | None = None
+    stopping: bool = False
 
-    def end(self) -> None:
+    @web.middleware
+    async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """A middleware around all that answers; while stopping, makes each answer the last on its connection."""
+        self.requests += 1
+        try:
+            response = await handler(request)
+        finally:
+            self.requests -= 1
+        if self.stopping:
+            response.force_close()
+        return response
+
+    def count_until_sent(self) -> None:
+        """Counts this request, whose answer is made while it is sent, until it has been: the middleware would not."""
+        task = asyncio.current_task()
+        if task:  # of this request, which also sends the answer
+            self.requests += 1
+            task.add_done_callback(self._has_been_sent)
+
+    def _has_been_sent(self, _task: asyncio.Task[None]) -> None:
         self.requests -= 1
-        if self.drained and not self.requests:
-            self.drained.set()
 
 
 TRAFFIC = web.AppKey("traffic", Traffic)
-
-
-@web.middleware
-async def count_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Keeps app[TRAFFIC]; while stopping, makes each answer the last on its connection."""
-    traffic = request.app[TRAFFIC]
-    traffic.requests += 1
-    try:
-        response = await handler(request)
-    finally:
-        traffic.end()
-    if traffic.drained:
-        response.force_close()
-    return response
-
-
-def count_until_sent(request: web.Request) -> None:
-    """Counts a request whose answer is made while it is sent until it has been: the middleware would not."""
-    traffic, task = request.app[TRAFFIC], asyncio.current_task()
-    if task:  # of this request, which also sends the answer
-        traffic.requests += 1
-        task.add_done_callback(lambda _task: traffic.end())
 
 
 class Runner(web.AppRunner):
     """An AppRunner that waits for its requests before it closes their connections.
 
     aiohttp waits for handlers, too, but ignores what connections still receive: a handler that reads a body then
-    waits for it in vain.
+    waits for it in vain. And it forgets what the system has not taken yet, because the client reads slowly.
     """
 
     async def cleanup(self) -> None:
         for site in list(self.sites):
             await site.stop()
-        traffic = self.app[TRAFFIC]
-        traffic.drained = asyncio.Event()
-        if traffic.requests:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(traffic.drained.wait(), DRAIN_SECONDS)
+        self.app[TRAFFIC].stopping = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while self._is_serving():  # noqa: ASYNC110 - no event tells that a transport has sent all
+                    await asyncio.sleep(POLL_SECONDS)
         await super().cleanup()
+
+    def _is_serving(self) -> bool:
+        transports = [connection.transport for connection in self.server.connections] if self.server else []
+        unsent = any(transport and transport.get_write_buffer_size() for transport in transports)
+        return unsent or self.app[TRAFFIC].requests > 0

@@ -1,5 +1,7 @@
 """The endpoints of a user's own data as a whole: to take it along, and to have it deleted."""
 
+import socket
+import struct
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -11,7 +13,7 @@ from todo_service.database import DATABASE, Database
 from todo_service.errors import Problem
 from todo_service.handlers.tasks import LIST_TASKS_BY, NO_FILTERS
 from todo_service.schemas import ProblemSchema
-from todo_service.shutdown import count_until_sent
+from todo_service.shutdown import TRAFFIC
 from todo_service.statements import read_statement
 
 DELETE_ME = read_statement("me/delete_me")
@@ -20,6 +22,7 @@ OLDEST_FIRST = LIST_TASKS_BY["created", "asc"]
 Page = tuple[bytes, str | None, UUID | None]
 """The lines of some tasks, and the key and the id of the first one after them."""
 
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # linger for 0 seconds
 PAGE_SIZE = 100  # what is in memory for each client, however slow
 
 
@@ -33,7 +36,7 @@ PAGE_SIZE = 100  # what is in memory for each client, however slow
 async def export_tasks(request: web.Request) -> web.Response:
     """GET /api/export"""
     first = await _page(request.app[DATABASE], request[USER_ID], None, None)  # what fails here is a problem document
-    count_until_sent(request)
+    request.app[TRAFFIC].count_until_sent()
     return web.Response(body=_stream(request, *first), content_type="application/x-ndjson", charset="utf-8")
 
 
@@ -59,6 +62,14 @@ async def _stream(request: web.Request, lines: bytes, key: str | None, task_id: 
     while task_id:
         try:
             lines, key, task_id = await _page(request.app[DATABASE], request[USER_ID], key, task_id)
-        except Problem as problem:  # which has been logged: the answer breaks off, so that the client notices
+        except Problem as problem:  # which has been logged
+            _reset(request)
             raise ConnectionAbortedError("The rest of the export can't be read.") from problem
         yield lines
+
+
+def _reset(request: web.Request) -> None:
+    """Ends the connection by a reset: without chunks (HTTP/1.0) its orderly end is that of the answer."""
+    if request.transport:
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        request.transport.abort()
