@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the first page of a list costs, on the same 400 users with 50 tasks each: all 50 tasks, or 20 of them, so that there
-# is a next page.
+# is a next page; or none, for a client that has them.
 # Usage: benchmarks/pages.sh postgres://user@host/an_empty_migrated_database [rounds] [seconds]
 # Needs pgbench. Prints the transactions per second of each way in each round; compare within a round.
 set -euo pipefail
@@ -11,6 +11,7 @@ source "$(dirname "$0")/pgbench.sh"
 seed tasks 40
 by_created="NULL::boolean :page_size NULL NULL NULL::text[] NULL::text[] NULL NULL NULL"
 script list_tasks :page_size NULL::text[] < "$sql/list_tasks.sql"
+script not_modified :page_size "'{*}'::text[]" < "$sql/list_tasks.sql"
 script list_tasks_by_created_desc $by_created < "$sql/list_tasks_by_created_desc.sql"
 
 # The ways that were left out.
@@ -57,7 +58,7 @@ SELECT
 SQL
 
 for round in $(seq "$rounds"); do
-    for statement in list_tasks list_tasks_by_created_desc next_key_always row_number; do
+    for statement in list_tasks not_modified list_tasks_by_created_desc next_key_always row_number; do
         for page_size in 1000 20; do
             printf '%s\t%s\t%s\t%s\n' "$round" "$statement" "$page_size" "$(rate "$statement")"
         done

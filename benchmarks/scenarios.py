@@ -31,7 +31,7 @@ ROWS_CASES: list[Case] = [("list", 32), ("get", 32), ("create", 32)]
 DELAY = 1.0  # milliseconds of each round trip
 POOL = 4
 
-KNOWN = {50: range(70_001, 70_101), 1000: range(71_001, 71_021)}
+KNOWN = {50: range(70_001, 70_101), 200: range(71_001, 71_101), 1000: range(72_001, 72_021)}
 """How many tasks are on a list that its client may have already, and the users who have such lists."""
 
 SHORT, LONG = "of 100 tasks", "of 100,000 tasks"

@@ -20,6 +20,7 @@ from benchmarks.peers import find_peers
 from benchmarks.results import Results
 from benchmarks.rounds import Case, Plan, Table, Target, Tick, count_ticks, measure
 from benchmarks.scenarios import (
+    KNOWN,
     KNOWN_CASES,
     NETWORK_CASES,
     PAGE_CASES,
@@ -161,6 +162,6 @@ def _count_steps(choice: Choice, competitors: Mapping[int, Sequence[Competitor]]
         steps += sum(2 + count_ticks(len(each), len(choice.cases), plan) for each in competitors.values())
         steps += 3 * plan.rounds * ("limit" in parts)
     for part, cases in _CASES_ALONE.items():
-        steps += count_ticks(4 if part == "known" else 2, len(cases), _alone(choice)) * (part in parts)
+        steps += count_ticks(2 * len(KNOWN) if part == "known" else 2, len(cases), _alone(choice)) * (part in parts)
     steps += count_ticks(2, len(ROWS_CASES), _alone(choice)) * ("growth" in parts and choice.many_rows)
     return steps + ("known" in parts) + ("growth" in parts)

@@ -114,7 +114,7 @@ NEW = st.tuples(
     st.none() | MOMENTS,
 )
 FILTERS: dict[str, st.SearchStrategy[Query]] = {
-    "status": st.sampled_from(STATUSES).map(lambda status: [("status", status)]),
+    "status": st.sampled_from(tuple(STATUSES)).map(lambda status: [("status", status)]),
     "priority": st.lists(st.sampled_from(PRIORITIES), max_size=3).map(
         lambda some: [("priority", each) for each in some]
     ),

@@ -27,6 +27,7 @@ COMPACT_FORM = re.compile(r"([\w-]+)\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, se
 TOKEN_LENGTH = 8192  # strangers can't have us decode more
 USABLE_ID = re.compile(r"[^\0\ud800-\udfff]{1,255}")  # what PostgreSQL can store as text
 REMEMBERED_TOKENS = 10_000
+NOBODY = ("", -inf)
 SIGNATURES = jwt.PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
 
 
@@ -34,13 +35,14 @@ SIGNATURES = jwt.PyJWS(options={"verify_signature": True, "enforce_minimum_key_l
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Sets `request[USER_ID]` on all but public and unknown paths; raises Problem if there is no good token."""
     if _needs_token(request):
-        request[USER_ID] = await request.app[VERIFIER].user_id(_bearer_token(request))
+        verifier, token = request.app[VERIFIER], _bearer_token(request)
+        request[USER_ID] = verifier.recall(token) or await verifier.user_id(token)
     return await handler(request)
 
 
 def is_api(request: web.Request) -> bool:
     """Whether the path is the API's, there or not."""
-    return request.path == "/api" or request.path.startswith("/api/")
+    return f"{request.path}/".startswith("/api/")
 
 
 def _needs_token(request: web.Request) -> bool:
@@ -78,24 +80,30 @@ class Verifier:
         self._secrets = [jwt.PyJWK({"kty": "oct", "k": secret}, "HS256") for secret in secrets if secret]
         self._key_set = KeySet(settings, on_change=self._remembered.clear) if settings.jwt_jwks_url else None
 
+    def recall(self, token: str) -> str | None:
+        """The `sub` of a token that was verified before and has not expired since."""
+        if self._key_set:
+            self._key_set.refetch_when_old()  # for remembered tokens too, or revoked keys would serve on
+        digest = _digest(token)
+        user_id, end = self._remembered.get(digest, NOBODY)
+        if time.time() >= end:
+            return None
+        self._remembered.move_to_end(digest)
+        return user_id
+
     async def user_id(self, token: str) -> str:
         """The token's `sub`: 1 to 255 characters that PostgreSQL can store.
 
         Raises Problem: `unauthorized`, whatever is wrong with the token; `unavailable` while there are no keys yet.
         """
-        if self._key_set:
-            self._key_set.refetch_when_old()  # for remembered tokens too, or revoked keys would serve on
-        digest = sha256(token.encode(errors="surrogatepass")).digest()
-        user_id, end = self._remembered.get(digest, ("", -inf))
-        if time.time() < end:
-            self._remembered.move_to_end(digest)
+        if user_id := self.recall(token):
             return user_id
         try:
             user_id, end = await self._verify(token)
         except ValueError:  # what reading base64 and JSON raises
             form = f"`header.payload.signature`, at most {TOKEN_LENGTH} characters"
             raise _refusal(f"The token is malformed; it must be a signed JSON Web Token, {form}.") from None
-        self._remembered[digest] = user_id, end
+        self._remembered[_digest(token)] = user_id, end
         if len(self._remembered) > REMEMBERED_TOKENS:
             self._remembered.popitem(last=False)
         return user_id
@@ -126,6 +134,10 @@ def verifier_context(settings: Settings) -> Callable[[web.Application], AsyncIte
         await verifier.close()
 
     return context
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode(errors="surrogatepass")).digest()
 
 
 def _read_header(token: str, algorithms: tuple[str, ...]) -> dict[str, Any]:

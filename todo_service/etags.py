@@ -16,6 +16,7 @@ MALFORMED: Final = 'Must be * or a list of entity tags in quotes, like "7", "9".
 # A tag ends at a comma or at the end of the value. What is not ASCII comes decoded, broken UTF-8 as surrogates.
 TAG_OR_GAP = re.compile(r'(?P<weak>W/)?"(?P<tag>[!#-~\x80-\U0010ffff]*)"(?=[ \t]*(?:,|$))|[ \t,]+')
 OURS = re.compile("[0-9a-f-]+")
+ONE_OF_OURS = re.compile('"([0-9a-f-]+)"')
 
 VERSION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(0|[1-9][0-9]{0,99})", re.ASCII)
 NOBODY = UUID("2b1f0f5e-3c5d-4b52-a5f4-0d9b9a1f7c11")
@@ -38,6 +39,11 @@ def version_of_nothing(user_id: str) -> Version:
     return Version(str(uuid5(NOBODY, user_id)), 0)
 
 
+def revision_of(task: str) -> str:
+    """The revision of a task's JSON text, whose last member it is: a column more would cost a get 3 %."""
+    return task[task.rindex(":") + 1 : -1]
+
+
 def read_version(text: str) -> Version | None:
     """The version that a text names, or None if it can't be one of ours."""
     match = VERSION.fullmatch(text)
@@ -49,6 +55,8 @@ def read_tags(value: str, *, strong: bool) -> tuple[str, ...]:
 
     `strong` leaves out weak ones, which never match for a write (RFC 9110, section 8.8.3.2). Raises ValueError.
     """
+    if match := ONE_OF_OURS.fullmatch(value):  # what nearly all clients send
+        return (match[1],)
     value = value.strip(" \t")
     if value == "*":
         return EVERY

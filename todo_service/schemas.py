@@ -1,125 +1,22 @@
-"""What may come in and what goes out. Messages are predicates: a field's name and its message make a sentence."""
+"""What may come in and what goes out: the bodies, queries, headers and paths that the handlers declare."""
 
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validates_schema
+from marshmallow import Schema, ValidationError, fields, post_load
 from marshmallow.validate import Equal, Length, OneOf, Range, Regexp
 from multidict import istr
 
-from todo_service.etags import read_tags, read_version
-from todo_service.pages import ORDERS, SORTS, Position, decode_cursor
+from todo_service.fields import MAX_PAGE_SIZE, AnyOf, Cursor, EntityTags, PageSize, Since, Text, Time, Truth
+from todo_service.pages import ORDERS, SORTS, Position
 
 PRIORITIES = ("low", "medium", "high")
-STATUSES = ("all", "pending", "completed")
-MAX_PAGE_SIZE = 1000
+STATUSES = {"all": None, "pending": False, "completed": True}
 
-# RFC 3339, section 5.6, in ASCII digits. That the day exists is for datetime to check.
-DATE_TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt]([01][0-9]|2[0-3])(:[0-5][0-9]){2}(\.[0-9]+)?"
-    r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
-)
-
-UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-MESSAGES = {"required": "Is required.", "null": "Must not be null."}
-
-
-class Text(fields.String):
-    """A JSON string that PostgreSQL can store."""
-
-    default_error_messages = {**MESSAGES, "invalid": "Must be a string."}
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
-        if not isinstance(value, str):
-            raise self.make_error("invalid")
-        if found := UNSTORABLE.search(value):
-            what = "the character NUL" if found[0] == "\0" else "half of a surrogate pair"
-            raise ValidationError(f"Must not contain {what}.")
-        return value
-
-
-class Truth(fields.Boolean):
-    """A JSON boolean: not 1, not "yes"."""
-
-    default_error_messages = {**MESSAGES, "invalid": "Must be true or false."}
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
-        if not isinstance(value, bool):
-            raise self.make_error("invalid")
-        return value
-
-
-class Time(fields.DateTime):
-    """An RFC 3339 date-time with seconds and offset, loaded as the text of the same moment in UTC.
-
-    Text, because asyncpg takes the first and the last moment that a datetime can hold for infinity.
-    """
-
-    default_error_messages = {**MESSAGES}
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        if not isinstance(value, str) or not DATE_TIME.fullmatch(value):
-            raise ValidationError("Must be an RFC 3339 date-time like 2026-12-31T23:59:59Z.")
-        try:
-            return datetime.fromisoformat(value.upper()).astimezone(UTC).isoformat()
-        except (ValueError, OverflowError):
-            raise ValidationError("Must be a moment of the calendar, in UTC within the years 0001 to 9999.") from None
-
-
-class PageSize(fields.Integer):
-    """A number in a query: ASCII digits, nothing that only int() would take."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        if not re.fullmatch("0{0,9}[0-9]{1,4}", value, re.ASCII) or not 1 <= int(value) <= MAX_PAGE_SIZE:
-            raise ValidationError(f"Must be a whole number from 1 to {MAX_PAGE_SIZE}.")
-        return int(value)
-
-
-class Cursor(fields.String):
-    """The opaque cursor of a `Link`, loaded as the position that it names."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        position = decode_cursor(value)
-        if position is None:
-            raise ValidationError("Must be taken unchanged from the Link of the page before.")
-        return position
-
-
-class AnyOf(fields.List[str]):
-    """A parameter of a query that may be repeated. What is wrong with one value is wrong with the parameter."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        try:
-            return super()._deserialize(value, attr, data, **kwargs)
-        except ValidationError as error:
-            raise ValidationError(next(iter(error.messages_dict.values()))) from None
-
-
-class Since(fields.String):
-    """What a client that synchronises has already, loaded as a Version."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        version = read_version(value)
-        if version is None:
-            raise ValidationError("Must be the `since` of the answer before, or the ETag of a list without its quotes.")
-        return version
-
-
-class EntityTags(fields.String):
-    """A list of entity tags, loaded as those that could be ours."""
-
-    def __init__(self, *, strong: bool, **kwargs: Any) -> None:
-        super().__init__(load_default=None, **kwargs)
-        self._strong = strong
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        try:
-            return read_tags(value, strong=self._strong)
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
+NO_FILTERS = (None, None, None, None)
+USUAL_LIST = {"sort": "created", "order": "desc", "completed": None, "position": None, "filters": NO_FILTERS}
+"""What most clients ask for: the first page of all tasks, the newest first."""
 
 
 def _not_blank(value: str) -> None:
@@ -234,7 +131,7 @@ class NoQuerySchema(RequestSchema):
 class ListQuerySchema(RequestSchema):
     """The query of GET /api/tasks."""
 
-    status = Text(load_default="all", validate=_one_of(STATUSES))
+    status = Text(load_default="all", validate=_one_of(tuple(STATUSES)))
     sort = Text(load_default="created", validate=_one_of(tuple(SORTS)))
     order = Text(validate=_one_of(ORDERS), metadata={"description": "without it, newest first or else ascending"})
     limit = PageSize(load_default=MAX_PAGE_SIZE, validate=Range(1, MAX_PAGE_SIZE))
@@ -250,12 +147,20 @@ class ListQuerySchema(RequestSchema):
     )
     cursor = Cursor(load_default=None, metadata={"description": "from the `Link` of the page before"})
 
-    @validates_schema
-    def _same_list(self, data: dict[str, Any], **_kwargs: Any) -> None:
-        position: Position | None = data["cursor"]
-        order = data.get("order", SORTS[data["sort"]])
-        if position and (position.sort, position.order) != (data["sort"], order):
+    @post_load
+    def _settle(self, data: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+        """What follows from the query, once for all requests that have the same."""
+        position: Position | None = data.pop("cursor")
+        query = {
+            "sort": data["sort"],
+            "order": data.get("order", SORTS[data["sort"]]),
+            "completed": STATUSES[data["status"]],
+            "position": position,
+            "filters": tuple(data[name] for name in ("priority", "due_before", "due_after", "q")),
+        }
+        if position and (position.sort, position.order) != (query["sort"], query["order"]):
             raise ValidationError("Must be used with the sort and order of the list that it came from.", "cursor")
+        return {**query, "limit": data["limit"], "is_usual": query == USUAL_LIST}
 
 
 class ChangesQuerySchema(RequestSchema):

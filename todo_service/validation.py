@@ -28,7 +28,7 @@ TASK_ID = web.RequestKey("task_id", str)
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 MAX_ERRORS = 20
 KNOWN_QUERY_LENGTH = 100  # longer ones are not worth the memory
-UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+UUID = re.compile("[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
 NO_QUERY = NoQuerySchema()
 NO_CONDITIONS = HeadersSchema()
 SAFE_METHODS = (hdrs.METH_GET, hdrs.METH_HEAD)
@@ -110,22 +110,20 @@ _load_known_query = lru_cache(1000)(_load_query_string)  # clients send the same
 
 
 def _load_headers(schema: HeadersSchema, headers: CIMultiDictProxy[str]) -> Mapping[str, Any]:
-    """Several lines of a header are one list (RFC 9110, section 5.3)."""
-    given = {str(name): ", ".join(headers.getall(name)) for name in schema.names if name in headers}
-    return _load_given(schema, given) if given else schema.absent
-
-
-def _load_given(schema: HeadersSchema, given: dict[str, str]) -> Mapping[str, Any]:
     """What `schema.load` would give: it takes 15 us, more than the rest of an answer that is not modified."""
+    given = [name for name in schema.names if name in headers]
+    if not given:
+        return schema.absent
     loaded, errors = dict(schema.absent), {}
-    for name, value in given.items():
+    for name in given:
         try:
             field = schema.declared[name]
+            value = ", ".join(headers.getall(name))  # several lines are one list (RFC 9110, section 5.3)
             loaded[str(field.attribute or field.name)] = field.deserialize(value)
         except KeyError:
-            errors[name] = [schema.error_messages["unknown"]]
+            errors[str(name)] = [schema.error_messages["unknown"]]
         except ValidationError as error:
-            errors[name] = [str(message) for message in error.messages]
+            errors[str(name)] = [str(message) for message in error.messages]
     if errors:
         _refuse("invalid-header", errors)
     return loaded

@@ -1,6 +1,6 @@
 -- tasks/complete_task
 -- Marks a task as completed or not, or toggles it, and returns the task; if it is so already, nothing moves.
--- body is NULL when the user has no such task, or one of another revision. revision is the task's, if there is one.
+-- body is NULL when the user has no such task, or one of another revision, which revision then names.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- $3 if_match text[]  the revisions of which the task must have one; NULL for any
@@ -42,13 +42,11 @@ task AS (
     FROM bump
     WHERE t.user_id = $1
       AND t.id = $2
-    RETURNING
-        t.body,
-        t.revision
+    RETURNING t.body
 )
 SELECT
     coalesce(
         (SELECT body FROM task),
         (SELECT body FROM current WHERE $3 IS NULL OR revision::text = any($3))
     ) AS body,
-    coalesce((SELECT revision FROM task), (SELECT revision FROM current)) AS revision;
+    (SELECT revision FROM current) AS revision;

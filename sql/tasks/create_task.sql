@@ -22,9 +22,8 @@ task AS (
         $5::text::timestamptz,
         owner.revision
     FROM owner
-    RETURNING id, body, revision
+    RETURNING id, body
 )
 SELECT
     (SELECT id FROM task) AS id,
-    (SELECT body FROM task) AS body,
-    (SELECT revision FROM task) AS revision;
+    (SELECT body FROM task) AS body;

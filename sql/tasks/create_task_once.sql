@@ -63,6 +63,5 @@ bump AS (
 )
 SELECT
     (SELECT body FROM task) AS body,
-    (SELECT revision FROM task) AS revision,
     (SELECT created FROM task) AS created,
     (SELECT fingerprint FROM task) = $7 AS same_payload;

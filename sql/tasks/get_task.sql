@@ -3,14 +3,4 @@
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- Expects tasks_pkey.
-WITH task AS MATERIALIZED (
-    SELECT
-        body,
-        revision
-    FROM tasks
-    WHERE user_id = $1
-      AND id = $2
-)
-SELECT
-    (SELECT body FROM task) AS body,
-    (SELECT revision FROM task) AS revision;
+SELECT (SELECT body FROM tasks WHERE user_id = $1 AND id = $2) AS body;

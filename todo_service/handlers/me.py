@@ -11,8 +11,8 @@ from aiohttp_apispec import docs, response_schema
 from todo_service.auth import USER_ID
 from todo_service.database import DATABASE, Database
 from todo_service.errors import Problem
-from todo_service.handlers.tasks import LIST_TASKS_BY, NO_FILTERS
-from todo_service.schemas import ProblemSchema
+from todo_service.handlers.tasks import LIST_TASKS_BY
+from todo_service.schemas import NO_FILTERS, ProblemSchema
 from todo_service.shutdown import TRAFFIC
 from todo_service.statements import read_statement
 

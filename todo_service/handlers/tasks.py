@@ -1,5 +1,8 @@
 """The endpoints of tasks: each runs one statement, of the same name in sql/tasks/."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import asyncpg
 from aiohttp import hdrs, web
 from aiohttp_apispec import docs, headers_schema, json_schema, match_info_schema, querystring_schema, response_schema
@@ -7,10 +10,11 @@ from aiohttp_apispec import docs, headers_schema, json_schema, match_info_schema
 from todo_service.auth import USER_ID
 from todo_service.database import DATABASE
 from todo_service.errors import Problem
-from todo_service.etags import EVERY, version_of_nothing
+from todo_service.etags import EVERY, revision_of, version_of_nothing
 from todo_service.idempotency import derive_task_id, fingerprint
 from todo_service.pages import ORDERS, SORTS, Position, link_to
 from todo_service.schemas import (
+    NO_FILTERS,
     ChangesQuerySchema,
     ChangesSchema,
     CompletionSchema,
@@ -42,9 +46,6 @@ UPDATE_TASK = read_statement("tasks/update_task")
 COMPLETE_TASK = read_statement("tasks/complete_task")
 DELETE_TASK = read_statement("tasks/delete_task")
 
-COMPLETED_OF_STATUS = {"all": None, "pending": False, "completed": True}
-NO_FILTERS = (None, None, None, None)
-
 
 @docs(tags=["tasks"], summary="List your tasks", description="More than `limit` tasks: `Link` has the next page.")
 @headers_schema(ReadHeadersSchema)
@@ -55,22 +56,20 @@ NO_FILTERS = (None, None, None, None)
 @response_schema(ProblemSchema, 412, description="The tasks have changed")
 async def list_tasks(request: web.Request) -> web.Response:
     """GET /api/tasks"""
-    query, known = request[QUERY], request[HEADERS]["if_none_match"]
-    sort, limit, position = query["sort"], query["limit"], query["cursor"]
-    order = query.get("order", SORTS[sort])
-    completed = COMPLETED_OF_STATUS[query["status"]]
-    filters = (query["priority"], query["due_before"], query["due_after"], query["q"])
+    query, conditions = request[QUERY], request[HEADERS]
+    known = conditions["if_none_match"]
     run = request.app[DATABASE].run
-    if (sort, order, completed, position, filters) == ("created", "desc", None, None, NO_FILTERS):
-        row = await run(LIST_TASKS, request[USER_ID], limit, known)
+    if query["is_usual"]:
+        row = await run(LIST_TASKS, request[USER_ID], query["limit"], known)
     else:
+        filters, position = query["filters"], query["position"]
         key, task_id = (position.key, position.id) if position else (None, None)
-        statement = (LIST_TASKS_BY if filters == NO_FILTERS else SEARCH_TASKS_BY)[sort, order]
-        row = await run(statement, request[USER_ID], completed, limit, key, task_id, known, *filters)
+        statement = (LIST_TASKS_BY if filters == NO_FILTERS else SEARCH_TASKS_BY)[query["sort"], query["order"]]
+        row = await run(statement, request[USER_ID], query["completed"], query["limit"], key, task_id, known, *filters)
     tag = row["tag"] or str(version_of_nothing(request[USER_ID]))
-    response = _representation(request, row["body"], tag)
+    response = _representation(conditions, row["body"], tag)
     if row["next_id"]:
-        following = Position(sort, order, row["next_key"], str(row["next_id"]))
+        following = Position(query["sort"], query["order"], row["next_key"], str(row["next_id"]))
         response.headers[hdrs.LINK] = link_to(request.path, request.query, following)
     return response
 
@@ -107,7 +106,7 @@ async def create_task(request: web.Request) -> web.Response:
     run = request.app[DATABASE].run
     if key is None:
         row = await run(CREATE_TASK, request[USER_ID], *values)
-        return _created(row["id"], row)
+        return _created(row["id"], row["body"])
     task_id = derive_task_id(request[USER_ID], key)
     row = await run(CREATE_TASK_ONCE, request[USER_ID], task_id, *values, fingerprint(new))
     if row["body"] is None:
@@ -115,7 +114,7 @@ async def create_task(request: web.Request) -> web.Response:
     if not row["same_payload"]:
         detail = "This Idempotency-Key was sent before with another body: send a new key with a new task."
         raise Problem("idempotency-key-reused", detail)
-    response = _created(task_id, row)
+    response = _created(task_id, row["body"])
     if not row["created"]:
         response.set_status(200)
         response.headers["Idempotency-Replayed"] = "true"
@@ -135,7 +134,7 @@ async def get_task(request: web.Request) -> web.Response:
     row = await request.app[DATABASE].run(GET_TASK, request[USER_ID], request[TASK_ID])
     if row["body"] is None:
         raise task_not_found()
-    return _representation(request, row["body"], str(row["revision"]))
+    return _representation(request[HEADERS], row["body"], revision_of(row["body"]))
 
 
 @docs(tags=["tasks"], summary="Change a task", description="Only the members that are sent change; null clears.")
@@ -204,9 +203,8 @@ def _if_match(request: web.Request) -> tuple[str, ...] | None:
     return None if tags == EVERY else tags
 
 
-def _representation(request: web.Request, body: str, tag: str) -> web.Response:
+def _representation(conditions: Mapping[str, Any], body: str, tag: str) -> web.Response:
     """What there is, unless the client has it already or wanted something else (RFC 9110, section 13.2.2)."""
-    conditions = request[HEADERS]
     if_match, if_none_match = conditions["if_match"], conditions["if_none_match"]
     if if_match is not None and tag not in if_match and if_match != EVERY:
         raise _precondition_failed(tag)
@@ -215,8 +213,8 @@ def _representation(request: web.Request, body: str, tag: str) -> web.Response:
     return _json_response(body, tag)
 
 
-def _created(task_id: object, row: asyncpg.Record) -> web.Response:
-    response = _json_response(row["body"], row["revision"], status=201)
+def _created(task_id: object, body: str) -> web.Response:
+    response = _json_response(body, revision_of(body), status=201)
     response.headers[hdrs.LOCATION] = f"/api/tasks/{task_id}"
     return response
 
@@ -224,7 +222,7 @@ def _created(task_id: object, row: asyncpg.Record) -> web.Response:
 def _changed(row: asyncpg.Record) -> web.Response:
     if row["body"] is None:
         raise _not_changed(row)
-    return _json_response(row["body"], row["revision"])
+    return _json_response(row["body"], revision_of(row["body"]))
 
 
 def _not_changed(row: asyncpg.Record) -> Problem:
@@ -236,7 +234,7 @@ def _precondition_failed(tag: object) -> Problem:
     return Problem("precondition-failed", detail, headers={hdrs.ETAG: f'"{tag}"'})
 
 
-def _json_response(body: str, tag: object = None, *, status: int = 200) -> web.Response:
+def _json_response(body: str, tag: str | None = None, *, status: int = 200) -> web.Response:
     """Sends the JSON text that PostgreSQL wrote, as it is, with its entity tag if it has one."""
     headers = {hdrs.CONTENT_TYPE: "application/json"}
     if tag is not None:
