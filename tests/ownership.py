@@ -18,6 +18,7 @@ FUNCTIONS = {
     ("lower",),
     ("max",),
     ("octet_length",),
+    ("pg_catalog", "extract"),
     ("pg_catalog", "timezone"),  # AT TIME ZONE
     ("repeat",),
     ("statement_timestamp",),
@@ -27,7 +28,7 @@ FUNCTIONS = {
     ("to_regclass",),
 }
 
-OPERATORS = {"=", "<>", "<", "<=", ">", ">=", "+", "-", "||"}
+OPERATORS = {"=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "||"}
 
 Statement = ast.SelectStmt | ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt
 
@@ -45,6 +46,7 @@ KNOWN = (
         ast.CaseExpr,
         ast.CaseWhen,
         ast.CoalesceExpr,
+        ast.MinMaxExpr,
         ast.RowExpr,
     ),
     *(ast.TypeCast, ast.TypeName, ast.CollateClause, ast.FuncCall, ast.SubLink),

@@ -98,7 +98,7 @@ async def test_of_many_at_once_one_creates_and_all_get_the_task(
     [first] = [answer for answer in answers if answer.status == 201]
     task = await created(first)
     assert [await replayed(answer) for answer in answers if answer is not first] == [task] * (SENDS - 1)
-    assert (task["revision"], len(await api.tasks()), await api.get(task)) == (1 + known, 1 + known, task)
+    assert (len(await api.tasks()), await api.get(task)) == (1 + known, task)
 
 
 @KNOWN
@@ -130,7 +130,7 @@ async def test_different_keys_at_once_are_different_tasks(
     api, answers = await at_once([(str(n), PAYLOAD) for n in range(SENDS)], known, connections, batch_size)
 
     tasks = [await created(answer) for answer in answers]
-    assert sorted(task["revision"] for task in tasks) == [n + known for n in range(1, SENDS + 1)]
+    assert len({task["revision"] for task in tasks}) == SENDS
     assert len({task["id"] for task in tasks}) == SENDS == len(await api.tasks()) - known
 
 

@@ -192,8 +192,38 @@ async def test_a_key_is_new_to_a_user_who_begins_anew(owner: Api, deleted: bool,
 
     task = await created(await post(owner, payload))
 
-    assert (task["id"], task["title"], task["revision"]) == (former["id"], payload["title"], 1)
+    assert (task["id"], task["title"]) == (former["id"], payload["title"])
     assert await replayed(await post(owner, payload)) == task
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["the first tasks", "later tasks"])
+async def test_no_tag_of_a_former_life_is_one_of_the_task_that_the_same_key_makes(owner: Api, others: int) -> None:
+    for _ in range(others):
+        await owner.create()
+    former = await created(await post(owner))
+    tags = {f'"{former["revision"]}"'}
+    for number in range(9):
+        changed = await owner.call("PATCH", path_of(former), json={"description": str(number)})
+        tags.add(changed.headers["ETag"])
+    await owner.call("DELETE", "/api/me")
+    for _ in range(others):
+        await owner.create()
+
+    task = await created(await post(owner, OTHER))
+
+    assert task["id"] == former["id"]
+    known = {"If-None-Match": ", ".join(tags)}
+    assert (await owner.call("GET", path_of(task), headers=known)).status == 200
+    stale = await owner.call("PATCH", path_of(task), json={}, headers={"If-Match": ", ".join(tags)})
+    await problem_of(stale, 412, "precondition-failed")
+    assert await owner.get(task) == task
+
+
+async def test_the_next_key_takes_the_next_revision(owner: Api) -> None:
+    await owner.create()
+    first, second = [await created(await post(owner, key=key)) for key in ("first", "second")]
+
+    assert (await owner.create())["revision"] == second["revision"] + 1 == first["revision"] + 2
 
 
 @pytest.mark.parametrize(
@@ -215,7 +245,7 @@ async def test_what_is_refused_does_not_use_up_the_key(
 
     await problem_of(refused, status, name)
     assert await owner.tasks() == []
-    assert (await created(await post(owner)))["revision"] == 1
+    await created(await post(owner))
 
 
 async def test_the_same_key_of_two_users_is_two_keys(owner: Api, stranger: Api) -> None:
@@ -251,7 +281,8 @@ async def test_the_key_means_nothing_to_other_methods(owner: Api, key: str) -> N
     answers = [await owner.call(method, path, json=body, headers=headers) for method, path, body in calls]
 
     assert [answer.status for answer in answers] == [200] * 8 + [204] * 3
-    assert [(await answer.json())["revision"] for answer in answers[1:8]] == [1, 2, 3, 4, 5, 6, 7]
+    revisions = [(await answer.json())["revision"] for answer in answers[1:8]]
+    assert revisions == [task["revision"] + n for n in range(7)]
     assert not any("Idempotency-Replayed" in answer.headers for answer in answers)
 
 

@@ -329,4 +329,4 @@ async def test_whoever_writes_while_the_user_is_deleted_comes_before_or_after(
         left = await traces(connection, owner.user_id)
         assert left.get("users") == 1 or left == {}
         tasks = await owner.tasks(order="asc")
-        assert sorted(each["revision"] for each in tasks) == list(range(1, len(tasks) + 1))
+        assert len({each["revision"] for each in tasks}) == len(tasks)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -121,6 +122,21 @@ async def test_many_with_the_same_id_count_as_one_write(
     assert await revision_of(connection, user_id) == before + 1
 
 
+@pytest.mark.parametrize("revision", [1, 2**62], ids=["a small one", "a large one"])
+async def test_the_first_id_takes_a_revision_that_no_former_life_of_the_user_had(
+    revision: int, connection: asyncpg.Connection, user_id: str
+) -> None:
+    """Those began earlier, and had less than a million writes a second."""
+    began = await connection.fetchval(
+        "INSERT INTO users (id, revision) VALUES ($1, $2) RETURNING created_at", user_id, revision
+    )
+
+    first, second = [revision_in(await create_once(connection, user_id, uuid4())) for _ in range(2)]
+
+    assert first == max(revision + 1, (began - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
+    assert second == first + 1 == await revision_of(connection, user_id)
+
+
 async def test_many_with_the_first_id_of_a_new_user_may_leave_gaps_but_the_next_write_counts(
     connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str, task_id: UUID
 ) -> None:
@@ -130,7 +146,7 @@ async def test_many_with_the_first_id_of_a_new_user_may_leave_gaps_but_the_next_
 
     # Whoever waits for the row of a user to be inserted must take a revision to see it (ON CONFLICT DO UPDATE).
     last = await revision_of(connection, user_id)
-    assert first <= last <= WRITERS
+    assert first <= last < first + 1_000_000, "a second at most between those who began at once"
     assert (await create(connection, user_id))["revision"] == last + 1
 
 

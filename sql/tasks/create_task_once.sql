@@ -12,8 +12,10 @@
 -- Expects users_pkey and tasks_pkey. Locks the user first, so only one of those who send a key at once creates.
 WITH locked AS MATERIALIZED (
     SELECT
-        id,
-        revision
+        revision,
+        -- A user who was deleted and begins anew makes the same ids by the same keys. So that no ETag of a former task
+        -- is one of a new task, revisions are higher than the microsecond in which the user began.
+        (extract(EPOCH FROM created_at) * 1000000)::bigint AS beginning
     FROM users
     WHERE id = $1
     FOR NO KEY UPDATE
@@ -22,14 +24,14 @@ newcomer AS (
     INSERT INTO users AS u (id, revision)
     SELECT
         $1,
-        1
+        (extract(EPOCH FROM statement_timestamp()) * 1000000)::bigint
     WHERE NOT EXISTS (SELECT FROM locked)
     -- Who waited here for another to begin takes a revision even if nothing is created then: revisions may have gaps.
-    ON CONFLICT (id) DO UPDATE SET revision = u.revision + 1
+    ON CONFLICT (id) DO UPDATE SET revision = greatest(u.revision + 1, excluded.revision)
     RETURNING id, revision
 ),
 owner AS MATERIALIZED (
-    SELECT revision + 1 AS revision FROM locked
+    SELECT greatest(revision + 1, beginning) AS revision FROM locked
     UNION ALL
     SELECT revision FROM newcomer
 ),
