@@ -238,6 +238,15 @@ async def test_a_write_with_any_other_tag_changes_nothing_and_is_told_the_curren
     assert (await owner.get(task), await tag_of(owner)) == (task, before)
 
 
+@pytest.mark.parametrize(("value", "second"), [('"1"', 412), ('"1", "2"', 200), ("*", 200)])
+async def test_completing_can_be_repeated_safely_with_one_tag(owner: Api, value: str, second: int) -> None:
+    path = path_of(await owner.create()) + "/complete"
+    answers = [await ask(owner, "PATCH", path, "If-Match", value) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, second]
+    [task] = await owner.tasks()
+    assert task["completed"] is (second == 412), "with other conditions it is toggled back"
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_if_match_says_what_a_client_wants_to_read(owner: Api, method: str) -> None:
     task = await change(owner, await owner.create())

@@ -217,6 +217,32 @@ async def test_a_write_with_another_tag_changes_nothing_and_names_the_current_on
     assert await revision_of(connection, user_id) == task["revision"]
 
 
+@pytest.mark.parametrize("name", WRITES)
+async def test_the_revision_that_counts_is_that_of_the_task_not_of_its_user(
+    name: str, connection: asyncpg.Connection, user_id: str
+) -> None:
+    task, later = await create(connection, user_id), await create(connection, user_id)
+
+    refused, made = [
+        await run(connection, name, user_id=user_id, id=task["id"], if_match=[str(revision)], **WRITES[name])
+        for revision in (later["revision"], task["revision"])
+    ]
+
+    assert (applied(refused), applied(made)) == (False, True)
+    assert refused["revision"] == task["revision"]
+
+
+@pytest.mark.parametrize(("name", "values"), [("update_task", {}), ("complete_task", {"completed": False})])
+async def test_a_task_that_stays_as_it_is_comes_with_its_own_revision(
+    name: str, values: dict[str, object], connection: asyncpg.Connection, user_id: str
+) -> None:
+    task, _ = await create(connection, user_id), await create(connection, user_id)
+
+    row = await run(connection, name, user_id=user_id, id=task["id"], **values)
+
+    assert (task_of(row), row["revision"]) == (task, task["revision"])
+
+
 @pytest.mark.parametrize("if_match", [None, ["1"]], ids=["without a tag", "with the tag"])
 @pytest.mark.parametrize("name", WRITES)
 async def test_a_stranger_changes_nothing_and_learns_nothing(

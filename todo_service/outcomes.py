@@ -53,5 +53,5 @@ def _outcome_unknown() -> Problem:
     return Problem(
         "outcome-unknown",
         "The connection to the database was lost: the change may have been made or not. Read your tasks before you "
-        "repeat the request, unless it had an Idempotency-Key or If-Match: those can be repeated as they are.",
+        "repeat the request, unless it had an Idempotency-Key, or an If-Match with one tag: then repeat it as it is.",
     )
