@@ -19,6 +19,7 @@ from aiohttp import AddrInfoType, ClientResponse, ClientSession, ClientTimeout, 
 
 from tests.processes import SECRET, answers, served, wait_until
 from tests.test_me import EXPORT, tasks_in
+from todo_service import shutdown
 from todo_service.app import create_app
 from todo_service.auth import sign_token
 from todo_service.handlers import me
@@ -272,6 +273,24 @@ async def test_stopping_waits_until_the_system_has_taken_every_answer(user_with:
         await stopping
     assert unsent[0] > 0 == unsent[1], "the event loop may end now"
     assert len(tasks) == 1_000
+
+
+async def test_an_export_that_stopping_cuts_off_is_reset(
+    user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without chunks (HTTP/1.0) an orderly end of the connection would be that of the answer."""
+    monkeypatch.setattr(shutdown, "DRAIN_SECONDS", 0.1)
+    user = await user_with(4_000, LONGEST)
+    async with run(settings) as (runner, _):
+        reader, writer = await asyncio.open_connection(*runner.addresses[0], limit=4096)
+        writer.write(f"GET {EXPORT} HTTP/1.0\r\nAuthorization: {user.headers['Authorization']}\r\n\r\n".encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.0 200 ")
+
+        await runner.cleanup()
+
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
 
 
 async def test_stopping_does_not_wait_for_a_client_that_has_left(user_with: MakeUser, settings: Settings) -> None:

@@ -257,6 +257,23 @@ async def test_every_client_can_tell_that_an_export_broke_off(
     await gateway.open()
 
 
+async def test_a_mistake_while_an_export_is_sent_is_no_end_of_it(owner: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        await owner.create()
+
+    async def fail() -> None:
+        raise ArithmeticError("a mistake")
+
+    between_pages(monkeypatch, 1, fail)
+    reader, writer = await asyncio.open_connection(owner.client.host, owner.client.port)
+    writer.write(f"GET {EXPORT} HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer {owner.token}\r\n\r\n".encode())
+
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+
+    writer.close()
+
+
 async def test_deleting_a_user_leaves_no_trace_of_them_and_all_of_others(
     owner: Api, stranger: Api, connection: asyncpg.Connection
 ) -> None:

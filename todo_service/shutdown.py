@@ -1,6 +1,8 @@
 """Stopping: requests that have begun are served to their end, also when bodies or answers are under way."""
 
 import asyncio
+import socket
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -9,6 +11,7 @@ from aiohttp.typedefs import Handler
 
 DRAIN_SECONDS = 18.0
 POLL_SECONDS = 0.02
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # linger for no second
 
 
 @dataclass
@@ -59,9 +62,21 @@ class Runner(web.AppRunner):
             async with asyncio.timeout(DRAIN_SECONDS):
                 while self._is_serving():  # noqa: ASYNC110 - no event tells that a transport has sent all
                     await asyncio.sleep(POLL_SECONDS)
+        for transport in self._sending():
+            reset(transport)
         await super().cleanup()
 
     def _is_serving(self) -> bool:
+        return self.app[TRAFFIC].requests > 0 or bool(self._sending())
+
+    def _sending(self) -> list[asyncio.Transport]:
+        """The connections whose answers the system has not taken yet."""
         transports = [connection.transport for connection in self.server.connections] if self.server else []
-        unsent = any(transport and transport.get_write_buffer_size() for transport in transports)
-        return unsent or self.app[TRAFFIC].requests > 0
+        return [transport for transport in transports if transport and transport.get_write_buffer_size()]
+
+
+def reset(transport: asyncio.Transport | None) -> None:
+    """Closes a connection so that nobody takes what came for all: without chunks (HTTP/1.0) an orderly end says so."""
+    if transport:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        transport.abort()

@@ -1,7 +1,5 @@
 """The endpoints of a user's own data as a whole: to take it along, and to have it deleted."""
 
-import socket
-import struct
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -13,7 +11,7 @@ from todo_service.database import DATABASE, Database
 from todo_service.errors import Problem
 from todo_service.handlers.tasks import LIST_TASKS_BY
 from todo_service.schemas import NO_FILTERS, ProblemSchema
-from todo_service.shutdown import TRAFFIC
+from todo_service.shutdown import TRAFFIC, reset
 from todo_service.statements import read_statement
 
 DELETE_ME = read_statement("me/delete_me")
@@ -22,7 +20,6 @@ OLDEST_FIRST = LIST_TASKS_BY["created", "asc"]
 Page = tuple[bytes, str | None, UUID | None]
 """The lines of some tasks, and the key and the id of the first one after them."""
 
-RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # linger for 0 seconds
 PAGE_SIZE = 100  # what is in memory for each client, however slow
 
 
@@ -62,14 +59,9 @@ async def _stream(request: web.Request, lines: bytes, key: str | None, task_id: 
     while task_id:
         try:
             lines, key, task_id = await _page(request.app[DATABASE], request[USER_ID], key, task_id)
-        except Problem as problem:  # which has been logged
-            _reset(request)
-            raise ConnectionAbortedError("The rest of the export can't be read.") from problem
+        except BaseException as error:
+            reset(request.transport)
+            if isinstance(error, Problem):  # which has been logged
+                raise ConnectionAbortedError("The rest of the export can't be read.") from error
+            raise
         yield lines
-
-
-def _reset(request: web.Request) -> None:
-    """Ends the connection by a reset: without chunks (HTTP/1.0) its orderly end is that of the answer."""
-    if request.transport:
-        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
-        request.transport.abort()
