@@ -92,6 +92,11 @@ async def test_conditions_are_described_with_what_comes_of_them(
     assert set(operation["responses"]) == statuses
 
 
+async def test_revisions_are_described_as_numbers_that_need_64_bits(client: Client) -> None:
+    task = (await description_of(client))["definitions"]["Task"]
+    assert task["properties"]["revision"] == {"type": "integer", "format": "int64"}
+
+
 async def test_the_export_is_described_as_lines(client: Client) -> None:
     assert (await description_of(client))["paths"]["/api/export"]["get"]["produces"] == ["application/x-ndjson"]
 

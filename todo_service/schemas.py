@@ -188,7 +188,7 @@ class TaskSchema(Schema):
     due_date = _due_date(required=True)
     created_at = Time(required=True)
     updated_at = Time(required=True)
-    revision = fields.Integer(required=True, strict=True)
+    revision = fields.Integer(required=True, strict=True, metadata={"format": "int64"})
 
 
 class ChangesSchema(Schema):
