@@ -16,6 +16,7 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, Client, problem_of
 from tests.test_batching import observer as observer  # noqa: PLC0414 - a fixture
+from tests.test_conditional_requests import tag_of
 from tests.test_database import is_waiting
 from tests.test_idempotency import KEY, OTHER, PAYLOAD, created, post, replayed
 from tests.test_sql_writes import hold_up
@@ -99,6 +100,8 @@ async def test_of_many_at_once_one_creates_and_all_get_the_task(
     task = await created(first)
     assert [await replayed(answer) for answer in answers if answer is not first] == [task] * (SENDS - 1)
     assert (len(await api.tasks()), await api.get(task)) == (1 + known, task)
+    moved_once = (await tag_of(api)).endswith(f"-{task['revision']}")
+    assert moved_once or not known, "who waits for a user to begin may take a revision"
 
 
 @KNOWN
@@ -130,7 +133,9 @@ async def test_different_keys_at_once_are_different_tasks(
     api, answers = await at_once([(str(n), PAYLOAD) for n in range(SENDS)], known, connections, batch_size)
 
     tasks = [await created(answer) for answer in answers]
-    assert len({task["revision"] for task in tasks}) == SENDS
+    revisions = sorted(task["revision"] for task in tasks)
+    assert len(set(revisions)) == SENDS
+    assert not known or revisions == list(range(revisions[0], revisions[0] + SENDS))
     assert len({task["id"] for task in tasks}) == SENDS == len(await api.tasks()) - known
 
 
