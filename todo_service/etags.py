@@ -40,7 +40,7 @@ def version_of_nothing(user_id: str) -> Version:
 
 
 def revision_of(task: str) -> str:
-    """The revision of a task's JSON text, whose last member it is: a column more would cost a get 3 %."""
+    """The revision of a task's JSON text, whose last member it is: no statement needs a column more for it."""
     return task[task.rindex(":") + 1 : -1]
 
 

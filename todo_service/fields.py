@@ -31,7 +31,7 @@ class Member(fields.Field[Any]):
     """A member of a body."""
 
     @cached_property
-    def _validate_all(self) -> And:  # which marshmallow makes anew for each value: 2 % of a creation
+    def _validate_all(self) -> And:  # which marshmallow makes anew for each value
         return And(*self.validators)
 
 
