@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import psutil
 import pytest
+import uvloop
 from aiohttp import AddrInfoType, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
 
 from tests.processes import SECRET, answers, served, wait_until
@@ -22,6 +23,7 @@ from tests.test_me import EXPORT, tasks_in
 from todo_service import shutdown
 from todo_service.app import create_app
 from todo_service.auth import sign_token
+from todo_service.database import Database
 from todo_service.handlers import me
 from todo_service.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
@@ -291,6 +293,66 @@ async def test_an_export_that_stopping_cuts_off_is_reset(
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
+
+
+async def test_an_export_that_stopping_cuts_off_between_two_pages_is_reset(
+    user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the time is up, all that was read is sent; what comes yet is more than the client takes."""
+    monkeypatch.setattr(shutdown, "DRAIN_SECONDS", 0.1)
+    user = await user_with(4_000, LONGEST)
+    read_page, asked = me._page, asyncio.Event()  # for the second page
+
+    async def slowly(database: Database, user_id: str, key: str | None, task_id: UUID | None) -> me.Page:
+        if task_id and not asked.is_set():
+            asked.set()
+            await asyncio.sleep(0.5)
+        return await read_page(database, user_id, key, task_id)
+
+    monkeypatch.setattr(me, "_page", slowly)
+    async with run(settings) as (runner, _):
+        reader, writer = await asyncio.open_connection(*runner.addresses[0], limit=4096)
+        writer.write(f"GET {EXPORT} HTTP/1.0\r\nAuthorization: {user.headers['Authorization']}\r\n\r\n".encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.0 200 ")
+        await asked.wait()
+
+        await runner.cleanup()
+
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+@pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("ask_before", [False, True])
+def test_a_connection_that_is_closed_already_can_be_reset(
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop], ask_before: bool
+) -> None:
+    async def close_and_reset() -> None:
+        lost = asyncio.Event()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                connected.set_result(transport)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                lost.set()
+
+        loop = asyncio.get_running_loop()
+        connected: asyncio.Future[Any] = loop.create_future()
+        server = await loop.create_server(Protocol, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        transport = await connected
+        if ask_before:
+            transport.get_extra_info("socket")
+        writer.close()
+        await lost.wait()
+        server.close()
+        shutdown.reset(transport)
+        shutdown.reset(transport)
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(close_and_reset())
 
 
 async def test_stopping_does_not_wait_for_a_client_that_has_left(user_with: MakeUser, settings: Settings) -> None:

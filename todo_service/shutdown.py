@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -16,10 +16,14 @@ RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # linger for no second
 
 @dataclass
 class Traffic:
-    """How many requests are being served, and whether those are the last ones."""
+    """How many requests are being served, and whether those are the last ones.
+
+    `streams` are the connections of those whose answers are made while they are sent.
+    """
 
     requests: int = 0
     stopping: bool = False
+    streams: set[asyncio.Transport] = field(default_factory=set)
 
     @web.middleware
     async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -33,15 +37,17 @@ class Traffic:
             response.force_close()
         return response
 
-    def count_until_sent(self) -> None:
-        """Counts this request, whose answer is made while it is sent, until it has been: the middleware would not."""
-        task = asyncio.current_task()
-        if task:  # of this request, which also sends the answer
+    def count_until_sent(self, request: web.Request) -> None:
+        """Counts a request, whose answer is made while it is sent, until it has been: the middleware would not."""
+        task, transport = asyncio.current_task(), request.transport
+        if task and transport:  # the task is that of this request, which also sends the answer
             self.requests += 1
-            task.add_done_callback(self._has_been_sent)
+            self.streams.add(transport)
+            task.add_done_callback(lambda _task: self._has_been_sent(transport))
 
-    def _has_been_sent(self, _task: asyncio.Task[None]) -> None:
+    def _has_been_sent(self, transport: asyncio.Transport) -> None:
         self.requests -= 1
+        self.streams.discard(transport)
 
 
 TRAFFIC = web.AppKey("traffic", Traffic)
@@ -62,7 +68,8 @@ class Runner(web.AppRunner):
             async with asyncio.timeout(DRAIN_SECONDS):
                 while self._is_serving():  # noqa: ASYNC110 - no event tells that a transport has sent all
                     await asyncio.sleep(POLL_SECONDS)
-        for transport in self._sending():
+        # A stream that waits for the database has nothing to send just now, but will have more than there is time for.
+        for transport in {*self._sending(), *self.app[TRAFFIC].streams}:
             reset(transport)
         await super().cleanup()
 
@@ -78,5 +85,6 @@ class Runner(web.AppRunner):
 def reset(transport: asyncio.Transport | None) -> None:
     """Closes a connection so that nobody takes what came for all: without chunks (HTTP/1.0) an orderly end says so."""
     if transport:
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        with suppress(AttributeError, OSError, ValueError):  # uvloop and asyncio say so if it is closed already
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
         transport.abort()

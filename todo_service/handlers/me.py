@@ -33,7 +33,7 @@ PAGE_SIZE = 100  # what is in memory for each client, however slow
 async def export_tasks(request: web.Request) -> web.Response:
     """GET /api/export"""
     first = await _page(request.app[DATABASE], request[USER_ID], None, None)  # what fails here is a problem document
-    request.app[TRAFFIC].count_until_sent()
+    request.app[TRAFFIC].count_until_sent(request)
     return web.Response(body=_stream(request, *first), content_type="application/x-ndjson", charset="utf-8")
 
 
