@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from tests.api import TASKS, Api, path_of, problem_of, task_of
-from todo_service.errors import BODY_BYTES
 from todo_service.idempotency import derive_task_id, fingerprint
+from todo_service.problem_types import BODY_BYTES
 
 pytestmark = pytest.mark.database
 

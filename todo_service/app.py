@@ -5,9 +5,10 @@ from aiohttp import web
 from todo_service.auth import authenticate, verifier_context
 from todo_service.cors import cors
 from todo_service.database import database_context
-from todo_service.errors import BODY_BYTES, problems
+from todo_service.errors import problems
 from todo_service.handlers import health, me, tasks
 from todo_service.openapi import add_description
+from todo_service.problem_types import BODY_BYTES
 from todo_service.settings import Settings
 from todo_service.shutdown import TRAFFIC, Traffic
 from todo_service.validation import validate

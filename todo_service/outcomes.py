@@ -37,21 +37,11 @@ def refusal(statement: Statement, error: Exception, *, sent: bool) -> Exception:
     elif isinstance(error, RowCountError):
         return error
     elif sent and statement.writes:
-        problem = _outcome_unknown()
+        problem = Problem("outcome-unknown")
     problem.__cause__ = error
     return problem
 
 
 def unavailable() -> Problem:
     """Nothing was applied: the request can be repeated as it is."""
-    return Problem(
-        "unavailable", "The database can't be reached or is busy, nothing was changed: try again.", headers=RETRY_AFTER
-    )
-
-
-def _outcome_unknown() -> Problem:
-    return Problem(
-        "outcome-unknown",
-        "The connection to the database was lost: the change may have been made or not. Read your tasks before you "
-        "repeat the request, unless it had an Idempotency-Key, or an If-Match with one tag: then repeat it as it is.",
-    )
+    return Problem("unavailable", headers=RETRY_AFTER)

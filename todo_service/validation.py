@@ -138,7 +138,7 @@ def _task_id(request: web.Request) -> str:
 
 def task_not_found() -> Problem:
     """What every endpoint of a task says of one that isn't there, or is another user's, or has an id that is none."""
-    return Problem("task-not-found", "You have no task with this id.")
+    return Problem("task-not-found")
 
 
 def _load(schema: Schema, document: dict[str, Any], problem: str) -> dict[str, Any]:

@@ -87,7 +87,7 @@ async def list_changes(request: web.Request) -> web.Response:
         LIST_CHANGES, request[USER_ID], generation, revision, request[QUERY]["limit"], str(nothing)
     )
     if row["body"] is None:
-        raise Problem("start-over", "Your tasks are not those that `since` is from: forget them, and send no `since`.")
+        raise Problem("start-over")
     return _json_response(row["body"])
 
 
@@ -110,10 +110,9 @@ async def create_task(request: web.Request) -> web.Response:
     task_id = derive_task_id(request[USER_ID], key)
     row = await run(CREATE_TASK_ONCE, request[USER_ID], task_id, *values, fingerprint(new))
     if row["body"] is None:
-        raise Problem("task-deleted", "The task that was created with this Idempotency-Key has been deleted since.")
+        raise Problem("task-deleted")
     if not row["same_payload"]:
-        detail = "This Idempotency-Key was sent before with another body: send a new key with a new task."
-        raise Problem("idempotency-key-reused", detail)
+        raise Problem("idempotency-key-reused")
     response = _created(task_id, row["body"])
     if not row["created"]:
         response.set_status(200)
@@ -230,8 +229,7 @@ def _not_changed(row: asyncpg.Record) -> Problem:
 
 
 def _precondition_failed(tag: object) -> Problem:
-    detail = "The ETag is none of those in If-Match (weak ones never match): get what there is now, and decide anew."
-    return Problem("precondition-failed", detail, headers={hdrs.ETAG: f'"{tag}"'})
+    return Problem("precondition-failed", headers={hdrs.ETAG: f'"{tag}"'})
 
 
 def _json_response(body: str, tag: str | None = None, *, status: int = 200) -> web.Response:
