@@ -128,7 +128,7 @@ async def test_a_service_without_its_database_starts_and_says_so(tmp_path: Path)
             assert (await response.json())["type"] == "/problems#unavailable"
 
 
-def test_the_wheel_holds_the_statements_and_runs(tmp_path: Path, database_url: str) -> None:
+def test_the_wheel_holds_statements_and_pages_and_runs(tmp_path: Path, database_url: str) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     source = tmp_path / "source"  # setuptools leaves files behind, and takes them up the next time
     for name in ("todo_service", "sql"):
@@ -139,6 +139,8 @@ def test_the_wheel_holds_the_statements_and_runs(tmp_path: Path, database_url: s
     [wheel] = tmp_path.glob("*.whl")
     installed = tmp_path / "installed"
     subprocess.run([*pip, "install", "--no-deps", "--target", installed, wheel], check=True, timeout=120)
+    for path in (ROOT / "todo_service" / "static").iterdir():
+        assert (installed / "todo_service" / "static" / path.name).read_bytes() == path.read_bytes()
     packaged = {path.relative_to(installed / "todo_service") for path in installed.rglob("*.sql")}
     assert packaged == {path.relative_to(ROOT) for path in (ROOT / "sql").rglob("*.sql")}
     code = "import sys, todo_service.__main__ as m; print(m.__file__); sys.exit(m.main(['migrate']))"

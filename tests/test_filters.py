@@ -18,7 +18,8 @@ from yarl import URL
 from tests.api import TASKS, Api, path_of, problem_of
 from tests.test_pages import LISTS, in_order, page, walk
 from todo_service.database import Database
-from todo_service.schemas import PRIORITIES, STATUSES
+from todo_service.parameters import STATUSES
+from todo_service.schemas import PRIORITIES
 from todo_service.statements import Statement
 
 pytestmark = pytest.mark.database

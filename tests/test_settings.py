@@ -27,6 +27,8 @@ DEFAULTS = {
     "jwt_audience": "",
     "jwt_leeway": 0,
     "cors_origins": (),
+    "docs": "on",
+    "docs_token": "",
     "host": "0.0.0.0",
     "port": 8080,
     "web_concurrency": 1,
@@ -52,6 +54,8 @@ GOOD: list[tuple[str, str, object]] = [
     ("CORS_ORIGINS", "https://app.example.com", ("https://app.example.com",)),
     ("CORS_ORIGINS", " http://localhost:3000 , https://a.b, ", ("http://localhost:3000", "https://a.b")),
     ("CORS_ORIGINS", "http://[::1]:3000", ("http://[::1]:3000",)),
+    ("DOCS", "on", "on"),
+    ("DOCS", "off", "off"),
     ("HOST", "::1", "::1"),
     ("PORT", "1", 1),
     ("PORT", "65535", 65_535),
@@ -70,6 +74,7 @@ NUMBERS = {
 }
 
 BAD = [
+    ("DOCS", "yes", "on or off"),
     *(
         (name, value, f"a whole number from {low} to {high}, not '{value}'")
         for name, (low, high) in NUMBERS.items()
@@ -189,8 +194,10 @@ def test_bad_values_are_refused_with_what_would_be_right(read: Read, name: str, 
 
 def test_every_variable_is_tried() -> None:
     names = {variable.name for variable in VARIABLES.values()}
-    assert {name for name, _, _ in GOOD} | {"JWT_JWKS_URL"} == names
-    assert {name for name, _, _ in BAD} | {"HOST", "JWT_ISSUER", "JWT_AUDIENCE"} == names | {"BETTER_AUTH_SECRET"}
+    assert {name for name, _, _ in GOOD} | {"JWT_JWKS_URL", "DOCS_TOKEN"} == names
+    assert {name for name, _, _ in BAD} | {"HOST", "JWT_ISSUER", "JWT_AUDIENCE", "DOCS_TOKEN"} == names | {
+        "BETTER_AUTH_SECRET"
+    }
 
 
 def test_the_secret_has_another_name_too(read: Read) -> None:
@@ -220,6 +227,15 @@ def test_a_key_set_takes_the_place_of_the_secret(read: Read, url: str) -> None:
 def test_a_secret_and_a_key_set_together_are_refused(read: Read, name: str) -> None:
     [sentence] = mistakes_of(read, only=True, **{"DATABASE_URL": URL, name: SECRET, "JWT_JWKS_URL": KEY_SET})
     assert sentence == "JWT_SECRET (or BETTER_AUTH_SECRET) and JWT_JWKS_URL are both set: set one of them."
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_a_token_in_the_page_is_for_this_machine_only(read: Read, host: str) -> None:
+    assert read(HOST=host, DOCS_TOKEN="hidden").docs_token == "hidden"
+    assert "hidden" not in repr(read(HOST=host, DOCS_TOKEN="hidden"))
+    for foreign in ("", "192.0.2.1"):
+        [sentence] = mistakes_of(read, HOST=foreign, DOCS_TOKEN="hidden")
+        assert sentence.startswith("DOCS_TOKEN is for this machine only: set HOST to 127.0.0.1")
 
 
 def test_algorithms_are_of_one_family(read: Read) -> None:

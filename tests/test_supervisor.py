@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
+from urllib.request import urlopen
 
 import asyncpg
 import psutil
@@ -46,6 +48,14 @@ class Service:
 
     def family(self) -> list[psutil.Process]:
         return [self.process, *self.process.children(recursive=True)]
+
+    def token(self) -> str:
+        """The token for the user demo that the banner has."""
+        return str(re.findall(r"Bearer ([\w.-]+)'", self.output())[0])
+
+    def token_on_the_page(self, port: int) -> str:
+        with urlopen(f"http://127.0.0.1:{port}/docs") as page:
+            return str(re.findall('data-token="([^"]*)"', page.read().decode())[0])
 
     def curl(self) -> str:
         """Runs the line that the banner offers, as a shell would."""
@@ -104,10 +114,12 @@ def test_it_serves_and_survives_every_kind_of_end_with_its_data(tmp_path: Path, 
         assert f"\ntodo-service is ready on http://127.0.0.1:{port}\n" in output
         assert f"http://127.0.0.1:{port}/docs\n" in output
         assert "201" in service.curl().splitlines()[0]
+        assert service.token_on_the_page(port) == service.token()
         family = service.family()
         assert len(family) > 5
         for process in family:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # some end with the first
+                process.kill()
         assert_gone(family)
 
     with serving(tmp_path, port) as service:  # after a kill of everything
@@ -207,8 +219,9 @@ def test_ipv6_the_user_s_own_secret_an_ignored_database_and_the_end_of_postgres(
 
 
 def test_with_an_issuer_the_banner_prints_no_token_and_the_end_of_the_service(tmp_path: Path, port: int) -> None:
-    with serving(tmp_path, port, JWT_JWKS_URL="http://127.0.0.1:9/keys") as service:
+    with serving(tmp_path, port, JWT_JWKS_URL="http://127.0.0.1:9/keys", DOCS_TOKEN="mine") as service:
         output = service.ready().output()
         assert "tokens come from the issuer with the keys at http://127.0.0.1:9/keys" in output
+        assert service.token_on_the_page(port) == "mine"
         assert "curl " not in output
         assert_both_halves_end_with("The service", service)

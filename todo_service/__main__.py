@@ -1,4 +1,4 @@
-"""The command line: serve, migrate and token."""
+"""The command line: serve, migrate, token and openapi."""
 
 import argparse
 import asyncio
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from todo_service import __version__, embedded
+from todo_service.app import description
 from todo_service.auth import sign_token
 from todo_service.migrations import MigrationError, migrate
 from todo_service.server import serve
@@ -68,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         "--embedded", action="store_true", help="sign it with the secret of `serve --embedded`, kept in .todo-service/"
     )
     command.set_defaults(command=_token)
+
+    command = commands.add_parser(
+        "openapi",
+        help="print the description of the API",
+        description="Prints the description of the API (OpenAPI 3.1, JSON), which a service has at /openapi.json.",
+    )
+    command.set_defaults(command=_openapi)
     return parser
 
 
@@ -93,6 +101,11 @@ def _token(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise SettingsError(str(error)) from None
     print(token)
+    return 0
+
+
+def _openapi(_options: argparse.Namespace) -> int:
+    print(description().decode(), end="")
     return 0
 
 

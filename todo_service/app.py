@@ -1,19 +1,37 @@
 """The map of the service: its routes, its middlewares, and what it holds while it runs."""
 
+from functools import cache
+
 from aiohttp import web
 
+from todo_service import openapi
 from todo_service.auth import authenticate, verifier_context
 from todo_service.cors import cors
 from todo_service.database import database_context
+from todo_service.documentation import add_documentation
 from todo_service.errors import problems
 from todo_service.handlers import health, me, tasks
-from todo_service.openapi import add_description
 from todo_service.problem_types import BODY_BYTES
 from todo_service.settings import Settings
 from todo_service.shutdown import TRAFFIC, Traffic
 from todo_service.validation import validate
 
 TASK = "/api/tasks/{task_id:(?!changes$)[^/]+}"  # whatever is there is a task's id, if perhaps a wrong one
+
+ROUTES = (
+    web.get("/api/tasks", tasks.list_tasks),
+    web.post("/api/tasks", tasks.create_task),
+    web.get("/api/tasks/changes", tasks.list_changes),
+    web.get(TASK, tasks.get_task),
+    web.patch(TASK, tasks.update_task),  # whose operation has the handler's name, because it comes first
+    web.put(TASK, tasks.update_task),
+    web.delete(TASK, tasks.delete_task),
+    web.patch(f"{TASK}/complete", tasks.complete_task),
+    web.get("/api/export", me.export_tasks),
+    web.delete("/api/me", me.delete_me),
+    web.get("/health", health.get_health),
+    web.get("/health/ready", health.get_readiness),
+)
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -26,21 +44,12 @@ def create_app(settings: Settings) -> web.Application:
     app[TRAFFIC] = traffic
     app.cleanup_ctx.append(database_context(settings))
     app.cleanup_ctx.append(verifier_context(settings))
-    app.add_routes(
-        [
-            web.get("/api/tasks", tasks.list_tasks),
-            web.post("/api/tasks", tasks.create_task),
-            web.get("/api/tasks/changes", tasks.list_changes),
-            web.get(TASK, tasks.get_task),
-            web.put(TASK, tasks.update_task),
-            web.patch(TASK, tasks.update_task),
-            web.delete(TASK, tasks.delete_task),
-            web.patch(f"{TASK}/complete", tasks.complete_task),
-            web.get("/api/export", me.export_tasks),
-            web.delete("/api/me", me.delete_me),
-            web.get("/health", health.get_health),
-            web.get("/health/ready", health.get_readiness),
-        ]
-    )
-    add_description(app)
+    app.add_routes(ROUTES)
+    add_documentation(app, settings, description())
     return app
+
+
+@cache
+def description() -> bytes:
+    """The description of the API (OpenAPI, JSON), built once in a process."""
+    return openapi.describe(ROUTES)

@@ -13,9 +13,10 @@ EVERY: Final = ("*",)
 
 MALFORMED: Final = 'Must be * or a list of entity tags in quotes, like "7", "9".'
 
-# A tag ends at a comma or at the end of the value. What is not ASCII comes decoded, broken UTF-8 as surrogates.
-TAG_OR_GAP = re.compile(r'(?P<weak>W/)?"(?P<tag>[!#-~\x80-\U0010ffff]*)"(?=[ \t]*(?:,|$))|[ \t,]+')
-OURS = re.compile("[0-9a-f-]+")
+# What is not ASCII comes decoded, broken UTF-8 as surrogates.
+TAG = r'(?:W/)?"[^\u0000-\u0020"\u007f]*"'
+TAGS = re.compile(rf"[ \t,]*{TAG}(?:[ \t]*,[ \t,]*{TAG})*[ \t,]*")
+EACH = re.compile(TAG)
 ONE_OF_OURS = re.compile('"([0-9a-f-]+)"')
 
 VERSION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(0|[1-9][0-9]{0,99})", re.ASCII)
@@ -60,14 +61,7 @@ def read_tags(value: str, *, strong: bool) -> tuple[str, ...]:
     value = value.strip(" \t")
     if value == "*":
         return EVERY
-    tags, position = [], 0
-    while position < len(value):
-        match = TAG_OR_GAP.match(value, position)
-        if match is None:
-            raise ValueError(MALFORMED)
-        position = match.end()
-        if match["tag"] is not None:
-            tags.append(match)
-    if not tags:
+    if not TAGS.fullmatch(value):
         raise ValueError(MALFORMED)
-    return tuple(match["tag"] for match in tags if OURS.fullmatch(match["tag"]) and not (strong and match["weak"]))
+    tags = [tag for tag in EACH.findall(value) if not (strong and tag.startswith("W/"))]
+    return tuple(match[1] for tag in tags if (match := ONE_OF_OURS.fullmatch(tag.removeprefix("W/"))))

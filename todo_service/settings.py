@@ -197,6 +197,19 @@ class Settings:
         validate=_origins,
         default=(),
     )
+    docs: str = _variable(
+        "DOCS",
+        "`on` or `off`: whether there are the page `/docs` and the description `/openapi.json`",
+        expected="on or off",
+        validate=OneOf(["on", "off"]),
+        default="on",
+    )
+    docs_token: str = _variable(
+        "DOCS_TOKEN",
+        "a token that the page fills in, for trying things on this machine; `--embedded` sets it",
+        secret=True,
+        default="",
+    )
     host: str = _variable("HOST", "the address to listen on; `127.0.0.1` with `--embedded`", default="0.0.0.0")
     port: int = _number("PORT", "the port to listen on", 1, 65_535, default=8080)
     web_concurrency: int = _number("WEB_CONCURRENCY", "worker processes", 1, 64, default=1)
@@ -261,6 +274,8 @@ def _contradictions(settings: Settings, names: list[str]) -> list[str]:
             "DATABASE_URL is not set: set it to a PostgreSQL database, like postgres://user:password@host:5432/name, "
             "or try the service with `todo-service serve --embedded`."
         )
+    if {"docs_token", "host"} <= set(names) and settings.docs_token and not is_loopback(settings.host):
+        mistakes.append("DOCS_TOKEN is for this machine only: set HOST to 127.0.0.1 too, or leave DOCS_TOKEN out.")
     if {"jwt_secret", "jwt_jwks_url"} <= set(names):
         if settings.jwt_secret and settings.jwt_jwks_url:
             mistakes.append("JWT_SECRET (or BETTER_AUTH_SECRET) and JWT_JWKS_URL are both set: set one of them.")

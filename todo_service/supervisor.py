@@ -30,15 +30,16 @@ def serve_embedded() -> int:
     """
     settings = _complete_settings()
     check_port(settings.host, settings.port)
+    token = _demo_token(settings)
     with signals_held():
         try:
             with run_postgres(DATA) as postgres:
                 asyncio.run(_migrate(postgres.url))
-                environment = os.environ | {"DATABASE_URL": postgres.url}
+                environment = os.environ | {"DATABASE_URL": postgres.url, "DOCS_TOKEN": settings.docs_token or token}
                 command = [sys.executable, "-m", "todo_service", "serve"]
                 with run_child(command, STOP_SERVICE, env=environment, stdin=subprocess.DEVNULL) as service:
                     _wait_until_ready(settings, service, postgres)
-                    print(_banner(settings), flush=True)
+                    print(_banner(settings, token), flush=True)
                     while True:
                         _check_alive(service, postgres)
                         pause(0.2)
@@ -94,14 +95,21 @@ def _check_alive(service: subprocess.Popen[bytes], postgres: Postgres) -> None:
         raise EmbeddedError("The service ended by itself, so PostgreSQL was stopped too; its messages are above.")
 
 
-def _banner(settings: Settings) -> str:
-    url = f"http://{authority(settings)}"
-    lines = ["", f"todo-service is ready on {url}", f"documentation: {url}/docs"]
+def _demo_token(settings: Settings) -> str:
+    """A token to try things with, unless they come from an issuer."""
     if settings.jwt_jwks_url:
+        return ""
+    return auth.sign_token(settings.jwt_secret, "demo", 30, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+
+
+def _banner(settings: Settings, token: str) -> str:
+    url = f"http://{authority(settings)}"
+    lines = ["", f"todo-service is ready on {url}"]
+    if settings.docs == "on":
+        lines += [f"documentation: {url}/docs"]
+    if not token:
         lines += [f"tokens come from the issuer with the keys at {settings.jwt_jwks_url}"]
     else:
-        issuer, audience = settings.jwt_issuer, settings.jwt_audience
-        token = auth.sign_token(settings.jwt_secret, "demo", 30, issuer=issuer, audience=audience)
         task = json.dumps({"title": "Buy milk"})
         lines += [
             f"a token for the user demo, for 30 days: {token}",

@@ -18,7 +18,8 @@ from yarl import URL
 from todo_service import strict_json
 from todo_service.auth import USER_ID
 from todo_service.errors import Problem
-from todo_service.schemas import HeadersSchema, NoQuerySchema, RequestSchema
+from todo_service.parameters import HeadersSchema, NoQuerySchema
+from todo_service.schemas import RequestSchema
 
 BODY = web.RequestKey("body", dict[str, Any])
 QUERY = web.RequestKey("query", Mapping[str, Any])
@@ -42,7 +43,7 @@ async def validate(request: web.Request, handler: Handler) -> web.StreamResponse
     """
     if USER_ID not in request or request.match_info.http_exception is not None:
         return await handler(request)
-    declared = _declared(request.match_info.handler)
+    declared = schemas_of(request.match_info.handler)
     if "json" in declared:
         request[BODY] = await _load_body(request, declared["json"])
     request[QUERY] = _load_query(declared.get("querystring", NO_QUERY), request.rel_url.raw_query_string)
@@ -54,7 +55,7 @@ async def validate(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 @cache
-def _declared(handler: Handler) -> dict[str, Any]:
+def schemas_of(handler: Handler) -> dict[str, Any]:
     """The schema for each part of a request: `json`, `querystring`, `headers`, `match_info`."""
     return {each["location"]: each["schema"] for each in getattr(handler, "__schemas__", ())}
 

@@ -1,16 +1,18 @@
 """The endpoints of a user's own data as a whole: to take it along, and to have it deleted."""
 
+import json
 from collections.abc import AsyncIterator
 from uuid import UUID
 
 from aiohttp import web
-from aiohttp_apispec import docs, response_schema
+from aiohttp_apispec import docs
 
 from todo_service.auth import USER_ID
 from todo_service.database import DATABASE, Database
 from todo_service.errors import Problem
 from todo_service.handlers.tasks import LIST_TASKS_BY
-from todo_service.schemas import NO_FILTERS, ProblemSchema
+from todo_service.parameters import NO_FILTERS
+from todo_service.schemas import TaskSchema
 from todo_service.shutdown import TRAFFIC, reset
 from todo_service.statements import read_statement
 
@@ -20,6 +22,7 @@ OLDEST_FIRST = LIST_TASKS_BY["created", "asc"]
 Page = tuple[bytes, str | None, UUID | None]
 """The lines of some tasks, and the key and the id of the first one after them."""
 
+EXAMPLE_LINE = json.dumps({name: field.metadata["examples"][0] for name, field in TaskSchema().fields.items()}) + "\n"
 PAGE_SIZE = 100  # what is in memory for each client, however slow
 
 
@@ -28,7 +31,7 @@ PAGE_SIZE = 100  # what is in memory for each client, however slow
     summary="Export your tasks",
     description="Each on a line of its own, oldest first (NDJSON).",
     produces=["application/x-ndjson"],
-    responses={200: {"description": "All your tasks"}},
+    responses={200: {"description": "All your tasks", "schema": {"type": "string", "examples": [EXAMPLE_LINE]}}},
 )
 async def export_tasks(request: web.Request) -> web.Response:
     """GET /api/export"""
@@ -37,9 +40,12 @@ async def export_tasks(request: web.Request) -> web.Response:
     return web.Response(body=_stream(request, *first), content_type="application/x-ndjson", charset="utf-8")
 
 
-@docs(tags=["me"], summary="Delete all that is kept of you", description="Your token stays good: you may begin anew.")
-@docs(responses={204: {"description": "Nothing is left"}})
-@response_schema(ProblemSchema, 503, description="It may have been deleted or not: repeat it")
+@docs(
+    tags=["me"],
+    summary="Delete all that is kept of you",
+    description="At once and for good. Your token stays valid: you may begin anew.",
+    responses={204: {"description": "Nothing is left"}},
+)
 async def delete_me(request: web.Request) -> web.Response:
     """DELETE /api/me"""
     await request.app[DATABASE].run(DELETE_ME, request[USER_ID])

@@ -13,21 +13,16 @@ from todo_service.errors import Problem
 from todo_service.etags import EVERY, revision_of, version_of_nothing
 from todo_service.idempotency import derive_task_id, fingerprint
 from todo_service.pages import ORDERS, SORTS, Position, link_to
-from todo_service.schemas import (
+from todo_service.parameters import (
     NO_FILTERS,
     ChangesQuerySchema,
-    ChangesSchema,
-    CompletionSchema,
     CreateHeadersSchema,
     ListQuerySchema,
-    NewTaskSchema,
-    ProblemSchema,
     ReadHeadersSchema,
-    TaskChangesSchema,
     TaskPathSchema,
-    TaskSchema,
     WriteHeadersSchema,
 )
+from todo_service.schemas import ChangesSchema, CompletionSchema, NewTaskSchema, TaskPatchSchema, TaskSchema
 from todo_service.statements import read_statement
 from todo_service.validation import BODY, HEADERS, QUERY, TASK_ID, task_not_found
 
@@ -47,13 +42,16 @@ COMPLETE_TASK = read_statement("tasks/complete_task")
 DELETE_TASK = read_statement("tasks/delete_task")
 
 
-@docs(tags=["tasks"], summary="List your tasks", description="More than `limit` tasks: `Link` has the next page.")
+@docs(
+    tags=["tasks"],
+    summary="List your tasks",
+    description="Filtered, sorted, and by pages: while there are more, `Link` has the address of the next page.",
+    responses={304: {"description": "Nothing has changed since"}},
+    response_headers={200: ("ETag", "Link"), 304: ("ETag",)},
+)
 @headers_schema(ReadHeadersSchema)
 @querystring_schema(ListQuerySchema)
 @response_schema(TaskSchema(many=True), 200, description="An array of tasks")
-@docs(responses={304: {"description": "Nothing changed since"}})
-@response_schema(ProblemSchema, 400, description="The query or a header is wrong")
-@response_schema(ProblemSchema, 412, description="The tasks have changed")
 async def list_tasks(request: web.Request) -> web.Response:
     """GET /api/tasks"""
     query, conditions = request[QUERY], request[HEADERS]
@@ -74,11 +72,14 @@ async def list_tasks(request: web.Request) -> web.Response:
     return response
 
 
-@docs(tags=["tasks"], summary="Synchronise your tasks", description="What changed `since`; without it, all there is.")
+@docs(
+    tags=["tasks"],
+    summary="Synchronise your tasks",
+    description="What changed `since`; without it, all there is. Ask again at once while `more` is true.",
+    problems=("start-over",),
+)
 @querystring_schema(ChangesQuerySchema)
 @response_schema(ChangesSchema, 200, description="What changed, and since what to ask next")
-@response_schema(ProblemSchema, 400, description="The query is wrong")
-@response_schema(ProblemSchema, 410, description="Start over without `since`")
 async def list_changes(request: web.Request) -> web.Response:
     """GET /api/tasks/changes"""
     since, nothing = request[QUERY]["since"], version_of_nothing(request[USER_ID])
@@ -91,14 +92,17 @@ async def list_changes(request: web.Request) -> web.Response:
     return _json_response(row["body"])
 
 
-@docs(tags=["tasks"], summary="Create a task", description="With an `Idempotency-Key` once, however often it is sent.")
+@docs(
+    tags=["tasks"],
+    summary="Create a task",
+    description="With an `Idempotency-Key` exactly once, however often the request is sent.",
+    problems=("task-deleted", "idempotency-key-reused"),
+    response_headers={201: ("ETag", "Location"), 200: ("ETag", "Location", "Idempotency-Replayed")},
+)
 @headers_schema(CreateHeadersSchema)
 @json_schema(NewTaskSchema)
 @response_schema(TaskSchema, 201, description="The task; `Location` has its address")
 @response_schema(TaskSchema, 200, description="The task that this key created before")
-@response_schema(ProblemSchema, 400, description="The body or a header is wrong")
-@response_schema(ProblemSchema, 410, description="The task that this key created is deleted")
-@response_schema(ProblemSchema, 422, description="The key was used with another body")
 async def create_task(request: web.Request) -> web.Response:
     """POST /api/tasks"""
     new, key = request[BODY], request[HEADERS]["idempotency_key"]
@@ -120,14 +124,16 @@ async def create_task(request: web.Request) -> web.Response:
     return response
 
 
-@docs(tags=["tasks"], summary="Get a task")
+@docs(
+    tags=["tasks"],
+    summary="Get a task",
+    description="With `If-None-Match` only if it has changed.",
+    responses={304: {"description": "It has not changed since"}},
+    response_headers={200: ("ETag",), 304: ("ETag",)},
+)
 @headers_schema(ReadHeadersSchema)
 @match_info_schema(TaskPathSchema)
 @response_schema(TaskSchema, 200, description="The task")
-@docs(responses={304: {"description": "It has not changed since"}})
-@response_schema(ProblemSchema, 400, description="A header is wrong")
-@response_schema(ProblemSchema, 404, description="You have no such task")
-@response_schema(ProblemSchema, 412, description="It has changed")
 async def get_task(request: web.Request) -> web.Response:
     """GET /api/tasks/{task_id}"""
     row = await request.app[DATABASE].run(GET_TASK, request[USER_ID], request[TASK_ID])
@@ -136,14 +142,16 @@ async def get_task(request: web.Request) -> web.Response:
     return _representation(request[HEADERS], row["body"], revision_of(row["body"]))
 
 
-@docs(tags=["tasks"], summary="Change a task", description="Only the members that are sent change; null clears.")
+@docs(
+    tags=["tasks"],
+    summary="Change a task",
+    description="Only the members that are sent change, null clears (RFC 7396). PUT does the same, for old clients.",
+    response_headers={200: ("ETag",)},
+)
 @headers_schema(WriteHeadersSchema)
 @match_info_schema(TaskPathSchema)
-@json_schema(TaskChangesSchema)
+@json_schema(TaskPatchSchema)
 @response_schema(TaskSchema, 200, description="The task as it is now")
-@response_schema(ProblemSchema, 400, description="The body or a header is wrong")
-@response_schema(ProblemSchema, 404, description="You have no such task")
-@response_schema(ProblemSchema, 412, description="It has changed since; `ETag` has the tag of what it is now")
 async def update_task(request: web.Request) -> web.Response:
     """PATCH and PUT /api/tasks/{task_id}"""
     changes = request[BODY]
@@ -164,14 +172,16 @@ async def update_task(request: web.Request) -> web.Response:
     return _changed(row)
 
 
-@docs(tags=["tasks"], summary="Complete a task", description="Toggles it, or sets it to what the body says.")
+@docs(
+    tags=["tasks"],
+    summary="Complete a task",
+    description="Without a body it toggles `completed`, with one it sets it to what the body says.",
+    response_headers={200: ("ETag",)},
+)
 @headers_schema(WriteHeadersSchema)
 @match_info_schema(TaskPathSchema)
 @json_schema(CompletionSchema)
 @response_schema(TaskSchema, 200, description="The task as it is now")
-@response_schema(ProblemSchema, 400, description="The body or a header is wrong")
-@response_schema(ProblemSchema, 404, description="You have no such task")
-@response_schema(ProblemSchema, 412, description="It has changed since; `ETag` has the tag of what it is now")
 async def complete_task(request: web.Request) -> web.Response:
     """PATCH /api/tasks/{task_id}/complete"""
     completed = request[BODY].get("completed")
@@ -181,13 +191,14 @@ async def complete_task(request: web.Request) -> web.Response:
     return _changed(row)
 
 
-@docs(tags=["tasks"], summary="Delete a task")
+@docs(
+    tags=["tasks"],
+    summary="Delete a task",
+    description="For good. Clients that synchronise are told of its id.",
+    responses={204: {"description": "It is gone"}},
+)
 @headers_schema(WriteHeadersSchema)
 @match_info_schema(TaskPathSchema)
-@docs(responses={204: {"description": "It is gone"}})
-@response_schema(ProblemSchema, 400, description="A header is wrong")
-@response_schema(ProblemSchema, 404, description="You have no such task")
-@response_schema(ProblemSchema, 412, description="It has changed since; `ETag` has the tag of what it is now")
 async def delete_task(request: web.Request) -> web.Response:
     """DELETE /api/tasks/{task_id}"""
     row = await request.app[DATABASE].run(DELETE_TASK, request[USER_ID], request[TASK_ID], _if_match(request))
