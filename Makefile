@@ -8,7 +8,7 @@ NODE_MODULES := tests/node_modules
 NPM := $(shell command -v npm 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-quick clean
+.PHONY: help run test fuzz check format bench bench-quick clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ run: $(VENV)/run ## run the service with a PostgreSQL of its own, on this machin
 
 test: $(VENV)/test $(if $(NPM),$(NODE_MODULES)/.package-lock.json) ## run the tests, on a PostgreSQL of their own (or TEST_POSTGRES_BINARIES=/path/to/bin)
 	$(BIN)/pytest -n auto --dist loadgroup --cov --cov-report=term $(PYTEST_ARGUMENTS)
+
+fuzz: $(VENV)/test ## send the service what Schemathesis makes up of its description, for 10 minutes (make test: for 90 s)
+	TEST_FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),600) TEST_FUZZ_REQUESTS=$(or $(TEST_FUZZ_REQUESTS),10000) \
+		$(BIN)/pytest -m fuzz $(PYTEST_ARGUMENTS)
 
 check: $(VENV)/test ## check the style of Python and SQL, and types
 	$(BIN)/ruff format --check .
@@ -37,7 +41,7 @@ bench-quick: $(VENV)/bench ## the same in short (90 seconds), and write nothing
 
 clean: ## remove what the other targets made; not the data in .todo-service/
 	rm -rf $(VENV) $(NODE_MODULES) benchmarks/.peers build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache \
-		.ruff_cache
+		.ruff_cache .schemathesis
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
