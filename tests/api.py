@@ -5,6 +5,7 @@ from typing import Any
 
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient
+from marshmallow import RAISE
 
 from todo_service.schemas import ProblemSchema, TaskSchema
 
@@ -49,7 +50,7 @@ def path_of(task: dict[str, Any]) -> str:
 
 def task_of(document: Any) -> dict[str, Any]:
     """The document, which must be exactly a task."""
-    TaskSchema().load(document)
+    TaskSchema(unknown=RAISE).load(document)
     assert isinstance(document, dict)
     return document
 
@@ -59,7 +60,7 @@ async def problem_of(response: ClientResponse, status: int, name: str) -> dict[s
     assert response.status == status, await response.text()
     assert response.content_type == "application/problem+json"
     document: dict[str, Any] = await response.json()
-    ProblemSchema().load(document)
+    ProblemSchema(unknown=RAISE).load(document)
     assert document["type"] == f"/problems#{name}"
     assert document["status"] == status
     detail = document["detail"]

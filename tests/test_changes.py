@@ -8,9 +8,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 from aiohttp.test_utils import TestServer
+from marshmallow import RAISE
 from pytest_aiohttp import AiohttpClient
 
-from tests.api import TASKS, Api, Client, path_of, problem_of
+from tests.api import TASKS, Api, Client, path_of, problem_of, task_of
 from todo_service.app import create_app
 from todo_service.auth import sign_token
 from todo_service.migrations import migrate
@@ -75,7 +76,9 @@ async def changes(api: Api, since: str | None = None, limit: int | None = None) 
     assert response.status == 200, await response.text()
     assert response.content_type == "application/json"
     document: dict[str, Any] = await response.json()
-    ChangesSchema().load(document)
+    ChangesSchema(unknown=RAISE).load(document)
+    for task in document["tasks"]:
+        task_of(task)
     return document
 
 

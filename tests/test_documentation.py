@@ -7,6 +7,7 @@ from html import unescape
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession, HttpVersion10
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import Client, problem_of
@@ -146,6 +147,12 @@ async def test_the_page_has_no_token_for_those_who_come_by_another_name_or_from_
 ) -> None:
     client = await client_with(aiohttp_client, settings, docs_token=TOKEN)
     assert await token_on(client, headers) == ""
+
+
+async def test_the_page_has_no_token_for_old_proxies(aiohttp_client: AiohttpClient, settings: Settings) -> None:
+    client = await client_with(aiohttp_client, settings, docs_token=TOKEN)
+    async with ClientSession(version=HttpVersion10) as session, session.get(client.make_url("/docs")) as response:
+        assert 'data-token=""' in await response.text()
 
 
 async def test_a_token_can_not_break_out_of_the_page(aiohttp_client: AiohttpClient, settings: Settings) -> None:

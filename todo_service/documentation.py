@@ -7,7 +7,7 @@ from html import escape
 from importlib.metadata import distribution
 from pathlib import Path
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
 from todo_service import __version__
@@ -19,7 +19,7 @@ from todo_service.settings import Settings, is_loopback
 DESCRIPTION = "/openapi.json"
 DOCS = "/docs"
 STATIC = "/docs/static/"
-# Nothing foreign, nothing inline, in no other page. Swagger UI has its icons in data addresses.
+# Nothing foreign, nothing inline, and no other page may frame these. Swagger UI has its icons in data addresses.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -56,7 +56,7 @@ PROBLEMS_BODY = """\
 {contents}</ul>
 """
 
-# Browsers send Origin with what a page of another origin asks for, and proxies one of the others.
+# A page of another origin that could read the answer sends Origin; many proxies, but not all, send one of the others.
 FROM_ELSEWHERE = ("cf-connecting-ip", "forwarded", "origin", "via", "x-forwarded-", "x-real-ip")
 
 
@@ -125,6 +125,8 @@ def _docs_page(token: str) -> Handler:
 def _is_from_here(request: web.Request) -> bool:
     """Whether a browser on this machine asks for itself, as far as a request can tell."""
     if any(name.lower().startswith(FROM_ELSEWHERE) for name in request.headers) or "@" in request.host:
+        return False
+    if request.version < HttpVersion11:  # as proxies speak it, and no browser
         return False
     try:
         return request.host.isascii() and is_loopback(request.url.host or "")

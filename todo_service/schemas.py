@@ -15,7 +15,7 @@ PRIORITIES = ("low", "medium", "high")
 
 EXAMPLE_ID = "29a4e190-e9c6-41b3-9379-bc4287b0f856"
 EXAMPLE_TIME = "2026-12-31T17:00:00.000000Z"
-CALENDAR = "In UTC of the years 0001 to 9999, without leap seconds."
+CALENDAR = "With an offset; in UTC within the years 0001 to 9999; no leap seconds."
 
 # \s differs: Python's has U+001C to U+001F and U+0085; JavaScript's, by which the API's description is read, U+FEFF.
 NOT_BLANK = Regexp(
@@ -117,7 +117,7 @@ class TaskSchema(ResponseSchema):
     revision = fields.Integer(
         required=True,
         strict=True,
-        metadata=about("Grows with each write of the user; its ETag, but for the quotes.", 3, format="int64"),
+        metadata=about("Grows with each write of the user; the task's ETag without the quotes.", 3, format="int64"),
     )
 
 
