@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import psutil
@@ -19,11 +19,10 @@ import uvloop
 from aiohttp import AddrInfoType, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
 
 from tests.processes import SECRET, answers, served, wait_until
-from tests.test_me import EXPORT, tasks_in
+from tests.test_me import EXPORT, between_pages, tasks_in
 from todo_service import shutdown
 from todo_service.app import create_app
 from todo_service.auth import sign_token
-from todo_service.database import Database
 from todo_service.handlers import me
 from todo_service.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
@@ -95,6 +94,14 @@ async def begun(session: ClientSession) -> ClientResponse:
     response = await session.get(EXPORT)
     assert response.status == 200
     return response
+
+
+async def begun_without_chunks(runner: Runner, user: User) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """An export by HTTP/1.0, of which only the first line has been read."""
+    reader, writer = await asyncio.open_connection(*runner.addresses[0], limit=4096)
+    writer.write(f"GET {EXPORT} HTTP/1.0\r\nAuthorization: {user.headers['Authorization']}\r\n\r\n".encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.0 200 ")
+    return reader, writer
 
 
 async def digest_of(chunks: AsyncIterator[bytes]) -> str:
@@ -284,9 +291,7 @@ async def test_an_export_that_stopping_cuts_off_is_reset(
     monkeypatch.setattr(shutdown, "DRAIN_SECONDS", 0.1)
     user = await user_with(4_000, LONGEST)
     async with run(settings) as (runner, _):
-        reader, writer = await asyncio.open_connection(*runner.addresses[0], limit=4096)
-        writer.write(f"GET {EXPORT} HTTP/1.0\r\nAuthorization: {user.headers['Authorization']}\r\n\r\n".encode())
-        assert (await reader.readline()).startswith(b"HTTP/1.0 200 ")
+        reader, writer = await begun_without_chunks(runner, user)
 
         await runner.cleanup()
 
@@ -301,19 +306,15 @@ async def test_an_export_that_stopping_cuts_off_between_two_pages_is_reset(
     """When the time is up, all that was read is sent; what comes yet is more than the client takes."""
     monkeypatch.setattr(shutdown, "DRAIN_SECONDS", 0.1)
     user = await user_with(4_000, LONGEST)
-    read_page, asked = me._page, asyncio.Event()  # for the second page
+    asked = asyncio.Event()  # for the second page
 
-    async def slowly(database: Database, user_id: str, key: str | None, task_id: UUID | None) -> me.Page:
-        if task_id and not asked.is_set():
-            asked.set()
-            await asyncio.sleep(0.5)
-        return await read_page(database, user_id, key, task_id)
+    async def take_time() -> None:
+        asked.set()
+        await asyncio.sleep(0.5)
 
-    monkeypatch.setattr(me, "_page", slowly)
+    between_pages(monkeypatch, me.PAGE_SIZE, take_time)
     async with run(settings) as (runner, _):
-        reader, writer = await asyncio.open_connection(*runner.addresses[0], limit=4096)
-        writer.write(f"GET {EXPORT} HTTP/1.0\r\nAuthorization: {user.headers['Authorization']}\r\n\r\n".encode())
-        assert (await reader.readline()).startswith(b"HTTP/1.0 200 ")
+        reader, writer = await begun_without_chunks(runner, user)
         await asked.wait()
 
         await runner.cleanup()

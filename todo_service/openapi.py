@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -170,6 +170,10 @@ def _without_null(parameter: dict[str, Any]) -> dict[str, Any]:
     return {**parameter, "schema": {**parameter["schema"], "type": kind if isinstance(kind, str) else kind[0]}}
 
 
+def _references(components: str, names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/{components}/{name}"} for name in names}
+
+
 def _answers(declared: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     (media_type,) = declared["produces"]
     for status, answer in declared["responses"].items():
@@ -177,7 +181,7 @@ def _answers(declared: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         if "schema" in answer:
             response["content"] = {media_type: {"schema": answer["schema"]}}
         if names := declared.get("response_headers", {}).get(int(status)):
-            response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+            response["headers"] = _references("headers", names)
         yield str(status), response
 
 
@@ -191,16 +195,14 @@ def _problems(route: web.RouteDef) -> Iterator[tuple[str, dict[str, Any]]]:
             "content": {
                 "application/problem+json": {
                     "schema": ProblemSchema,
-                    "examples": {name: {"$ref": f"#/components/examples/{name}"} for name in kinds},
+                    "examples": _references("examples", kinds),
                 }
             },
         }
         if route.method != hdrs.METH_PATCH:
             headers.discard("Accept-Patch")
         if headers:
-            response["headers"] = {
-                name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS if name in headers
-            }
+            response["headers"] = _references("headers", (name for name in HEADERS if name in headers))
         yield str(status), response
 
 
