@@ -102,6 +102,14 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
+@pytest.fixture
+async def observer(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Sees what happens while the other connection is in a transaction."""
+    observer = await asyncpg.connect(database_url)
+    yield observer
+    await observer.close()
+
+
 @pytest.fixture(scope="session")
 def settings(database_url: str) -> Settings:
     return Settings(

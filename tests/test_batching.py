@@ -29,14 +29,6 @@ WRITE = Statement("test/write", TRANSACTION.text, writes=True)
 GATE = Statement("test/gate", "SELECT pg_advisory_xact_lock_shared(hashtext($1::text)) AS opened", writes=False)
 
 
-@pytest.fixture
-async def observer(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Sees what happens while the other connection is in a transaction."""
-    observer = await asyncpg.connect(database_url)
-    yield observer
-    await observer.close()
-
-
 def users(count: int) -> list[str]:
     return [f"user-{uuid4()}" for _ in range(count)]
 
@@ -246,7 +238,7 @@ async def test_callers_that_leave_do_not_disturb_the_others(
 async def test_too_many_waiting_calls_are_refused_at_once(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "WAITING_CALLS", 20)
+    monkeypatch.setattr(collector, "MOST_CALLS", 20)
     async with pool(settings, database_pool_size=1, database_batch_size=5) as database_:
         async with gate(connection) as name:
             running = [asyncio.create_task(database_.run(GATE, name)) for _ in range(5)]
@@ -397,25 +389,6 @@ async def test_ten_thousand_random_concurrent_calls_all_get_what_is_true(setting
         await asyncio.gather(*(Truth(database_, user_id, everybody).live(50) for user_id in users(200)))
 
 
-@pytest.mark.parametrize("calls", [1, 25])
-async def test_a_locked_user_is_refused_alone_and_holds_up_others_only_once(
-    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, calls: int
-) -> None:
-    """Two lock timeouts, of the batch and of the first call alone, and not one for each call."""
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "200ms")
-    locked, *others = users(7)
-    async with pool(settings, database_pool_size=1) as database_:
-        await create(database_, locked)
-        monkeypatch.setattr(database_, "_timeout", 2)  # ten lock timeouts
-        async with connection.transaction():
-            await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
-            arguments = [creation(user_id) for user_id in [locked] * calls + others]
-            answers = await gather(*(database_.run(CREATE_TASK, *each) for each in arguments))
-    assert [answer.name for answer in answers if isinstance(answer, Problem)] == ["unavailable"] * calls
-    assert all(isinstance(answer, asyncpg.Record) for answer in answers[calls:])
-    assert await tasks_of(connection, locked, *others) == 7
-
-
 async def test_what_was_rolled_back_and_not_sent_again_in_time_was_certainly_not_applied(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,7 +432,7 @@ def test_nothing_goes_wrong_after_it_was_closed(
 async def test_full_queues_of_one_statement_do_not_refuse_another(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "WAITING_CALLS", 20)
+    monkeypatch.setattr(collector, "MOST_CALLS", 25)
     [user_id] = users(1)
     async with pool(settings, database_pool_size=2, database_batch_size=5) as database_:
         async with gate(connection) as name:

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from todo_service.collector import BATCH_SECONDS, ENOUGH_CALLS, UNDIVIDED_CALLS, Batch, Call, Collector
+from todo_service.collector import (
+    BATCH_SECONDS,
+    ENOUGH_CALLS,
+    FEW_CALLS,
+    LAST_TRY,
+    MOST_CALLS,
+    UNDIVIDED_CALLS,
+    Batch,
+    Call,
+    Collector,
+)
 from todo_service.statements import Statement
 
 LISTS, GETS = [Statement(f"test/{name}", "SELECT", writes=False) for name in ("lists", "gets")]
@@ -197,6 +207,102 @@ def test_calls_that_want_no_answer_any_more_make_room() -> None:
     assert take(collector, GETS) == [calls[0], calls[2]]
 
 
+@pytest.mark.parametrize(("seconds_per_batch", "most"), [(0.001, 25_000), (0.1, 250), (10, FEW_CALLS)])
+def test_as_many_may_wait_as_are_sent_in_the_time_for_it(seconds_per_batch: float, most: int) -> None:
+    now = 0.0
+    collector = Collector(1, 10, lambda: now)
+    fill(collector, GETS, *"a" * 50)
+    assert not collector.is_too_long(25_000, GETS, 2.5)  # nothing is known yet
+    for _ in range(4):
+        take(collector, GETS, finish=True)
+        now += seconds_per_batch
+    assert not collector.is_too_long(most - 1, GETS, 2.5)
+    assert collector.is_too_long(most + 1, GETS, 2.5)
+
+
+def test_no_more_may_wait_than_there_is_memory_for() -> None:
+    collector = Collector(1, 10)
+    fill(collector, GETS, *"a" * (MOST_CALLS - 1))
+    assert not collector.is_too_long(MOST_CALLS - 1, GETS, 2.5)
+    fill(collector, LISTS, "a")
+    assert collector.is_too_long(MOST_CALLS - 1, GETS, 2.5)
+    assert not collector.is_too_long(1, LISTS, 2.5)
+
+
+def test_time_in_which_nothing_waited_says_nothing_of_the_pace() -> None:
+    now = 0.0
+    collector = Collector(1, 32, lambda: now)
+    for _ in range(3):
+        fill(collector, GETS, "a")
+        take(collector, GETS, finish=True)
+        now += 60
+    assert not collector.is_too_long(1000, GETS, 2.5)
+
+
+def aside(collector: Collector, statement: Statement, *users: str) -> list[Call]:
+    """Calls that met a lock."""
+    calls = [Call((user,), Future(loop=loop), deadline=60) for user in users]
+    for each in calls:
+        collector.set_aside(statement, each)
+    return calls
+
+
+def test_who_met_a_lock_is_tried_alone_while_others_go_on() -> None:
+    collector = Collector(4, 32, lambda: 0)
+    [locked] = aside(collector, CREATES, "a")
+    fill(collector, CREATES, "a")
+    others = fill(collector, CREATES, "b", "c")
+    assert take(collector, CREATES) == others
+    assert collector.take() is None
+    collector.try_again()
+    assert take(collector, CREATES) == [locked]
+    assert locked.sent
+
+
+def test_users_who_are_locked_take_turns() -> None:
+    collector = Collector(4, 32, lambda: 0)
+    one, other = aside(collector, CREATES, "a", "b")
+    for expected in (one, other, one):
+        collector.try_again()
+        batch = collector.take()
+        assert batch is not None
+        assert batch.calls == [expected]
+        collector.set_aside(CREATES, expected)
+        collector.finish(batch, 0.1)
+        assert not expected.sent
+        assert collector.take() is None
+
+
+def test_once_the_lock_is_gone_all_of_its_user_wait_as_usual_and_the_next_user_is_tried() -> None:
+    collector = Collector(4, 32, lambda: 0)
+    first, other = aside(collector, CREATES, "a", "b")
+    more = fill(collector, CREATES, "a", "a")
+    collector.try_again()
+    assert take(collector, CREATES, finish=True) == [first]
+    assert take(collector, CREATES, finish=True) == [other]
+    assert take(collector, CREATES) == more
+
+
+def test_reads_are_not_set_aside_because_writes_are() -> None:
+    collector = Collector(4, 32, lambda: 0)
+    aside(collector, CREATES, "a")
+    reads = fill(collector, LISTS, "a")
+    assert take(collector, LISTS) == reads
+
+
+def test_shortly_before_its_deadline_a_call_that_met_a_lock_is_refused_rather_than_sent() -> None:
+    now = 0.0
+    collector = Collector(4, 32, lambda: now)
+    [locked] = aside(collector, CREATES, "a")
+    collector.try_again()
+    now = locked.deadline - LAST_TRY
+    assert collector.take() is None
+    assert collector.overdue(now + 0.01) == [(CREATES, [locked])]
+    locked.answer.cancel()
+    collector.forget_answered()
+    assert not collector
+
+
 def test_all_can_be_taken_at_once() -> None:
     collector = Collector(1, 1)
     gets, lists = fill(collector, GETS, "b", "a"), fill(collector, LISTS, "c")
@@ -248,6 +354,7 @@ class Life(RuleBasedStateMachine):
         batch = self.collector.take()
         if batch is None:
             assert not ready
+            self.passed_over.clear()
             return
         assert batch.statement in ready
         assert 1 <= len(batch.calls) <= self.batch_size

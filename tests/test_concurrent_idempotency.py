@@ -15,7 +15,6 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, Client, problem_of
-from tests.test_batching import observer as observer  # noqa: PLC0414 - a fixture
 from tests.test_conditional_requests import tag_of
 from tests.test_database import is_waiting
 from tests.test_idempotency import KEY, OTHER, PAYLOAD, created, post, replayed

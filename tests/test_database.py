@@ -149,10 +149,9 @@ def test_what_may_change_something_counts_as_a_write(file: SqlFile) -> None:
 
 
 async def test_a_locked_user_is_unavailable_and_nothing_was_applied(
-    start: Start, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    start: Start, connection: asyncpg.Connection
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "20ms")
-    owner, other = await start(), await start()
+    owner, other = await start(database_timeout=1), await start()
     task = await owner.create()
     async with connection.transaction():
         await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", owner.user_id)
@@ -294,7 +293,7 @@ async def test_each_connection_has_our_settings(settings: Settings) -> None:
         assert dict(await database_.run(SETTINGS)) == {
             "application_name": "todo-service",
             "jit": "off",
-            "lock_timeout": "1s",
+            "lock_timeout": "100ms",
             "plan_cache_mode": "force_generic_plan",
             "statement_timeout": "18s",
             "geqo": "on",

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOCK_TIMEOUT = "1s"  # one user's locked row must not keep a connection from the others for much longer
-WAITING_CALLS = 1000  # of each statement; more would wait longer than it takes to come again
+LOCK_TIMEOUT = "100ms"  # one user's locked row must not keep the others in a batch, or a connection, for longer
+LOCKED_SECONDS = 0.1  # between attempts to find a user's row free
+WAITING_SHARE = 0.25  # of DATABASE_TIMEOUT; who would have to wait for longer may as well come again
+REFUSAL_SECONDS = 0.05  # until a refusal is sent: who repeats at once would take the processor from those who wait
 PATIENCE_SECONDS = 0.03  # after which calls no longer wait for those under way
 EXPIRY_SECONDS = 0.2  # between looks for calls that wait for too long
 RECONNECT_SECONDS = 1.0  # between attempts to get one connection more than there are
@@ -39,10 +41,11 @@ class Database:
         self._timeout = settings.database_timeout
         # Behind a pooler that takes no settings no lock times out: whoever waits must do so alone.
         batch_size = settings.database_batch_size if settings.database_statement_cache else 1
-        self._collector = Collector(settings.database_pool_size, batch_size)
+        self._collector = Collector(settings.database_pool_size, batch_size, self._loop.time)
         self._idle: list[asyncio.Future[None]] = []  # what senders wait for that have nothing to do,
         self._closed: list[asyncio.Future[None]] = []  # and those without a connection
         self._waking = False
+        self._will_try_again = False
         self._active = 0  # connections that are open or being opened
         self._tasks = [asyncio.create_task(self._send_batches()) for _ in range(settings.database_pool_size)]
         self._tasks.append(asyncio.create_task(self._expire()))
@@ -54,7 +57,8 @@ class Database:
         hardly longer than DATABASE_TIMEOUT. A statement that doesn't give exactly one row is a mistake: RowCountError.
         """
         waiting = self._collector.waiting(statement)
-        if waiting >= WAITING_CALLS:
+        if waiting and self._collector.is_too_long(waiting, statement, self._timeout * WAITING_SHARE):
+            await asyncio.sleep(REFUSAL_SECONDS)
             raise unavailable()
         call = Call(args, self._loop.create_future(), self._loop.time() + self._timeout)
         self._collector.add(statement, call)
@@ -145,6 +149,9 @@ class Database:
             if len(calls) > 1 and was_rolled_back(error):  # all, for the sake of one
                 await self._send_one_by_one(connection, statement, calls)
                 return error
+            if isinstance(error, asyncpg.LockNotAvailableError):
+                self._set_aside(statement, calls[0])
+                return error
             _refuse(statement, calls, error, sent=True)
             if not isinstance(error, asyncpg.PostgresError) and _is_open(connection):
                 connection.terminate()  # to close it would wait for a server that may never answer
@@ -155,22 +162,33 @@ class Database:
         return None
 
     async def _send_one_by_one(self, connection: "Connection", statement: Statement, calls: list[Call]) -> None:
-        """Runs calls that were rolled back together. Whoever is locked is waited for once."""
+        """Runs calls that were rolled back together. When two users are locked, everybody seems to be: a table is."""
         for call in calls:
             call.sent = False
-        locked: dict[tuple[object, ...], Exception] = {}
+        locked: set[tuple[object, ...]] = set()
         for call in calls:
             if call.answer.done():
                 continue
             if not _is_open(connection):
                 _refuse(statement, [call], ConnectionError("lost before this was sent again"), sent=False)
-            elif call.args[:1] in locked:
-                _refuse(statement, [call], locked[call.args[:1]], sent=False)
+            elif call.args[:1] in locked or len(locked) > 1:
+                self._set_aside(statement, call)
             else:
                 call.sent = True
                 error = await self._send(connection, statement, [call])
                 if isinstance(error, asyncpg.LockNotAvailableError):
-                    locked[call.args[:1]] = error
+                    locked.add(call.args[:1])
+
+    def _set_aside(self, statement: Statement, call: Call) -> None:
+        self._collector.set_aside(statement, call)
+        if not self._will_try_again:
+            self._will_try_again = True
+            self._loop.call_later(LOCKED_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        self._will_try_again = False
+        self._collector.try_again()
+        self._wake()
 
     async def _fetch(self, connection: "Connection", statement: Statement, calls: list[Call]) -> list[asyncpg.Record]:
         timeout = self._timeout + 2 * EXPIRY_SECONDS  # then all that came until now has been refused

@@ -1,0 +1,75 @@
+"""Users whose rows somebody else has locked: they wait, and nobody waits with them."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from tests.test_batching import create, creation, tasks_of, users
+from tests.test_database import is_waiting, pool
+from todo_service import database
+from todo_service.errors import Problem
+from todo_service.handlers.tasks import CREATE_TASK, LIST_TASKS
+from todo_service.settings import Settings
+
+pytestmark = pytest.mark.database
+
+
+async def lock_attempts(observer: asyncpg.Connection) -> None:
+    """Until a call that met a lock was sent again a few times."""
+    for _ in range(3):
+        await is_waiting(observer)
+        await asyncio.sleep(database.LOCKED_SECONDS * 1.5)
+
+
+@pytest.mark.parametrize("calls", [1, 25])
+async def test_a_locked_user_waits_alone_and_is_served_when_the_lock_is_gone(
+    settings: Settings, connection: asyncpg.Connection, observer: asyncpg.Connection, calls: int
+) -> None:
+    locked, *others = users(7)
+    async with pool(settings, database_pool_size=1) as database_:
+        await create(database_, locked)
+        async with connection.transaction():
+            await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
+            waiting = [asyncio.create_task(create(database_, user_id)) for user_id in [locked] * calls]
+            assert [
+                task["revision"] for task in await asyncio.gather(*(create(database_, each) for each in others))
+            ] == [1] * 6
+            await lock_attempts(observer)
+            waiting.append(asyncio.create_task(create(database_, locked)))
+            assert [
+                task["revision"] for task in await asyncio.gather(*(create(database_, each) for each in others))
+            ] == [2] * 6
+            assert not any(task.done() for task in waiting)
+        created = await asyncio.gather(*waiting)
+    assert sorted(task["revision"] for task in created) == list(range(2, calls + 3))
+
+
+async def test_a_locked_user_is_unavailable_in_the_end_and_reads_meanwhile(
+    settings: Settings, connection: asyncpg.Connection
+) -> None:
+    [locked] = users(1)
+    async with pool(settings, database_pool_size=2, database_timeout=1) as database_:
+        await create(database_, locked)
+        async with connection.transaction():
+            await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
+            waiting = asyncio.gather(
+                *(database_.run(CREATE_TASK, *creation(locked)) for _ in range(3)), return_exceptions=True
+            )
+            assert (await database_.run(LIST_TASKS, locked, 10, None))["body"] != "[]"
+            answers = await waiting
+    assert [answer.name for answer in answers if isinstance(answer, Problem)] == ["unavailable"] * 3
+    assert await tasks_of(connection, locked) == 1
+
+
+async def test_a_locked_table_is_waited_for_and_everybody_is_served_afterwards(
+    settings: Settings, connection: asyncpg.Connection, observer: asyncpg.Connection
+) -> None:
+    everybody = users(40)
+    async with pool(settings) as database_:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE tasks")
+            calls = [asyncio.create_task(create(database_, user_id)) for user_id in everybody]
+            await lock_attempts(observer)
+            assert not any(call.done() for call in calls)
+        assert [task["revision"] for task in await asyncio.gather(*calls)] == [1] * 40

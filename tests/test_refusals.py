@@ -1,0 +1,37 @@
+"""What is too much is refused before it waits, and takes nothing from those who wait."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from tests.test_batching import gather
+from tests.test_database import pool
+from todo_service.errors import Problem
+from todo_service.settings import Settings
+from todo_service.statements import Statement
+
+pytestmark = pytest.mark.database
+
+SEARCH = Statement("test/search", "SELECT pg_sleep(0.02)::text, $1::text", writes=False, alone=True)
+
+
+async def test_who_would_wait_too_long_is_refused_and_nobody_waits_in_vain(settings: Settings) -> None:
+    """Ten times as many as the connections can serve in the time for which a call may wait."""
+    async with pool(settings, database_pool_size=2, database_timeout=2) as database_:
+        await gather(*(database_.run(SEARCH, "x") for _ in range(10)))  # now it is known how long they take
+        answers = await gather(*(database_.run(SEARCH, "x") for _ in range(250)))
+    served = [answer for answer in answers if isinstance(answer, asyncpg.Record)]
+    refused = [answer for answer in answers if isinstance(answer, Problem)]
+    assert len(served) + len(refused) == 250
+    assert 16 <= len(served) <= 50
+    assert all(problem.name == "unavailable" and problem.headers for problem in refused)
+    assert not [problem for problem in refused if problem.__cause__]  # none of them was refused by a timeout
+
+
+async def test_a_short_burst_is_served_however_slow(settings: Settings) -> None:
+    async with pool(settings, database_pool_size=2, database_timeout=2) as database_:
+        for _ in range(2):
+            answers = await gather(*(database_.run(SEARCH, "x") for _ in range(16)))
+            assert all(isinstance(answer, asyncpg.Record) for answer in answers)
+            await asyncio.sleep(0)
