@@ -38,7 +38,7 @@ OPERATIONS = {
 
 READ = {"400", "401", "500", "503"}
 WRITE = READ | {"404", "412"}
-BODY = {"413", "415"}
+BODY = {"408", "413", "415"}
 
 STATUSES = {
     "list_tasks": READ | {"200", "304", "412"},
@@ -69,7 +69,7 @@ PROBLEMS = {
 }
 OF_EVERY_REQUEST = {"unauthorized", "invalid-query", "unavailable", "internal-error"}
 OF_HEADERS = {"invalid-header"}
-OF_BODIES = {"malformed-json", "invalid-body", "body-too-large", "unsupported-media-type"}
+OF_BODIES = {"malformed-json", "invalid-body", "request-timeout", "body-too-large", "unsupported-media-type"}
 
 HEADERS = {
     ("list_tasks", "200"): {"ETag", "Link"},

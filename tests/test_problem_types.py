@@ -44,7 +44,7 @@ CALLS = {
     "idempotency-key-reused": Call("POST", TASKS, "create_task", {**JSON, "Idempotency-Key": "k"}, b'{"title": "y"}'),
 }
 
-ELSEWHERE = {"malformed-request", "internal-error", "unavailable", "outcome-unknown"}
+ELSEWHERE = {"malformed-request", "request-timeout", "internal-error", "unavailable", "outcome-unknown"}
 """They need a broken client, service or database: other tests have those."""
 
 

@@ -220,7 +220,7 @@ def _problem_names(route: web.RouteDef) -> Iterator[str]:
     if writes or "headers" in schemas:
         yield "invalid-header"
     if "json" in schemas:
-        yield from ("malformed-json", "invalid-body", "body-too-large", "unsupported-media-type")
+        yield from ("malformed-json", "invalid-body", "request-timeout", "body-too-large", "unsupported-media-type")
     if "match_info" in schemas:
         yield "task-not-found"
     if "If-Match" in getattr(schemas.get("headers"), "declared", ()):

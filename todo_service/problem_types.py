@@ -41,7 +41,7 @@ ALL = (
         "malformed-request",
         400,
         "Malformed request",
-        "The request broke off, or could not be read. Most of what is no HTTP is refused earlier, in plain text.",
+        "The request broke off, is not valid HTTP, or could not be read.",
         "Fix the client, or what is between it and the service: the same request will fail again.",
         example="The request could not be read: Bad Request.",
     ),
@@ -114,6 +114,14 @@ ALL = (
         "`Allow` has the methods that are possible.",
         example="POST is not possible here; possible are DELETE, GET, HEAD, PATCH, PUT.",
         headers=("Allow",),
+    ),
+    ProblemType(
+        "request-timeout",
+        408,
+        "Request timeout",
+        "The request came too slowly, and what came of it was thrown away: nothing was changed.",
+        "Send it again, on a new connection.",
+        "The request took too long to arrive: nothing was changed, send it again.",
     ),
     ProblemType(
         "task-deleted",

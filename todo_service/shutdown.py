@@ -5,9 +5,12 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+
+from todo_service.connections import Server
 
 DRAIN_SECONDS = 18.0
 POLL_SECONDS = 0.02
@@ -59,6 +62,11 @@ class Runner(web.AppRunner):
     aiohttp waits for handlers, too, but ignores what connections still receive: a handler that reads a body then
     waits for it in vain. And it forgets what the system has not taken yet, because the client reads slowly.
     """
+
+    async def _make_server(self) -> Server:
+        server = await super()._make_server()
+        server.__class__ = Server  # there is no way to have aiohttp make one
+        return cast("Server", server)
 
     async def cleanup(self) -> None:
         for site in list(self.sites):

@@ -1,5 +1,6 @@
 """The validate middleware: loads body, query, headers and path with the schemas that the handler declares."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
@@ -27,6 +28,7 @@ HEADERS = web.RequestKey("headers", Mapping[str, Any])
 TASK_ID = web.RequestKey("task_id", str)
 
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
+BODY_SECONDS = 20.0  # for what has not come with the head
 MAX_ERRORS = 20
 KNOWN_QUERY_LENGTH = 100  # longer ones are not worth the memory
 UUID = re.compile("[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
@@ -62,19 +64,29 @@ def schemas_of(handler: Handler) -> dict[str, Any]:
 
 async def _load_body(request: web.Request, schema: RequestSchema) -> dict[str, Any]:
     """Without a body, what an optional one gives: an empty dict."""
-    if schema.optional_body and not await request.read():
+    if schema.optional_body and not await _read_body(request):
         return {}
     if request.content_type not in MEDIA_TYPES or (request.charset or "utf-8").lower() != "utf-8":
         _refuse_media_type(request, f"The request body must be {MEDIA_TYPES[0]} in UTF-8.")
     if any(coding.lower() != "identity" for coding in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
         _refuse_media_type(request, "The request body must be sent without a Content-Encoding.")
     try:
-        document = strict_json.parse(await request.read())
+        document = strict_json.parse(await _read_body(request))
     except ValueError as error:
         raise Problem("malformed-json", f"The request body is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
         raise Problem("invalid-body", 'The request body must be a JSON object, like {"title": "Buy milk"}.')
     return _load(schema, document, "invalid-body")
+
+
+async def _read_body(request: web.Request) -> bytes:
+    if request.content.is_eof():
+        return await request.read()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise Problem("request-timeout", headers={hdrs.CONNECTION: "close"}) from None
 
 
 def _refuse_media_type(request: web.Request, detail: str) -> NoReturn:
