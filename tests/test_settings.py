@@ -29,6 +29,7 @@ DEFAULTS = {
     "cors_origins": (),
     "docs": "on",
     "docs_token": "",
+    "metrics_token": "",
     "host": "0.0.0.0",
     "port": 8080,
     "web_concurrency": 1,
@@ -56,6 +57,7 @@ GOOD: list[tuple[str, str, object]] = [
     ("CORS_ORIGINS", "http://[::1]:3000", ("http://[::1]:3000",)),
     ("DOCS", "on", "on"),
     ("DOCS", "off", "off"),
+    ("METRICS_TOKEN", "sixteen-visible!", "sixteen-visible!"),
     ("HOST", "::1", "::1"),
     ("PORT", "1", 1),
     ("PORT", "65535", 65_535),
@@ -75,6 +77,8 @@ NUMBERS = {
 
 BAD = [
     ("DOCS", "yes", "on or off"),
+    ("METRICS_TOKEN", "fifteen-visible", "at least 16 visible ASCII characters"),
+    ("METRICS_TOKEN", "sixteen and a gap", "at least 16 visible ASCII characters"),
     *(
         (name, value, f"a whole number from {low} to {high}, not '{value}'")
         for name, (low, high) in NUMBERS.items()

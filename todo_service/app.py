@@ -11,6 +11,7 @@ from todo_service.database import database_context
 from todo_service.documentation import add_documentation
 from todo_service.errors import problems
 from todo_service.handlers import health, me, tasks
+from todo_service.operations.requests import add_operations
 from todo_service.problem_types import BODY_BYTES
 from todo_service.settings import Settings
 from todo_service.shutdown import TRAFFIC, Traffic
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(verifier_context(settings))
     app.add_routes(ROUTES)
     add_documentation(app, settings, description())
+    add_operations(app, settings)
     return app
 
 

@@ -21,7 +21,7 @@ from todo_service.settings import Settings
 
 USER_ID = web.RequestKey("user_id", str)
 
-PUBLIC = frozenset({"/", "/docs", "/health", "/health/ready", "/openapi.json", "/problems"})
+PUBLIC = frozenset({"/", "/docs", "/health", "/health/ready", "/metrics", "/openapi.json", "/problems"})
 PUBLIC_PREFIX = "/docs/static/"
 REALM = 'Bearer realm="todo-service"'
 COMPACT_FORM = re.compile(r"([\w-]+)\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, section 7.1; base64url is never padded

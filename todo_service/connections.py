@@ -44,11 +44,13 @@ class Connection(web.RequestHandler):
         """A problem document for what is no HTTP. Its message would quote what was sent, which may be a token."""
         if status != HTTPStatus.BAD_REQUEST:
             return super().handle_error(request, status, exc, message)
+        self.logger.info("refused what is not valid HTTP")
         response = Problem("malformed-request", "This is not valid HTTP/1.1, or it has too many headers.").response()
         response.force_close()
         return response
 
     def _refuse_slow_head(self) -> None:
+        self.logger.info("refused a request whose head came too slowly")
         if self.transport is not None:
             self.transport.write(_bytes(Problem("request-timeout").response()))
         self.force_close()

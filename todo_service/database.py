@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import asyncpg
 from aiohttp import web
 
 from todo_service.collector import Batch, Call, Collector
+from todo_service.errors import Problem
 from todo_service.outcomes import RowCountError, refusal, unavailable, was_rolled_back
 from todo_service.settings import Settings
 from todo_service.statements import Statement
@@ -27,6 +30,14 @@ EXPIRY_SECONDS = 0.2  # between looks for calls that wait for too long
 RECONNECT_SECONDS = 1.0  # between attempts to get one connection more than there are
 
 
+@dataclass
+class Numbers:
+    """What happened since somebody looked, and cleared it: sizes of batches, and refusals by reason."""
+
+    batches: Counter[int] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+
+
 class Database:
     """Runs statements on the connections of a pool.
 
@@ -36,6 +47,7 @@ class Database:
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
+        self.numbers = Numbers()
         self._loop = asyncio.get_running_loop()
         self._pool = pool
         self._timeout = settings.database_timeout
@@ -58,6 +70,7 @@ class Database:
         """
         waiting = self._collector.waiting(statement)
         if waiting and self._collector.is_too_long(waiting, statement, self._timeout * WAITING_SHARE):
+            self.numbers.refused["overload"] += 1
             await asyncio.sleep(REFUSAL_SECONDS)
             raise unavailable()
         call = Call(args, self._loop.create_future(), self._loop.time() + self._timeout)
@@ -65,6 +78,21 @@ class Database:
         if not waiting:  # else nobody is idle, somebody has been woken, or they wait for an answer
             self._wake()
         return await call.answer
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their turn."""
+        return self._collector.all_waiting()
+
+    @property
+    def idle(self) -> int:
+        """How many connections have nothing to do."""
+        return len(self._idle)
+
+    @property
+    def busy(self) -> int:
+        """How many connections are at work or being opened."""
+        return self._active - len(self._idle)
 
     async def close(self) -> None:
         """Ends all connections; nothing must be running any more."""
@@ -107,7 +135,7 @@ class Database:
                     await asyncio.sleep(RECONNECT_SECONDS)
                 elif not isinstance(error, TimeoutError):  # after that one, each call waits until its own
                     for statement, calls in self._collector.take_all():
-                        _refuse(statement, calls, error, sent=False)
+                        self._refuse(statement, calls, error, sent=False)
 
     async def _send_over(self, connection: "Connection") -> None:
         """Sends batches until the connection is closed."""
@@ -118,6 +146,7 @@ class Database:
                 self._waking = False
                 continue
             self._wake()
+            self.numbers.batches[len(batch.calls)] += 1
             began = self._loop.time()
             patience = self._loop.call_later(PATIENCE_SECONDS, self._go_on_without, batch)
             try:
@@ -138,7 +167,7 @@ class Database:
             late = TimeoutError("there was no answer in time")
             for statement, calls in self._collector.overdue(self._loop.time()):
                 for sent in (True, False):
-                    _refuse(statement, [call for call in calls if call.sent is sent], late, sent=sent)
+                    self._refuse(statement, [call for call in calls if call.sent is sent], late, sent=sent)
             self._collector.forget_answered()
 
     async def _send(self, connection: "Connection", statement: Statement, calls: list[Call]) -> Exception | None:
@@ -152,7 +181,7 @@ class Database:
             if isinstance(error, asyncpg.LockNotAvailableError):
                 self._set_aside(statement, calls[0])
                 return error
-            _refuse(statement, calls, error, sent=True)
+            self._refuse(statement, calls, error, sent=True)
             if not isinstance(error, asyncpg.PostgresError) and _is_open(connection):
                 connection.terminate()  # to close it would wait for a server that may never answer
             return error
@@ -170,7 +199,7 @@ class Database:
             if call.answer.done():
                 continue
             if not _is_open(connection):
-                _refuse(statement, [call], ConnectionError("lost before this was sent again"), sent=False)
+                self._refuse(statement, [call], ConnectionError("lost before this was sent again"), sent=False)
             elif call.args[:1] in locked or len(locked) > 1:
                 self._set_aside(statement, call)
             else:
@@ -190,6 +219,17 @@ class Database:
         self._collector.try_again()
         self._wake()
 
+    def _refuse(self, statement: Statement, calls: list[Call], error: Exception, *, sent: bool) -> None:
+        """Answers calls with the error, or with what it means to their callers."""
+        calls = [call for call in calls if not call.answer.done()]
+        if calls:
+            log.warning("%s: %s: %s", statement.name, type(error).__name__, error)
+        for call in calls:
+            answer = refusal(statement, error, sent=sent)
+            if isinstance(answer, Problem):
+                self.numbers.refused[answer.name] += 1
+            call.answer.set_exception(answer)
+
     async def _fetch(self, connection: "Connection", statement: Statement, calls: list[Call]) -> list[asyncpg.Record]:
         timeout = self._timeout + 2 * EXPIRY_SECONDS  # then all that came until now has been refused
         rows = await connection.fetchmany(statement.text, [call.args for call in calls], timeout=timeout)
@@ -203,15 +243,6 @@ def _is_open(connection: "Connection") -> bool:
         return not connection.is_closed()
     except asyncpg.InterfaceError:  # the pool has noticed before
         return False
-
-
-def _refuse(statement: Statement, calls: list[Call], error: Exception, *, sent: bool) -> None:
-    """Answers calls with the error, or with what it means to their callers."""
-    calls = [call for call in calls if not call.answer.done()]
-    if calls:
-        log.warning("%s: %s: %s", statement.name, type(error).__name__, error)
-    for call in calls:
-        call.answer.set_exception(refusal(statement, error, sent=sent))
 
 
 DATABASE = web.AppKey("database", Database)

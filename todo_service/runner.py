@@ -1,13 +1,13 @@
 """The application as each gunicorn worker runs it. Only workers load this: a replaced one has the code of its time."""
 
 import logging
-import sys
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from todo_service.app import create_app
+from todo_service.operations.log import configure_logging
 from todo_service.settings import read_settings
 from todo_service.shutdown import Runner
 
@@ -30,7 +30,5 @@ SERVER_OPTIONS: dict[str, Any] = {
 async def create_runner() -> web.AppRunner:
     """What each gunicorn worker runs, with settings from the environment."""
     settings = read_settings()
-    logging.basicConfig(
-        stream=sys.stderr, level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    configure_logging(settings)
     return Runner(create_app(settings), **SERVER_OPTIONS)

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import sys
+import tempfile
 from typing import NoReturn
 
 from todo_service.settings import Settings, SettingsError
@@ -43,8 +44,10 @@ def serve(settings: Settings) -> NoReturn:
         "--worker-class": "todo_service.worker.Worker",
         "--graceful-timeout": str(GRACE_SECONDS),
         "--log-level": settings.log_level,
+        "--config": "python:todo_service.operations.gunicorn",
     }
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "todo_service.runner:create_runner"]
     for name, value in arguments.items():
         command += [name, value]
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="todo-service-metrics-")
     os.execv(sys.executable, command)  # noqa: S606 - no shell is meant

@@ -17,6 +17,7 @@ from marshmallow.validate import OneOf, Range
 
 SECRET_ALGORITHMS = ("HS256",)
 PUBLIC_KEY_ALGORITHMS = ("EdDSA", "ES256", "RS256")
+METRICS_TOKEN_LENGTH = 16
 SECRET_BYTES = 32  # RFC 7518, section 3.2: a key for HS256 is at least as long as the hash
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -76,6 +77,10 @@ def _key_set_url(value: str) -> None:
     _ = parts.port  # raises ValueError when it is no number
     _check(bool(parts.hostname))
     _check(parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")))
+
+
+def _metrics_token(value: str) -> None:
+    _check(len(value) >= METRICS_TOKEN_LENGTH and re.fullmatch("[!-~]+", value) is not None)
 
 
 def _algorithms(value: list[str]) -> None:
@@ -207,6 +212,14 @@ class Settings:
     docs_token: str = _variable(
         "DOCS_TOKEN",
         "a token that the page fills in, for trying things on this machine; `--embedded` sets it",
+        secret=True,
+        default="",
+    )
+    metrics_token: str = _variable(
+        "METRICS_TOKEN",
+        "what Prometheus must send as its bearer token to get `/metrics`; without it anybody gets them",
+        expected=f"at least {METRICS_TOKEN_LENGTH} visible ASCII characters",
+        validate=_metrics_token,
         secret=True,
         default="",
     )
