@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import socket
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from typing import NoReturn
 
 from todo_service.settings import Settings, SettingsError
 
+FILES = 1_048_576
 GRACE_SECONDS = 23  # a little more than the application waits for its requests, less than platforms wait for us
 
 
@@ -38,6 +40,7 @@ def authority(settings: Settings) -> str:
 def serve(settings: Settings) -> NoReturn:
     """Becomes gunicorn: HUP is a rolling restart, TERM lets requests in flight finish. Raises SettingsError."""
     check_port(settings.host, settings.port)
+    _raise_file_limit()
     arguments = {
         "--bind": authority(settings),
         "--workers": str(settings.web_concurrency),
@@ -51,3 +54,9 @@ def serve(settings: Settings) -> NoReturn:
         command += [name, value]
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="todo-service-metrics-")
     os.execv(sys.executable, command)  # noqa: S606 - no shell is meant
+
+
+def _raise_file_limit() -> None:
+    """As many connections as the system allows: many a shell still starts processes with 1,024 files at most."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES if most == resource.RLIM_INFINITY else min(FILES, most), most))
