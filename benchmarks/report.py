@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import fill
 
 from benchmarks.limit import CLIENTS, Limit
-from benchmarks.results import PGBENCH, Goal, Results, goals_alone, goals_beside
+from benchmarks.results import PGBENCH, Goal, Results, goals_alone, goals_beside, goals_of_overload
 from benchmarks.rounds import Table
 from benchmarks.scenarios import DELAY, NETWORK_CASES, OFF, ON, POOL
 
@@ -60,7 +60,7 @@ def _beside(results: Results) -> Iterator[str]:
 
 
 def _alone(results: Results) -> Iterator[str]:
-    goals = list(goals_alone(results))
+    goals = [*goals_alone(results), *(goals_of_overload(results.overload) if results.overload else ())]
     if goals:
         yield "### This service alone"
         yield _goals(goals, ["found"])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.limit import Limit
 from benchmarks.load import WORKLOADS
+from benchmarks.overload import PEAK, TIMES, Overload, percentile_99
 from benchmarks.peers import FASTAPI, FASTIFY, GO, PEERS
 from benchmarks.rounds import Plan, Table
 from benchmarks.scenarios import (
@@ -39,6 +40,8 @@ SINGLE_AT_MOST = 1.05
 SLOW_NETWORK_AT_LEAST = 16_000.0
 KNOWN_AT_MOST = 0.5
 GROWTH_AT_MOST = 1.2
+OVERLOAD_AT_LEAST = 0.9
+REFUSAL_AT_MOST = 100.0  # ms
 MEMORY_AT_MOST = 80.0  # MB
 
 
@@ -71,6 +74,7 @@ class Results:
     known: Table | None = None
     pages: Table | None = None
     rows: Table | None = None
+    overload: Overload | None = None
 
 
 def goals_beside(results: Results, table: Table) -> Iterator[Goal]:
@@ -115,6 +119,21 @@ def goals_alone(results: Results) -> Iterator[Goal]:
     if 1 in results.tables and OURS in results.tables[1].names:
         memory = results.tables[1].memory[OURS]
         yield Goal("memory of the worker under load", (memory,), MEMORY_AT_MOST, at_least=False, unit=" MB")
+
+
+def goals_of_overload(overload: Overload) -> Iterator[Goal]:
+    """The goals for ten times the load that this service can serve."""
+    [name] = overload.table.names
+    for workload in _workloads(overload.table):
+        found = overload.table.rate((workload, PEAK * TIMES), name) / overload.table.rate((workload, PEAK), name)
+        what = f"{workload}, {PEAK * TIMES} connections beside {PEAK}"
+        yield Goal(what, (found,), OVERLOAD_AT_LEAST, at_least=True)
+    what = f"searches that are served when {TIMES} times as many come as can be served"
+    yield Goal(what, (overload.beyond.rate / overload.peak.rate,), OVERLOAD_AT_LEAST, at_least=True)
+    found = percentile_99(overload.beyond.refused())
+    yield Goal("until 99 % of the others are refused", (found,), REFUSAL_AT_MOST, at_least=False, unit=" ms")
+    found = percentile_99(overload.beyond.health)
+    yield Goal("until 99 % of /health are answered meanwhile", (found,), REFUSAL_AT_MOST, at_least=False, unit=" ms")
 
 
 def _workloads(table: Table) -> list[str]:

@@ -89,7 +89,7 @@ def run_service(competitor: Competitor, database_url: str, secret: str, token: s
     port = free_port()
     environment = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")}
     environment |= {"DATABASE_URL": database_url, "DATABASE_POOL_SIZE": str(competitor.pool), "JWT_SECRET": secret}
-    environment |= {"HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning", **competitor.environment}
+    environment |= {"HOST": "127.0.0.1", "PORT": str(port), **competitor.environment}
     command = [word.replace("{port}", str(port)) for word in competitor.command]
     with (
         tempfile.TemporaryFile() as output,

@@ -16,6 +16,8 @@ from benchmarks.ground import Ground
 from benchmarks.limit import Limit
 from benchmarks.load import LoadError
 from benchmarks.machine import describe
+from benchmarks.overload import CASES as OVERLOAD_CASES
+from benchmarks.overload import measure_overload
 from benchmarks.peers import find_peers
 from benchmarks.results import Results
 from benchmarks.rounds import Case, Plan, Table, Target, Tick, count_ticks, measure
@@ -33,7 +35,7 @@ from benchmarks.scenarios import (
 )
 from benchmarks.services import Competitor, checkout, ours
 
-PARTS = ("rates", "limit", "single", "network", "known", "growth")
+PARTS = ("rates", "limit", "single", "network", "known", "growth", "overload")
 """What can be measured. The limit is measured between the rounds of the rates, which it is compared with."""
 
 _CASES_ALONE = {"single": SINGLE_CASES, "network": NETWORK_CASES, "known": KNOWN_CASES, "growth": PAGE_CASES}
@@ -95,6 +97,8 @@ def _measure(
         results.known = measure_known(ground, _alone(choice), tick)
     if "growth" in choice.parts:
         results.pages, results.rows = measure_growth(ground, _alone(choice), tick, many=choice.many_rows)
+    if "overload" in choice.parts:
+        results.overload = measure_overload(ground, _alone(choice), tick)
     for number in others if "rates" in choice.parts else ():
         results.tables[number] = _measure_rates(choice, ground, competitors[number], tick)
 
@@ -164,4 +168,5 @@ def _count_steps(choice: Choice, competitors: Mapping[int, Sequence[Competitor]]
     for part, cases in _CASES_ALONE.items():
         steps += count_ticks(2 * len(KNOWN) if part == "known" else 2, len(cases), _alone(choice)) * (part in parts)
     steps += count_ticks(2, len(ROWS_CASES), _alone(choice)) * ("growth" in parts and choice.many_rows)
+    steps += (count_ticks(1, len(OVERLOAD_CASES), _alone(choice)) + 1 + 2 * plan.rounds) * ("overload" in parts)
     return steps + ("known" in parts) + ("growth" in parts)
