@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from tests.test_database import is_waiting, pool
-from todo_service import collector, database
+from todo_service import collector, database, sessions
 from todo_service.collector import ENOUGH_CALLS, Call, Collector
 from todo_service.database import Database
 from todo_service.errors import Problem
@@ -292,7 +292,7 @@ async def test_batches_never_deadlock_because_they_are_sorted(
 ) -> None:
     """Every user is in most batches of two workers, and two statements write at the same time."""
     monkeypatch.setattr(database, "Collector", collector)
-    monkeypatch.setattr(database, "_server_settings", lambda _settings: {"deadlock_timeout": "10ms"})
+    monkeypatch.setattr(sessions, "session_settings", lambda *_settings: {"deadlock_timeout": "10ms"})
     before = await deadlocks(connection)
     async with pool(settings, database_batch_size=10) as one, pool(settings, database_batch_size=10) as another:
         tasks = [await create(one, user_id) for user_id in users(20)]

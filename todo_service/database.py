@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from aiohttp import web
 from todo_service.collector import Batch, Call, Collector
 from todo_service.errors import Problem
 from todo_service.outcomes import RowCountError, refusal, unavailable, was_rolled_back
+from todo_service.sessions import begin, server_settings
 from todo_service.settings import Settings
 from todo_service.statements import Statement
 
@@ -51,9 +53,8 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._pool = pool
         self._timeout = settings.database_timeout
-        # Behind a pooler that takes no settings no lock times out: whoever waits must do so alone.
-        batch_size = settings.database_batch_size if settings.database_statement_cache else 1
-        self._collector = Collector(settings.database_pool_size, batch_size, self._loop.time)
+        self._begin = begin(settings, LOCK_TIMEOUT)
+        self._collector = Collector(settings.database_pool_size, settings.database_batch_size, self._loop.time)
         self._idle: list[asyncio.Future[None]] = []  # what senders wait for that have nothing to do,
         self._closed: list[asyncio.Future[None]] = []  # and those without a connection
         self._waking = False
@@ -181,7 +182,7 @@ class Database:
             if isinstance(error, asyncpg.LockNotAvailableError):
                 self._set_aside(statement, calls[0])
                 return error
-            self._refuse(statement, calls, error, sent=True)
+            self._refuse(statement, calls, error, sent=any(call.sent for call in calls))
             if not isinstance(error, asyncpg.PostgresError) and _is_open(connection):
                 connection.terminate()  # to close it would wait for a server that may never answer
             return error
@@ -231,6 +232,28 @@ class Database:
             call.answer.set_exception(answer)
 
     async def _fetch(self, connection: "Connection", statement: Statement, calls: list[Call]) -> list[asyncpg.Record]:
+        """One row for each call; of `calls`, those that left before a pooler had a server for them are taken out."""
+        if self._begin is None:
+            return await self._fetch_rows(connection, statement, calls)
+        for call in calls:
+            call.sent = False  # until the pooler has a server for us, nothing can be applied
+        async with asyncio.timeout(self._timeout + 2 * EXPIRY_SECONDS):
+            try:
+                await connection.execute(self._begin)
+                calls[:] = [call for call in calls if not call.answer.done()]
+                for call in calls:
+                    call.sent = True
+                rows = await self._fetch_rows(connection, statement, calls) if calls else []
+                await connection.execute("COMMIT")
+            except asyncpg.PostgresError:  # any other error closes the connection, and with it the transaction
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # only that it is lost
+                    await connection.execute("ROLLBACK")
+                raise
+        return rows
+
+    async def _fetch_rows(
+        self, connection: "Connection", statement: Statement, calls: list[Call]
+    ) -> list[asyncpg.Record]:
         timeout = self._timeout + 2 * EXPIRY_SECONDS  # then all that came until now has been refused
         rows = await connection.fetchmany(statement.text, [call.args for call in calls], timeout=timeout)
         if len(rows) != len(calls):  # nobody knows which is whose
@@ -261,7 +284,7 @@ def database_context(settings: Settings) -> Callable[[web.Application], AsyncIte
             max_cached_statement_lifetime=0,
             timeout=settings.database_timeout,
             reset=_keep_session,
-            server_settings=_server_settings(settings),
+            server_settings=server_settings(settings, LOCK_TIMEOUT),
         ) as pool:
             app[DATABASE] = database = Database(pool, settings)
             try:
@@ -270,19 +293,6 @@ def database_context(settings: Settings) -> Callable[[web.Application], AsyncIte
                 await database.close()
 
     return context
-
-
-def _server_settings(settings: Settings) -> dict[str, str]:
-    names = {"application_name": "todo-service"}
-    if settings.database_statement_cache == 0:
-        return names  # a pooler in between refuses the others
-    return names | {
-        "plan_cache_mode": "force_generic_plan",
-        "lock_timeout": LOCK_TIMEOUT,
-        # Of each call alone: before our own timeout, after which nobody knows what became of a write.
-        "statement_timeout": f"{settings.database_timeout * 900}ms",
-        "jit": "off",
-    }
 
 
 async def _keep_session(_connection: object) -> None:

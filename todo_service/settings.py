@@ -149,7 +149,7 @@ class Settings:
     )
     database_statement_cache: int = _number(
         "DATABASE_STATEMENT_CACHE",
-        "prepared statements kept by each connection; 0 behind pgbouncer 1.18",
+        "prepared statements kept by each connection; 0 behind a pooler in transaction mode",
         0,
         10_000,
         default=100,

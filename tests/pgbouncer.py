@@ -1,0 +1,101 @@
+"""pgbouncer between the tests' services and their PostgreSQL, in transaction mode, when TEST_PGBOUNCER is its path."""
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+import pytest
+
+from todo_service.children import run_child
+
+PROGRAM = "TEST_PGBOUNCER"
+"""The path of a pgbouncer: then whatever the tests' services ask goes through it."""
+
+DIRECTORY = "TEST_PGBOUNCER_DIRECTORY"
+"""Where that one listens: the first process of a run sets it, the others inherit it."""
+
+PORT = "6432"
+
+STOP = ((signal.SIGTERM, 10.0),)  # at once, whoever is connected
+
+SETTINGS = {"DATABASE_STATEMENT_CACHE": "0"}
+"""What a service behind it needs, as README names it."""
+
+# Each transaction on another server than the one before. Unused ones go soon: many tests have a database of their own.
+CONFIGURATION = """
+[databases]
+* = host={server} port=5432 user=postgres
+
+[pgbouncer]
+listen_port = {port}
+unix_socket_dir = {directory}
+auth_type = any
+pool_mode = transaction
+default_pool_size = {size}
+server_round_robin = 1
+max_client_conn = 1000
+server_idle_timeout = 1
+log_connections = 0
+log_disconnections = 0
+"""
+
+not_through_pgbouncer = pytest.mark.skipif(PROGRAM in os.environ, reason="pgbouncer keeps what this looks at to itself")
+
+
+def pooled(url: str) -> str:
+    """The same database through the run's pgbouncer; the address as it is without one, or if it is elsewhere."""
+    if DIRECTORY not in os.environ or _directory_of(url) != _directory_of(os.environ["TEST_DATABASE_URL"]):
+        return url
+    return behind(os.environ[DIRECTORY], url)
+
+
+def behind(directory: str, url: str) -> str:
+    """The same database through the pgbouncer that listens in a directory."""
+    return urlunsplit(urlsplit(url)._replace(query=urlencode({"host": directory, "port": PORT})))
+
+
+def socket_of(url: str) -> str:
+    """The socket that such an address is about, PostgreSQL's or pgbouncer's."""
+    return f"{_directory_of(url)}/.s.PGSQL.{parse_qs(urlsplit(url).query).get('port', ['5432'])[0]}"
+
+
+def _directory_of(url: str) -> str:
+    return parse_qs(urlsplit(url).query).get("host", [""])[0]
+
+
+@contextmanager
+def run_pgbouncer(program: str, server_url: str, *, size: int = 24) -> Iterator[str]:
+    """Runs it for a PostgreSQL that listens to a socket, with so many servers for each database; where it listens."""
+    account: dict[str, object] = {}
+    with tempfile.TemporaryDirectory(prefix="todo-service-pgbouncer-") as directory:
+        if os.geteuid() == 0:  # it refuses to run as root
+            nobody = pwd.getpwnam("nobody")
+            os.chown(directory, nobody.pw_uid, nobody.pw_gid)
+            account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
+        configuration, log = Path(directory) / "pgbouncer.ini", Path(directory) / "log"
+        server = _directory_of(server_url)
+        configuration.write_text(CONFIGURATION.format(server=server, port=PORT, directory=directory, size=size))
+        with (
+            log.open("wb") as output,
+            run_child([program, str(configuration)], STOP, stdout=output, stderr=output, **account) as process,
+        ):
+            _wait_for(process, f"{directory}/.s.PGSQL.{PORT}", log)
+            yield directory
+
+
+def _wait_for(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+            client.connect(address)
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"pgbouncer did not start: {log.read_text()}")

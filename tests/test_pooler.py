@@ -1,0 +1,210 @@
+"""A pooler in transaction mode, pgbouncer 1.18: whoever shares a server with whom, each gets what is theirs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from tests.pgbouncer import behind, run_pgbouncer
+from tests.test_batching import create, creation, gather, tasks_of, users
+from tests.test_database import SETTINGS, is_waiting, pool
+from tests.tools import require
+from todo_service.database import Database
+from todo_service.errors import Problem
+from todo_service.handlers.tasks import CREATE_TASK
+from todo_service.outcomes import RowCountError
+from todo_service.settings import Settings
+from todo_service.statements import Statement
+
+TRANSACTION_SETTINGS = ("jit", "lock_timeout", "plan_cache_mode", "statement_timeout")
+
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("pgbouncer")]
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one server", "two servers"])
+def pooled_url(request: pytest.FixtureRequest, database_url: str) -> Iterator[str]:
+    """The address of the database through a pgbouncer with fewer servers than a service has connections."""
+    with run_pgbouncer(require("pgbouncer", "/usr/sbin/pgbouncer"), database_url, size=request.param) as directory:
+        yield behind(directory, database_url)
+
+
+@asynccontextmanager
+async def service(settings: Settings, pooled_url: str, **changes: Any) -> AsyncIterator[Database]:
+    async with pool(settings, database_url=pooled_url, database_statement_cache=0, **changes) as database_:
+        yield database_
+
+
+async def busy_sessions(connection: asyncpg.Connection) -> int:
+    """How many sessions of services are in a transaction."""
+    count: int = await connection.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'todo-service' AND state <> 'idle'"
+    )
+    return count
+
+
+async def test_each_service_runs_its_own_statements_with_its_own_arguments(settings: Settings, pooled_url: str) -> None:
+    async with AsyncExitStack() as stack:
+        services = [await stack.enter_async_context(service(settings, pooled_url)) for _ in range(3)]
+
+        async def ask(number: int, database_: Database) -> None:
+            statement = Statement(f"test/{number}", f"SELECT {number} AS statement, $1::text AS argument", writes=True)
+            for _ in range(300):
+                argument = str(uuid4())
+                row = await database_.run(statement, argument)
+                assert dict(row) == {"statement": number, "argument": argument}
+
+        await asyncio.gather(*(ask(number, services[number % 3]) for number in range(12)))
+
+
+async def test_settings_are_of_our_transactions_and_of_nobody_else(settings: Settings, pooled_url: str) -> None:
+    other = await asyncpg.connect(pooled_url, statement_cache_size=0)
+    before: dict[str, str] = dict(*await other.fetch(SETTINGS.text))
+
+    async with service(settings, pooled_url) as database_:
+        ours = dict(await database_.run(SETTINGS))
+        after: dict[str, str] = dict(*await other.fetch(SETTINGS.text))
+
+    await other.close()
+    assert all(ours[name] != before[name] for name in TRANSACTION_SETTINGS)
+    assert all(after[name] == before[name] for name in TRANSACTION_SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("text", "argument", "error"),
+    [
+        ("SELECT 1 / $1::integer AS n", 0, asyncpg.DivisionByZeroError),
+        ("SELECT 1 / $1::integer AS n", "text", asyncpg.DataError),
+        ("SELECT generate_series(1, $1::integer) AS n", 2, RowCountError),
+        ("SELECT pg_sleep($1::integer)::text AS n", 60, Problem),
+        ("SELECT nothing, $1::integer AS n", 1, Problem),
+    ],
+    ids=["server error", "wrong argument", "wrong rows", "timeout", "not migrated"],
+)
+async def test_an_error_leaves_no_transaction_behind(
+    settings: Settings,
+    pooled_url: str,
+    connection: asyncpg.Connection,
+    text: str,
+    argument: object,
+    error: type[Exception],
+) -> None:
+    [user_id] = users(1)
+    wrong = f"WITH u AS (INSERT INTO users (id, revision) VALUES ('{user_id}', 1)) {text}"
+    async with service(settings, pooled_url, database_timeout=1) as database_:
+        with pytest.raises(error):
+            await database_.run(Statement("test/wrong", wrong, writes=True), argument)
+        assert (await create(database_, user_id))["revision"] == 1
+
+        async with asyncio.timeout(10):
+            while await busy_sessions(connection):
+                await connection.execute("SELECT pg_sleep(0.01)")
+
+
+async def test_while_there_is_no_server_a_write_is_certainly_not_applied(
+    settings: Settings, pooled_url: str, connection: asyncpg.Connection
+) -> None:
+    owners = users(3)
+    others = [await asyncpg.connect(pooled_url, statement_cache_size=0) for _ in range(2)]
+    async with service(settings, pooled_url, database_timeout=1) as database_:
+        await create(database_, owners[0])
+        held = [asyncio.create_task(other.execute("BEGIN")) for other in others]
+        await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0.1)
+        answers = await gather(*(database_.run(CREATE_TASK, *creation(user_id)) for user_id in owners))
+        for other in others:  # the write gets its server now, when nobody waits for its answer any more
+            other.terminate()
+        await asyncio.gather(*held, return_exceptions=True)
+        assert await tasks_of(connection, *owners) == 1
+        assert (await create(database_, owners[1]))["revision"] == 1
+    assert [answer.name for answer in answers if isinstance(answer, Problem)] == ["unavailable"] * 3
+
+
+@pytest.fixture
+async def slow_commit(connection: asyncpg.Connection) -> AsyncIterator[str]:
+    """A user whose creation waits for a lock only when it is committed."""
+    await connection.execute(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';"
+        "CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON tasks DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW WHEN (new.user_id LIKE 'slow-%') EXECUTE FUNCTION wait()"
+    )
+    yield f"slow-{uuid4()}"
+    await connection.execute("DROP FUNCTION wait CASCADE")
+
+
+async def test_a_connection_that_is_lost_during_the_commit_leaves_the_outcome_unknown(
+    settings: Settings,
+    pooled_url: str,
+    connection: asyncpg.Connection,
+    slow_commit: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("todo_service.database.LOCK_TIMEOUT", "30s")
+    async with service(settings, pooled_url) as database_:
+        await connection.execute("SELECT pg_advisory_lock(1)")
+        call = asyncio.create_task(database_.run(CREATE_TASK, *creation(slow_commit)))
+        await connection.execute("SELECT pg_terminate_backend($1)", await is_waiting(connection))
+        with pytest.raises(Problem) as caught:
+            await call
+        await connection.execute("SELECT pg_advisory_unlock(1)")
+        assert caught.value.name == "outcome-unknown"
+        await create(database_, users(1)[0])
+
+
+async def test_a_commit_that_the_server_refuses_was_not_applied(
+    settings: Settings,
+    pooled_url: str,
+    connection: asyncpg.Connection,
+    slow_commit: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("todo_service.database.LOCK_TIMEOUT", "50ms")
+    other = users(1)[0]
+    async with service(settings, pooled_url, database_pool_size=1, database_timeout=2) as database_:
+        await connection.execute("SELECT pg_advisory_lock(1)")
+        refused, created = await gather(*(database_.run(CREATE_TASK, *creation(user)) for user in (slow_commit, other)))
+        await connection.execute("SELECT pg_advisory_unlock(1)")
+    assert isinstance(refused, Problem)
+    assert refused.name == "unavailable"
+    assert isinstance(created, asyncpg.Record)
+    assert await tasks_of(connection, slow_commit, other) == 1
+
+
+async def is_free(url: str, user_id: str) -> bool:
+    """Whether others let go of the user's row in time."""
+    connection = await asyncpg.connect(url, server_settings={"lock_timeout": "10s"})
+    try:
+        return bool(await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id))
+    except asyncpg.LockNotAvailableError:
+        return False
+    finally:
+        await connection.close()
+
+
+async def test_a_service_that_stops_within_a_transaction_does_not_keep_its_locks(
+    settings: Settings, pooled_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = Database._fetch_rows
+    [user_id] = users(1)
+    freed = []
+
+    async def stop(*args: Any) -> list[asyncpg.Record]:
+        rows = await fetch(*args)
+        with ThreadPoolExecutor() as another:  # not this task alone is stopped, but the whole service
+            freed.append(another.submit(asyncio.run, is_free(database_url, user_id)).result())
+        return rows
+
+    async with service(settings, pooled_url, database_timeout=1) as database_:
+        await create(database_, user_id)
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "_fetch_rows", stop)
+            with pytest.raises(Problem):
+                await database_.run(CREATE_TASK, *creation(user_id))
+        assert freed == [True]
+        assert (await create(database_, user_id))["revision"] == 2
