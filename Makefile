@@ -16,7 +16,7 @@ help: ## show this help
 run: $(VENV)/run ## run the service with a PostgreSQL of its own, on this machine only
 	@exec $(BIN)/todo-service serve --embedded
 
-test: $(VENV)/test $(if $(NPM),$(NODE_MODULES)/.package-lock.json) ## run the tests, on a PostgreSQL of their own (or TEST_POSTGRES_BINARIES=/path/to/bin)
+test: $(VENV)/test $(if $(NPM),$(NODE_MODULES)/.package-lock.json) ## run the tests, on a PostgreSQL of their own (or TEST_POSTGRES_BINARIES=/path/to/bin, TEST_PGBOUNCER=/path/to/pgbouncer)
 	$(BIN)/pytest -n auto --dist loadgroup --cov --cov-report=term $(PYTEST_ARGUMENTS)
 
 fuzz: $(VENV)/test ## send the service what Schemathesis makes up of its description, for 10 minutes (make test: for 90 s)

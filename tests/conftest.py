@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, Client
+from tests.pgbouncer import DIRECTORY, PROGRAM, pooled, run_pgbouncer
 from tests.plans import crowd_planner, crowded_database, planner, seeded_database  # noqa: F401 - fixtures
 from tests.processes import FOREIGN
 from todo_service.app import create_app
@@ -45,6 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
     options = [word for setting in IN_A_HURRY for word in ("-c", setting)]
     os.environ[SERVER_URL] = resources.enter_context(run_postgres(data, binaries=binaries, options=options)).url
     resources.callback(os.environ.pop, SERVER_URL)
+    if PROGRAM in os.environ:
+        os.environ[DIRECTORY] = resources.enter_context(run_pgbouncer(os.environ[PROGRAM], os.environ[SERVER_URL]))
+        resources.callback(os.environ.pop, DIRECTORY)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -75,7 +79,7 @@ async def _drop_database(url: str) -> None:
 
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
-    """A migrated database, for all tests of this process."""
+    """A migrated database, for all tests of this process; its direct address."""
 
     async def create() -> str:
         url = await _create_database()
@@ -113,7 +117,8 @@ async def observer(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture(scope="session")
 def settings(database_url: str) -> Settings:
     return Settings(
-        database_url=database_url,
+        database_url=pooled(database_url),
+        database_statement_cache=0 if PROGRAM in os.environ else Settings.database_statement_cache,
         jwt_secret=secrets.token_urlsafe(48),
         cors_origins=("https://app.example.com", "http://localhost:3000"),
     )

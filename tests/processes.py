@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from tests.pgbouncer import SETTINGS, pooled
 from todo_service.settings import VARIABLES
 
 COMMAND = str(Path(sys.executable).with_name("todo-service"))
@@ -21,6 +22,12 @@ FOREIGN = {variable for known in VARIABLES.values() for variable in (known.name,
 def environment(**variables: str) -> dict[str, str]:
     """The environment of these tests with only the settings that are given."""
     return {name: value for name, value in os.environ.items() if name not in FOREIGN} | variables
+
+
+def service(**variables: str) -> dict[str, str]:
+    """The settings of a service that is to go through pgbouncer when the tests do."""
+    url = variables["DATABASE_URL"]
+    return variables if pooled(url) == url else {**SETTINGS, **variables, "DATABASE_URL": pooled(url)}
 
 
 def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -64,7 +71,7 @@ def answers(url: str) -> bool:
 def served(log: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """`todo-service serve` as it is deployed, once it answers: the process and the service's address."""
     port = free_port()
-    settings = {"HOST": "127.0.0.1", "PORT": str(port), "JWT_SECRET": SECRET, **variables}
+    settings = {"HOST": "127.0.0.1", "PORT": str(port), "JWT_SECRET": SECRET, **service(**variables)}
     url = f"http://127.0.0.1:{port}"
     with log.open("wb") as output:
         process = subprocess.Popen([COMMAND, "serve"], env=environment(**settings), stdout=output, stderr=output)

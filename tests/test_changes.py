@@ -12,6 +12,7 @@ from marshmallow import RAISE
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import TASKS, Api, Client, path_of, problem_of, task_of
+from tests.pgbouncer import pooled
 from todo_service.app import create_app
 from todo_service.auth import sign_token
 from todo_service.migrations import migrate
@@ -293,7 +294,7 @@ async def test_after_a_backup_was_restored_clients_start_over(
     aiohttp_client: AiohttpClient, settings: Settings, empty_database: str
 ) -> None:
     await migrate(empty_database, lambda _line: None)
-    client = await serve(aiohttp_client, replace(settings, database_url=empty_database))
+    client = await serve(aiohttp_client, replace(settings, database_url=pooled(empty_database)))
     owner = Api(client, "owner", sign_token(settings.jwt_secret, "owner", days=1))
     task = await owner.create()
     since = await version_of(owner)
