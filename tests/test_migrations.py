@@ -211,7 +211,7 @@ async def test_locks_are_not_waited_for_for_long(empty_database: str) -> None:
 async def test_a_locked_table_is_an_error_that_names_the_file(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "20ms")
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.3)
     await report_of(empty_database, FIRST)
     async with session(empty_database) as connection, connection.transaction():
         await connection.execute("LOCK TABLE first IN ACCESS SHARE MODE")
@@ -220,7 +220,10 @@ async def test_a_locked_table_is_an_error_that_names_the_file(
     assert await report_of(empty_database, FIRST, CHANGE) == ["applied 0002_change.sql"]
 
 
-async def test_a_run_whose_connection_is_lost_is_an_error_and_lets_the_next_one_in(empty_database: str) -> None:
+async def test_a_run_whose_connection_is_lost_is_an_error_and_lets_the_next_one_in(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "30s")
     await report_of(empty_database, FIRST)
     async with session(empty_database) as connection, session(empty_database) as observer, connection.transaction():
         await connection.execute("LOCK TABLE first IN ACCESS SHARE MODE")

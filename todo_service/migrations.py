@@ -14,7 +14,9 @@ from todo_service.statements import SQL, read_statement
 Report = Callable[[str], None]
 
 LOCK_KEY = 7_406_338_146_302_154_752  # any number that no other program takes for an advisory lock of its own
-LOCK_TIMEOUT = "5s"
+LOCK_TIMEOUT = "50ms"  # requests queue up behind whoever waits for a table, and don't wait for much longer themselves
+LOCK_SECONDS = 10.0  # for how long a file is tried again
+CONCURRENT_LOCK_TIMEOUT = "5s"  # behind what runs without a transaction no request queues up
 POLL_SECONDS = 0.2
 OLDEST_VERSION = 15
 NO_TRANSACTION = "-- no transaction"
@@ -87,7 +89,7 @@ async def _migrate(connection: asyncpg.Connection, report: Report, migrations: l
             )
     pending = [migration for migration in migrations if migration.name not in applied]
     for migration in pending:
-        await _apply(connection, migration)
+        await _apply(connection, report, migration)
         report(f"applied {migration.name}")
     if not pending:
         report("nothing to do")
@@ -116,15 +118,15 @@ async def _lock(connection: asyncpg.Connection, report: Report) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+async def _apply(connection: asyncpg.Connection, report: Report, migration: Migration) -> None:
     try:
         if migration.in_transaction:
-            async with connection.transaction():
-                await connection.execute(migration.text)
-                await connection.execute(RECORD_MIGRATION, migration.name, migration.checksum)
+            await _apply_between_requests(connection, report, migration)
         else:
+            await connection.execute(SET_LOCK_TIMEOUT, CONCURRENT_LOCK_TIMEOUT)
             await connection.execute(migration.text)
             await connection.execute(RECORD_MIGRATION, migration.name, migration.checksum)
+            await connection.execute(SET_LOCK_TIMEOUT, LOCK_TIMEOUT)
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
         cause = error.__context__ or error  # rather than that a lost connection can't be rolled back
         rest = (
@@ -133,6 +135,27 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
             else "It runs without a transaction, so look for what it left, like an invalid index, and remove that"
         )
         raise MigrationError(f"{migration.name} failed: {_reason(cause)}. {rest}, then migrate again.") from error
+
+
+async def _apply_between_requests(connection: asyncpg.Connection, report: Report, migration: Migration) -> None:
+    """Tries until no request is in the way for a moment, or LOCK_SECONDS have passed."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + LOCK_SECONDS
+    waiting = False
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(migration.text)
+                await connection.execute(RECORD_MIGRATION, migration.name, migration.checksum)
+        except asyncpg.LockNotAvailableError:
+            if clock() > deadline:
+                raise
+        else:
+            return
+        if not waiting:
+            report(f"waiting for the locks that {migration.name} needs")
+        waiting = True
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _reason(error: BaseException) -> str:

@@ -1,0 +1,128 @@
+"""Migrations while requests are served: none fails, and none waits for much longer than a migration for a lock."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import pytest
+from aiohttp import ClientSession
+
+from tests.api import TASKS
+from tests.processes import SECRET, served
+from todo_service import migrations
+from todo_service.auth import sign_token
+from todo_service.migrations import Migration, MigrationError, migrate, read_migrations
+
+pytestmark = pytest.mark.database
+
+CLIENTS = 20
+LONGEST = 2.0
+"""Seconds that no request may take: far more than a lock is waited for, because the machine may be busy."""
+
+CHANGE = Migration(
+    "0098_change.sql",
+    "ALTER TABLE users ADD COLUMN note text; ALTER TABLE tasks ADD COLUMN note text;"
+    "CREATE INDEX tasks_note_idx ON tasks (user_id, note);",
+)
+CONCURRENT = Migration(
+    "0099_index.sql", "-- no transaction\nCREATE INDEX CONCURRENTLY tasks_updated_idx ON tasks (user_id, updated_at);\n"
+)
+
+
+@dataclass
+class Load:
+    """What the clients have seen: how many answers of each status, and the seconds of the slowest."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    slowest: float = 0.0
+
+    async def more(self, answers: int = 200) -> None:
+        """Waits until there are so many more answers."""
+        wanted = self.statuses.total() + answers
+        async with asyncio.timeout(60):
+            while self.statuses.total() < wanted:  # noqa: ASYNC110 - the clients have no time to tell
+                await asyncio.sleep(0.01)
+
+    def check(self) -> None:
+        assert set(self.statuses) <= {200, 201, 204}, self.statuses
+        assert self.slowest < LONGEST
+
+
+@asynccontextmanager
+async def load(url: str) -> AsyncIterator[Load]:
+    """Clients that create, list, change, complete and delete for as long as this is entered."""
+    seen = Load()
+    done = asyncio.Event()
+
+    async def use(user_id: str) -> None:
+        headers = {"Authorization": f"Bearer {sign_token(SECRET, user_id, days=1)}"}
+        async with ClientSession(url, headers=headers) as session:
+
+            async def call(method: str, path: str, **arguments: object) -> dict[str, str]:
+                began = time.monotonic()
+                async with session.request(method, path, **arguments) as response:  # type: ignore[arg-type]
+                    document = await response.json() if response.status in (200, 201) else {}
+                seen.slowest = max(seen.slowest, time.monotonic() - began)
+                seen.statuses[response.status] += 1
+                return document if isinstance(document, dict) else {}
+
+            while not done.is_set():
+                task = await call("POST", TASKS, json={"title": "Buy milk"})
+                path = f"{TASKS}/{task.get('id')}"
+                await call("GET", TASKS, params={"limit": "20"})
+                await call("PATCH", path, json={"title": "Buy oat milk"})
+                await call("PATCH", f"{path}/complete")
+                await call("DELETE", path)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(CLIENTS):
+            group.create_task(use(f"user-{number}"))
+        try:
+            await seen.more()
+            yield seen
+            await seen.more()
+        finally:
+            done.set()
+
+
+async def report_of(url: str, *files: Migration) -> list[str]:
+    """Migrates, and gives what was reported but for waiting, which depends on the requests."""
+    lines: list[str] = []
+    await migrate(url, lines.append, list(files))
+    return [line for line in lines if not line.startswith("waiting")]
+
+
+async def test_no_request_fails_while_tables_change(empty_database: str, tmp_path: Path) -> None:
+    first, *others = read_migrations()
+    files = [*others, CHANGE, CONCURRENT]
+    await report_of(empty_database, first)
+    with served(tmp_path / "log", DATABASE_URL=empty_database, WEB_CONCURRENCY="2") as (_, url):
+        async with load(url) as seen:
+            assert await report_of(empty_database, first, *files) == [f"applied {file.name}" for file in files]
+    seen.check()
+
+
+async def test_no_request_fails_while_a_migration_waits_for_its_lock_in_vain(
+    empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 2.0)
+    files = read_migrations()
+    await report_of(empty_database, *files)
+    backup = await asyncpg.connect(empty_database)
+    with served(tmp_path / "log", DATABASE_URL=empty_database, WEB_CONCURRENCY="2") as (_, url):
+        async with load(url) as seen:
+            async with backup.transaction():
+                await backup.execute("LOCK TABLE tasks IN ACCESS SHARE MODE")  # as pg_dump does
+                with pytest.raises(MigrationError, match=r"^0098_change\.sql failed: .*lock timeout\. Nothing of it"):
+                    await report_of(empty_database, *files, CHANGE)
+                columns = "SELECT count(*) FROM information_schema.columns WHERE column_name = 'note'"
+                assert await backup.fetchval(columns) == 0
+            assert await report_of(empty_database, *files, CHANGE) == [f"applied {CHANGE.name}"]
+            assert await backup.fetchval(columns) == 2
+    seen.check()
+    await backup.close()
