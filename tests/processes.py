@@ -68,13 +68,19 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def served(log: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`todo-service serve` as it is deployed, once it answers: the process and the service's address."""
+def served(log: Path, code: str = "", **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`todo-service serve` as it is deployed, once it answers: the process and the service's address.
+
+    `code` is a folder with the code of another release.
+    """
     port = free_port()
     settings = {"HOST": "127.0.0.1", "PORT": str(port), "JWT_SECRET": SECRET, **service(**variables)}
+    settings |= {"PYTHONPATH": code} if code else {}
     url = f"http://127.0.0.1:{port}"
     with log.open("wb") as output:
-        process = subprocess.Popen([COMMAND, "serve"], env=environment(**settings), stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [COMMAND, "serve"], env=environment(**settings), cwd=code or None, stdout=output, stderr=output
+        )
     try:
         wait_until(lambda: answers(f"{url}/health") or process.poll() is not None)
         assert process.poll() is None, log.read_text()
