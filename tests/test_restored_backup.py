@@ -1,15 +1,22 @@
 """renew_generations, after a backup was restored: nothing that a client has seen since is taken for something else."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, path_of, problem_of
+from tests.processes import run
 from tests.test_conditional_requests import ask, tag_of
 from tests.test_idempotency import OTHER, created, post
-from todo_service.statements import read_statement
+from tests.test_migrations import run_program
+from todo_service.app import create_app
+from todo_service.settings import Settings
+from todo_service.statements import SQL, read_statement
 
 pytestmark = pytest.mark.database
 
@@ -89,3 +96,27 @@ async def test_a_key_whose_task_was_lost_makes_one_whose_tag_is_new(
     stale = await ask(owner, "PATCH", path_of(task), "If-Match", ", ".join(tags), json={"title": "stale"})
     await problem_of(stale, 412, "precondition-failed")
     assert (await owner.call("GET", "/api/tasks", headers={"If-None-Match": f'"{seen}"'})).status == 200
+
+
+async def test_the_steps_of_the_handbook_restore_the_tasks_and_make_clients_start_over(
+    aiohttp_client: AiohttpClient,
+    settings: Settings,
+    database_url: str,
+    owner: Api,
+    empty_database: str,
+    tmp_path: Path,
+) -> None:
+    task = await owner.create()
+    since = await tag_of(owner)
+    backup, restored = str(tmp_path / "tasks.dump"), empty_database
+
+    run_program("pg_dump", "--format=custom", f"--file={backup}", f"--dbname={database_url}")
+    run_program("pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", f"--dbname={restored}", backup)
+    assert run("migrate", DATABASE_URL=restored).stdout == "nothing to do\n"
+    run_program("psql", "--no-psqlrc", "--quiet", f"--file={SQL / 'maintenance/renew_generations.sql'}", restored)
+
+    client = await aiohttp_client(create_app(replace(settings, database_url=restored)))
+    copy = replace(owner, client=client)
+    assert await copy.tasks() == [task]
+    await problem_of(await copy.call("GET", "/api/tasks/changes", params={"since": since}), 410, "start-over")
+    assert (await copy.create())["revision"] > task["revision"]
