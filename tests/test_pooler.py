@@ -1,15 +1,18 @@
 """A pooler in transaction mode, pgbouncer 1.18: whoever shares a server with whom, each gets what is theirs."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from tests.pgbouncer import SETTINGS as README_SETTINGS
 from tests.pgbouncer import behind, run_pgbouncer
 from tests.test_batching import create, creation, gather, tasks_of, users
 from tests.test_database import SETTINGS, is_waiting, pool
@@ -17,10 +20,12 @@ from tests.tools import require
 from todo_service.database import Database
 from todo_service.errors import Problem
 from todo_service.handlers.tasks import CREATE_TASK
+from todo_service.migrations import MigrationError, migrate
 from todo_service.outcomes import RowCountError
 from todo_service.settings import Settings
 from todo_service.statements import Statement
 
+ROOT = Path(__file__).parent.parent
 TRANSACTION_SETTINGS = ("jit", "lock_timeout", "plan_cache_mode", "statement_timeout")
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("pgbouncer")]
@@ -208,3 +213,13 @@ async def test_a_service_that_stops_within_a_transaction_does_not_keep_its_locks
                 await database_.run(CREATE_TASK, *creation(user_id))
         assert freed == [True]
         assert (await create(database_, user_id))["revision"] == 2
+
+
+async def test_migrations_refuse_a_pooler_that_would_keep_their_locks(pooled_url: str) -> None:
+    with pytest.raises(MigrationError, match=r"^This is no direct connection .*: migrations need the database's own"):
+        await migrate(pooled_url, lambda _line: None)
+
+
+def test_the_readme_names_what_a_service_behind_a_pooler_needs() -> None:
+    [paragraph] = re.findall(r"^\*\*Poolers\.\*\*.*?\n\n", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert re.findall(r"`(\w+)=(\w+)`", paragraph) == [*README_SETTINGS.items()]

@@ -63,8 +63,15 @@ async def migrate(database_url: str, report: Report, migrations: list[Migration]
     """
     try:
         connection = await asyncpg.connect(
-            database_url, statement_cache_size=0, server_settings={"application_name": "todo-service migrate"}
+            database_url,
+            statement_cache_size=0,
+            server_settings={"application_name": "todo-service migrate", "lock_timeout": LOCK_TIMEOUT},
         )
+    except asyncpg.ProtocolViolationError as error:  # else what we lock would be left to others
+        raise MigrationError(
+            f"This is no direct connection ({_reason(error)}): migrations need the database's own address, "
+            "not that of a pooler."
+        ) from error
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise MigrationError(f"The database can't be reached: {_reason(error)}.") from error
     try:
@@ -77,7 +84,6 @@ async def migrate(database_url: str, report: Report, migrations: list[Migration]
 
 async def _migrate(connection: asyncpg.Connection, report: Report, migrations: list[Migration]) -> None:
     await _check_database(connection, report)
-    await connection.execute(SET_LOCK_TIMEOUT, LOCK_TIMEOUT)
     await _lock(connection, report)
     await connection.execute(CREATE_SCHEMA_MIGRATIONS)
     applied = {row["name"]: row["checksum"] for row in await connection.fetch(LIST_APPLIED_MIGRATIONS)}
