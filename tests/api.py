@@ -3,16 +3,24 @@
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import ClientResponse
-from aiohttp.test_utils import TestClient
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
 from marshmallow import RAISE
 
 from todo_service.schemas import ProblemSchema, TaskSchema
+from todo_service.shutdown import Runner
 
 Client = TestClient[Any, Any]
 
 TASKS = "/api/tasks"
 JSON = {"Content-Type": "application/json"}
+
+
+class ServiceServer(TestServer):
+    """A server in this process, which treats its connections as the deployed one does."""
+
+    async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
+        return Runner(self.app, **kwargs)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
-from tests.api import Api, Client
+from tests.api import Api, Client, ServiceServer
 from tests.pgbouncer import DIRECTORY, PROGRAM, pooled, run_pgbouncer
 from tests.plans import crowd_planner, crowded_database, planner, seeded_database  # noqa: F401 - fixtures
 from tests.processes import FOREIGN
@@ -127,7 +126,7 @@ def settings(database_url: str) -> Settings:
 @pytest.fixture
 async def client(aiohttp_client: AiohttpClient, settings: Settings) -> Client:
     """The service, called without a token."""
-    server = TestServer(create_app(settings))
+    server = ServiceServer(create_app(settings))
     await server.start_server(**SERVER_OPTIONS)
     return await aiohttp_client(server)
 

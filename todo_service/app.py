@@ -13,6 +13,7 @@ from todo_service.errors import problems
 from todo_service.handlers import health, me, tasks
 from todo_service.operations.requests import add_operations
 from todo_service.problem_types import BODY_BYTES
+from todo_service.security_headers import adapt_aiohttp
 from todo_service.settings import Settings
 from todo_service.shutdown import TRAFFIC, Traffic
 from todo_service.validation import validate
@@ -37,6 +38,7 @@ ROUTES = (
 
 def create_app(settings: Settings) -> web.Application:
     """The whole service. Each request passes the middlewares from the first to the last."""
+    adapt_aiohttp()
     traffic = Traffic()
     app = web.Application(
         middlewares=[traffic.count, cors(settings.cors_origins), problems, authenticate, validate],

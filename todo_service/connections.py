@@ -7,6 +7,7 @@ from typing import cast
 from aiohttp import web
 
 from todo_service.errors import Problem
+from todo_service.security_headers import SECURITY_HEADERS
 
 HEAD_SECONDS = 15.0
 """How long the head of a request may take, from its first byte on. Bodies have a limit of their own: see validation."""
@@ -41,11 +42,15 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """A problem document for what is no HTTP. Its message would quote what was sent, which may be a token."""
-        if status != HTTPStatus.BAD_REQUEST:
-            return super().handle_error(request, status, exc, message)
-        self.logger.info("refused what is not valid HTTP")
-        response = Problem("malformed-request", "This is not valid HTTP/1.1, or it has too many headers.").response()
+        """A problem document. The message for what is no HTTP would quote what was sent, which may be a token."""
+        if status == HTTPStatus.BAD_REQUEST:
+            self.logger.info("refused what is not valid HTTP")
+            problem = Problem("malformed-request", "This is not valid HTTP/1.1, or it has too many headers.")
+        else:
+            super().handle_error(request, status, exc, message)  # which logs it
+            problem = Problem("internal-error")
+        response = problem.response()
+        response.headers.merge(SECURITY_HEADERS)
         response.force_close()
         return response
 
@@ -73,6 +78,8 @@ def _bytes(response: web.Response) -> bytes:
     body = cast("bytes", response.body)
     response.headers["Content-Length"] = str(len(body))
     response.headers["Connection"] = "close"
+    response.headers.merge(SECURITY_HEADERS)
+    response.headers["Server"] = "todo-service"
     status = HTTPStatus(response.status)
     head = [
         f"HTTP/1.1 {status.value} {status.phrase}",

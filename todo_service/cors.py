@@ -1,4 +1,4 @@
-"""Cross-origin requests (the Fetch standard's CORS protocol), and the caching headers of every answer."""
+"""Cross-origin requests (the Fetch standard's CORS protocol), and what every answer says of caching and security."""
 
 from collections.abc import Collection
 
@@ -6,6 +6,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from todo_service.auth import is_api
+from todo_service.security_headers import SECURITY_HEADERS
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key"
@@ -21,11 +22,14 @@ def cors(origins: Collection[str]) -> Middleware:
         preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
         response = web.Response(status=204) if preflight else await handler(request)
         headers = response.headers
+        headers.merge(SECURITY_HEADERS)
         if is_api(request):
             headers[hdrs.CACHE_CONTROL] = "private, no-cache" if response.status < 400 else "no-store"
             headers[hdrs.VARY] = "Authorization, Origin"
         else:
             headers[hdrs.VARY] = "Origin"
+        if hdrs.UPGRADE in request.headers:  # aiohttp loses what came together with it, and where the next would begin
+            response.force_close()
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and origin in origins:
             headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin

@@ -83,12 +83,10 @@ def _swagger_ui() -> Path:
 
 
 def _headers() -> dict[str, str]:
-    """Ask again each time, since files of two versions don't go together; believe the type that is said."""
+    """Ask again each time, since files of two versions don't go together."""
     return {
         hdrs.CACHE_CONTROL: "no-cache",
         "Content-Security-Policy": POLICY,
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
 from todo_service.problem_types import TYPES
@@ -21,7 +21,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
     """A request that can't be served.
 
     `name` is one of TYPES, `detail` one sentence for humans (by default what all of this type say), `errors` the
-    messages for each field.
+    messages for each field. `ends_connection` says that nobody knows where the next request on it would begin.
     """
 
     def __init__(
@@ -31,12 +31,14 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         *,
         errors: Mapping[str, list[str]] | None = None,
         headers: Mapping[str, str] | None = None,
+        ends_connection: bool = False,
     ) -> None:
         self.name = name
         self.detail = detail or TYPES[name].detail
         super().__init__(self.detail)
         self.errors = errors
         self.headers = headers
+        self.ends_connection = ends_connection
 
     def response(self) -> web.Response:
         """The answer: a problem document."""
@@ -53,16 +55,34 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns everything that a handler or another middleware raises into a problem document."""
     try:
+        if request.version is not HttpVersion11:
+            _check_version(request)
         return await handler(request)
     except Problem as problem:
-        return problem.response()
+        return _answer(request, problem)
     except web.HTTPException as exception:
-        return _from_http_exception(request, exception).response()
+        return _answer(request, _from_http_exception(request, exception))
     except ConnectionResetError:  # the client left while its body was being read: nobody will see this answer
         return Problem("malformed-request", "The connection was closed before the body was complete.").response()
     except Exception:
         log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return Problem("internal-error").response()
+
+
+def _check_version(request: web.Request) -> None:
+    """HTTP/1.0 has no chunks, and a proxy that speaks it takes what follows for another message (RFC 9112, 6.1)."""
+    if request.version != HttpVersion10:  # the parser takes 0.9 and 2.0, too
+        request._version = HttpVersion11  # noqa: SLF001 - or the answer would claim to be of that version
+        raise Problem("malformed-request", "The request must be of HTTP/1.1 or HTTP/1.0.", ends_connection=True)
+    if hdrs.TRANSFER_ENCODING in request.headers:
+        raise Problem("malformed-request", "HTTP/1.0 has no Transfer-Encoding.", ends_connection=True)
+
+
+def _answer(request: web.Request, problem: Problem) -> web.Response:
+    response = problem.response()
+    if problem.ends_connection or request.method == hdrs.METH_CONNECT:  # whoever tunnels sends no more requests
+        response.force_close()
+    return response
 
 
 def _from_http_exception(request: web.Request, exception: web.HTTPException) -> Problem:

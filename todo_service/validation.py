@@ -70,6 +70,8 @@ async def _load_body(request: web.Request, schema: RequestSchema) -> dict[str, A
         _refuse_media_type(request, f"The request body must be {MEDIA_TYPES[0]} in UTF-8.")
     if any(coding.lower() != "identity" for coding in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
         _refuse_media_type(request, "The request body must be sent without a Content-Encoding.")
+    if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
+        _refuse_media_type(request, "The request body must be sent without a Transfer-Encoding other than chunked.")
     try:
         document = strict_json.parse(await _read_body(request))
     except ValueError as error:
