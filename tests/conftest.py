@@ -18,6 +18,7 @@ from tests.api import Api, Client, ServiceServer
 from tests.pgbouncer import DIRECTORY, PROGRAM, pooled, run_pgbouncer
 from tests.plans import crowd_planner, crowded_database, planner, seeded_database  # noqa: F401 - fixtures
 from tests.processes import FOREIGN
+from tests.service_role import grant_service, service_url
 from todo_service.app import create_app
 from todo_service.auth import sign_token
 from todo_service.embedded import run_postgres
@@ -78,16 +79,23 @@ async def _drop_database(url: str) -> None:
 
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
-    """A migrated database, for all tests of this process; its direct address."""
+    """A migrated database, for all tests of this process; this is the direct address of its owner."""
 
     async def create() -> str:
         url = await _create_database()
         await migrate(url, lambda _line: None)
+        await grant_service(url)
         return url
 
     url = asyncio.run(create())
     yield url
     asyncio.run(_drop_database(url))
+
+
+@pytest.fixture(scope="session")
+def service_database_url(database_url: str) -> str:
+    """The same database, as the service connects to it: with the rights that sql/roles.sql gives."""
+    return service_url(database_url)
 
 
 @pytest.fixture
@@ -114,9 +122,9 @@ async def observer(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture(scope="session")
-def settings(database_url: str) -> Settings:
+def settings(service_database_url: str) -> Settings:
     return Settings(
-        database_url=pooled(database_url),
+        database_url=pooled(service_database_url),
         database_statement_cache=0 if PROGRAM in os.environ else Settings.database_statement_cache,
         jwt_secret=secrets.token_urlsafe(48),
         cors_origins=("https://app.example.com", "http://localhost:3000"),

@@ -32,7 +32,7 @@ SETTINGS = {"DATABASE_STATEMENT_CACHE": "0"}
 # Each transaction on another server than the one before. Unused ones go soon: many tests have a database of their own.
 CONFIGURATION = """
 [databases]
-* = host={server} port=5432 user=postgres
+* = host={server} port=5432 user=todo_service
 
 [pgbouncer]
 listen_port = {port}

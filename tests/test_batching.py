@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -288,9 +289,14 @@ async def deadlocks(connection: asyncpg.Connection) -> int:
 @pytest.mark.usefixtures("overlapping")
 @pytest.mark.parametrize("collector", [Unsorted, Collector])
 async def test_batches_never_deadlock_because_they_are_sorted(
-    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, collector: type[Collector]
+    settings: Settings,
+    connection: asyncpg.Connection,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    collector: type[Collector],
 ) -> None:
     """Every user is in most batches of two workers, and two statements write at the same time."""
+    settings = replace(settings, database_url=database_url)  # of the owner, who may set this:
     monkeypatch.setattr(database, "Collector", collector)
     monkeypatch.setattr(sessions, "session_settings", lambda *_settings: {"deadlock_timeout": "10ms"})
     before = await deadlocks(connection)

@@ -13,6 +13,7 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.api import TASKS, Api, Client, path_of, problem_of, task_of
 from tests.pgbouncer import pooled
+from tests.service_role import grant_service
 from todo_service.app import create_app
 from todo_service.auth import sign_token
 from todo_service.migrations import migrate
@@ -294,7 +295,8 @@ async def test_after_a_backup_was_restored_clients_start_over(
     aiohttp_client: AiohttpClient, settings: Settings, empty_database: str
 ) -> None:
     await migrate(empty_database, lambda _line: None)
-    client = await serve(aiohttp_client, replace(settings, database_url=pooled(empty_database)))
+    service = pooled(await grant_service(empty_database))
+    client = await serve(aiohttp_client, replace(settings, database_url=service))
     owner = Api(client, "owner", sign_token(settings.jwt_secret, "owner", days=1))
     task = await owner.create()
     since = await version_of(owner)

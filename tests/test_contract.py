@@ -72,9 +72,9 @@ def fuzz(url: str, folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.mark.fuzz
-def test_the_service_keeps_to_its_description_whatever_is_sent(database_url: str, tmp_path: Path) -> None:
+def test_the_service_keeps_to_its_description_whatever_is_sent(service_database_url: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with served(log, DATABASE_URL=database_url) as (_, url):
+    with served(log, DATABASE_URL=service_database_url) as (_, url):
         summary, report = fuzz(url, tmp_path)
     assert "Traceback" not in log.read_text()
     assert report["complete"], summary

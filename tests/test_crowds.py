@@ -60,11 +60,11 @@ async def trickle(senders: list[socket.socket]) -> None:
         await asyncio.sleep(1)
 
 
-async def test_idle_and_slow_clients_stop_nobody(database_url: str, tmp_path: Path) -> None:
+async def test_idle_and_slow_clients_stop_nobody(service_database_url: str, tmp_path: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard < IDLE + SLOW + 1000:
         pytest.skip(f"this system allows {hard:,} open files, too few for {IDLE + SLOW:,} connections")
-    with files(256), served(tmp_path / "log", DATABASE_URL=database_url) as (process, url), files(hard):
+    with files(256), served(tmp_path / "log", DATABASE_URL=service_database_url) as (process, url), files(hard):
         [worker] = psutil.Process(process.pid).children()
         before = worker.memory_info().rss
         address = (urlsplit(url).hostname or "", urlsplit(url).port or 0)

@@ -19,6 +19,7 @@ from pytest_aiohttp import AiohttpClient
 from tests.api import TASKS, Api, path_of, problem_of
 from tests.pgbouncer import PROGRAM, not_through_pgbouncer, pooled, socket_of
 from tests.processes import free_port
+from tests.service_role import ROLE
 from tests.sql_files import STATEMENTS, SqlFile, for_each
 from todo_service import database
 from todo_service.app import create_app
@@ -49,7 +50,7 @@ class Gateway:
 
     def __init__(self, database_url: str) -> None:
         self.port = free_port()
-        self.url = f"postgres://postgres:hidden@127.0.0.1:{self.port}{urlsplit(database_url).path}"
+        self.url = f"postgres://{ROLE}:hidden@127.0.0.1:{self.port}{urlsplit(database_url).path}"
         self._socket = socket_of(database_url)
         self.passing = asyncio.Event()  # cleared: connections are accepted, but nothing comes through
         self._writers: list[asyncio.StreamWriter] = []

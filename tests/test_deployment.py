@@ -14,6 +14,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.processes import SECRET, answers, environment, run, served, wait_until
+from tests.service_role import grant_service
 from todo_service.auth import sign_token
 
 pytestmark = pytest.mark.database
@@ -39,7 +40,7 @@ async def migrated(empty_database: str) -> str:
         result = run("migrate", DATABASE_URL=empty_database)
         assert (result.returncode, result.stderr) == (0, "")
         assert result.stdout.splitlines()[0] == expected
-    return empty_database
+    return await grant_service(empty_database)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

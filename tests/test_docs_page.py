@@ -89,8 +89,10 @@ def token() -> str:
     return sign_token(SECRET, "demo", days=1)
 
 
-def test_a_task_is_created_at_the_first_click(browser: Chrome, database_url: str, tmp_path: Path, token: str) -> None:
-    with served(tmp_path / "log", DATABASE_URL=database_url, DOCS_TOKEN=token) as (_, url):
+def test_a_task_is_created_at_the_first_click(
+    browser: Chrome, service_database_url: str, tmp_path: Path, token: str
+) -> None:
+    with served(tmp_path / "log", DATABASE_URL=service_database_url, DOCS_TOKEN=token) as (_, url):
         page = Page(browser, url)
         assert browser.current_url == f"{url}/docs"
         listed = {(block.get_attribute("id") or "").rpartition("-")[2] for block in page.all(".opblock")}
@@ -102,8 +104,10 @@ def test_a_task_is_created_at_the_first_click(browser: Chrome, database_url: str
         assert page.complaints() == []
 
 
-def test_a_deployed_service_asks_for_a_token(browser: Chrome, database_url: str, tmp_path: Path, token: str) -> None:
-    with served(tmp_path / "log", DATABASE_URL=database_url) as (_, url):
+def test_a_deployed_service_asks_for_a_token(
+    browser: Chrome, service_database_url: str, tmp_path: Path, token: str
+) -> None:
+    with served(tmp_path / "log", DATABASE_URL=service_database_url) as (_, url):
         page = Page(browser, url)
         assert page.try_out("create_task") == "401"
         page.click(".btn.authorize")
@@ -114,8 +118,10 @@ def test_a_deployed_service_asks_for_a_token(browser: Chrome, database_url: str,
         assert [text for text in page.complaints() if "401" not in text] == []  # a browser notes each 401
 
 
-def test_the_problem_types_are_styled_without_complaints(browser: Chrome, database_url: str, tmp_path: Path) -> None:
-    with served(tmp_path / "log", DATABASE_URL=database_url) as (_, url):
+def test_the_problem_types_are_styled_without_complaints(
+    browser: Chrome, service_database_url: str, tmp_path: Path
+) -> None:
+    with served(tmp_path / "log", DATABASE_URL=service_database_url) as (_, url):
         browser.get(f"{url}/problems#start-over")
         section = browser.find_element(By.ID, "start-over")
         assert section.is_displayed()

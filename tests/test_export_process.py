@@ -133,13 +133,13 @@ def peak_memory(process: psutil.Process) -> int:
 async def test_exports_of_very_much_need_little_memory(
     user_with: MakeUser,
     connection: asyncpg.Connection,
-    database_url: str,
+    service_database_url: str,
     tmp_path: Path,
     count: int,
     description: str,
 ) -> None:
     user = await user_with(count, description)
-    with served(tmp_path / "log", DATABASE_URL=database_url) as (process, url):
+    with served(tmp_path / "log", DATABASE_URL=service_database_url) as (process, url):
         [worker] = psutil.Process(process.pid).children()
         async with ClientSession(url, headers=user.headers) as session:
             responses = [await begun(session) for _ in range(4)]
@@ -151,10 +151,10 @@ async def test_exports_of_very_much_need_little_memory(
 
 
 async def test_clients_that_do_not_read_keep_no_connection_from_the_others(
-    user_with: MakeUser, database_url: str, tmp_path: Path
+    user_with: MakeUser, service_database_url: str, tmp_path: Path
 ) -> None:
     user = await user_with(4_000, LONGEST)
-    settings = {"DATABASE_URL": database_url, "DATABASE_POOL_SIZE": "1", "DATABASE_TIMEOUT": "5"}
+    settings = {"DATABASE_URL": service_database_url, "DATABASE_POOL_SIZE": "1", "DATABASE_TIMEOUT": "5"}
     with served(tmp_path / "log", **settings) as (_, url):
         async with reluctant(url, user) as slow, ClientSession(url, headers=user.headers) as quick:
             *exports, abandoned = [await begun(slow) for _ in range(5)]
@@ -174,10 +174,10 @@ async def test_clients_that_do_not_read_keep_no_connection_from_the_others(
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
 async def test_an_export_under_way_is_sent_to_its_end_when_the_service_stops(
-    user_with: MakeUser, connection: asyncpg.Connection, database_url: str, tmp_path: Path, stop: signal.Signals
+    user_with: MakeUser, connection: asyncpg.Connection, service_database_url: str, tmp_path: Path, stop: signal.Signals
 ) -> None:
     user = await user_with(4_000, LONGEST)
-    with served(tmp_path / "log", DATABASE_URL=database_url) as (process, url):
+    with served(tmp_path / "log", DATABASE_URL=service_database_url) as (process, url):
         workers = psutil.Process(process.pid).children()
         async with reluctant(url, user) as session:
             export = await begun(session)
@@ -193,10 +193,10 @@ async def test_an_export_under_way_is_sent_to_its_end_when_the_service_stops(
 
 
 async def test_what_the_system_has_not_taken_yet_is_sent_before_the_worker_ends(
-    user_with: MakeUser, database_url: str, tmp_path: Path
+    user_with: MakeUser, service_database_url: str, tmp_path: Path
 ) -> None:
     user = await user_with(1_000, LONGEST)
-    with served(tmp_path / "log", DATABASE_URL=database_url) as (process, url):
+    with served(tmp_path / "log", DATABASE_URL=service_database_url) as (process, url):
         workers = psutil.Process(process.pid).children()
         async with reluctant(url, user) as session:
             response = await session.get("/api/tasks")

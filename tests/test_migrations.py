@@ -18,6 +18,7 @@ from pytest_aiohttp import AiohttpClient
 from tests.api import Api, path_of
 from tests.conftest import BINARIES, SERVER_URL
 from tests.processes import environment, free_port
+from tests.service_role import grant_service
 from todo_service import migrations
 from todo_service.__main__ import main
 from todo_service.app import create_app
@@ -330,7 +331,7 @@ async def test_a_dump_restores_completely(
     original, restored = await create_database(""), await create_database("")
 
     async def api_of(url: str) -> Api:
-        client = await aiohttp_client(create_app(replace(settings, database_url=url)))
+        client = await aiohttp_client(create_app(replace(settings, database_url=await grant_service(url))))
         return Api(client, "o'\\.\n", sign_token(settings.jwt_secret, "o'\\.\n", days=1))
 
     async def rows_of(url: str) -> list[asyncpg.Record]:

@@ -209,12 +209,14 @@ async def test_metrics_can_be_kept_from_strangers(aiohttp_client: AiohttpClient,
     assert await numbers_of(client, "todo_service_database_waiting_calls", Authorization=f"Bearer {token}")
 
 
-async def test_metrics_are_those_of_all_workers_also_of_those_that_are_gone(database_url: str, tmp_path: Path) -> None:
+async def test_metrics_are_those_of_all_workers_also_of_those_that_are_gone(
+    service_database_url: str, tmp_path: Path
+) -> None:
     async def counted(session: ClientSession) -> float:
         numbers = await numbers_of(session, "todo_service_request_duration_seconds_count")
         return numbers[series(method="GET", route=TASKS, status="200")]
 
-    with served(tmp_path / "log", DATABASE_URL=database_url, WEB_CONCURRENCY="2") as (process, url):
+    with served(tmp_path / "log", DATABASE_URL=service_database_url, WEB_CONCURRENCY="2") as (process, url):
         gunicorn = psutil.Process(process.pid)
         directory = Path(gunicorn.environ()["PROMETHEUS_MULTIPROC_DIR"])
         async with ClientSession(url) as session:

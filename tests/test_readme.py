@@ -105,13 +105,13 @@ def assert_is_shown(shown: str, answered: str) -> None:
 
 @pytest.mark.database
 @pytest.mark.skipif(not shutil.which("curl"), reason="the sessions are shown with curl")
-def test_the_sessions_go_as_they_are_shown(database_url: str, tmp_path: Path) -> None:
+def test_the_sessions_go_as_they_are_shown(service_database_url: str, tmp_path: Path) -> None:
     (tmp_path / ".todo-service").mkdir()
     (tmp_path / ".todo-service" / "secret").write_text(SECRET)
     variables = ""
     ids: dict[str, str] = {}
     checked = 0
-    with served(tmp_path / "log", DATABASE_URL=database_url) as (_, url):
+    with served(tmp_path / "log", DATABASE_URL=service_database_url) as (_, url):
         for command, shown in session():
             line = command.replace(".venv/bin/todo-service", COMMAND).replace(ADDRESS, url)
             line = ID.sub(lambda match: ids.get(match[0], match[0]), line)
