@@ -13,7 +13,7 @@ from aiohttp import web
 
 from todo_service.collector import Batch, Call, Collector
 from todo_service.errors import Problem
-from todo_service.outcomes import RowCountError, refusal, unavailable, was_rolled_back
+from todo_service.outcomes import RowCountError, forget_values, refusal, unavailable, was_rolled_back
 from todo_service.sessions import begin, server_settings
 from todo_service.settings import Settings
 from todo_service.statements import Statement
@@ -224,6 +224,7 @@ class Database:
         """Answers calls with the error, or with what it means to their callers."""
         calls = [call for call in calls if not call.answer.done()]
         if calls:
+            forget_values(error)
             log.warning("%s: %s: %s", statement.name, type(error).__name__, error)
         for call in calls:
             answer = refusal(statement, error, sent=sent)

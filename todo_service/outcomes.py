@@ -26,6 +26,12 @@ def was_rolled_back(error: Exception) -> TypeGuard[asyncpg.PostgresError]:
     return isinstance(error, asyncpg.PostgresError) and not error.sqlstate.startswith(DISCONNECTED)
 
 
+def forget_values(error: Exception) -> None:
+    """Takes away what PostgreSQL quotes of the row that broke a constraint: what users write is not for the log."""
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None
+
+
 def refusal(statement: Statement, error: Exception, *, sent: bool) -> Exception:
     """What a caller gets: the error if it is a mistake, otherwise a Problem that says whether it may have been applied.
 
