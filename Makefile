@@ -8,7 +8,7 @@ NODE_MODULES := tests/node_modules
 NPM := $(shell command -v npm 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz check format bench bench-quick clean
+.PHONY: help run test fuzz check audit format bench bench-quick clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: $(VENV)/test ## check the style of Python and SQL, and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint sql
+
+audit: $(VENV)/test ## look for known vulnerabilities in what is deployed (needs PyPI)
+	@$(BIN)/python .ci/audit.py
 
 format: $(VENV)/test ## format the code
 	$(BIN)/ruff format .

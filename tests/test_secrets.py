@@ -132,7 +132,7 @@ async def test_a_failing_task_is_not_in_the_log(database: str, tmp_path: Path) -
             assert response.status == 500
     log = (tmp_path / "log").read_text()
     assert needles_in(log) == []
-    assert 'violates check constraint "fragile"' in log
+    assert "violates check constraint" in log
 
 
 @pytest.mark.parametrize("kind", ["closed", "unknown", "refusing", "not there"])
