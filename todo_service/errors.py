@@ -71,10 +71,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def _check_version(request: web.Request) -> None:
     """HTTP/1.0 has no chunks, and a proxy that speaks it takes what follows for another message (RFC 9112, 6.1)."""
-    if request.version != HttpVersion10:  # the parser takes 0.9 and 2.0, too
+    if request.version not in (HttpVersion10, HttpVersion11):  # the parser takes 0.9 and 2.0, too
         request._version = HttpVersion11  # noqa: SLF001 - or the answer would claim to be of that version
         raise Problem("malformed-request", "The request must be of HTTP/1.1 or HTTP/1.0.", ends_connection=True)
-    if hdrs.TRANSFER_ENCODING in request.headers:
+    if request.version == HttpVersion10 and hdrs.TRANSFER_ENCODING in request.headers:
         raise Problem("malformed-request", "HTTP/1.0 has no Transfer-Encoding.", ends_connection=True)
 
 
