@@ -4,8 +4,7 @@ import re
 import time
 from bisect import bisect_left
 from collections.abc import AsyncIterator
-from itertools import count
-from secrets import token_hex
+from random import Random
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -24,14 +23,14 @@ HEADER = "X-Request-ID"
 def add_operations(app: web.Application, settings: Settings) -> None:
     """Makes the application log and count its requests, and serve /metrics. Comes last: it sees what others answer."""
     log, metrics = RequestLog(settings), Metrics(settings)
-    prefix, numbers = token_hex(6), count(1)  # of this process, and of its requests
+    random_bits = Random().getrandbits  # noqa: S311 - an id is no secret, but numbers would tell how many there are
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = time.perf_counter()
         request_id = request.headers.get(HEADER)
         if request_id is None or not ID.fullmatch(request_id):
-            request_id = f"{prefix}-{next(numbers)}"
+            request_id = f"{random_bits(64):016x}"
         REQUEST_ID.set(request_id)
         response = await handler(request)
         response.headers[HEADER] = request_id
