@@ -179,6 +179,22 @@ async def test_a_statement_that_takes_too_long_is_rolled_back_and_unavailable(
     assert await connection.fetchval("SELECT count(*) FROM users WHERE id = $1", user_id) == 0
 
 
+async def test_a_disk_that_fails_the_database_is_unavailable_and_nothing_was_applied(
+    settings: Settings, connection: asyncpg.Connection
+) -> None:
+    """What PostgreSQL says then (58030, io_error), said by a function."""
+    body = "BEGIN RAISE EXCEPTION 'could not read' USING ERRCODE = 'io_error'; END"
+    await connection.execute(f"CREATE OR REPLACE FUNCTION fail() RETURNS integer LANGUAGE plpgsql AS $${body}$$")
+    failing = "WITH u AS (INSERT INTO users (id, revision) VALUES ($1, 1) RETURNING id) SELECT id, fail() FROM u"
+    user_id = f"user-{uuid4()}"
+    async with pool(settings) as database_:
+        with pytest.raises(Problem) as caught:
+            await database_.run(Statement("test/failing", failing, writes=True), user_id)
+    await connection.execute("DROP FUNCTION fail()")
+    assert caught.value.name == "unavailable"
+    assert await connection.fetchval("SELECT count(*) FROM users WHERE id = $1", user_id) == 0
+
+
 async def test_a_pool_that_stays_busy_is_unavailable_until_it_is_not(start: Start) -> None:
     owner = await start(database_pool_size=1, database_timeout=1)
     async with owner.client.app[DATABASE]._pool.acquire():

@@ -9,9 +9,10 @@ from todo_service.statements import Statement
 
 # SQLSTATEs after which PostgreSQL has certainly rolled back: the request can be repeated as it is.
 # 25006 read only (a failover is under way), 40001 and 40P01 serialization and deadlock, 53 resources, 55P03 lock
-# timeout, 57014 statement timeout, 57P03 still starting; 42P01 and 42703 table or column missing: not migrated yet;
-# 42501 no right to it: sql/roles.sql was not run since; 25P03 we were too slow within a transaction.
-ROLLED_BACK = ("25006", "25P03", "40001", "40P01", "42501", "42P01", "42703", "53", "55P03", "57014", "57P03")
+# timeout, 57014 statement timeout, 57P03 still starting, 58 input or output fails; 42P01 and 42703 table or column
+# missing: not migrated yet; 42501 no right to it: sql/roles.sql was not run since; 25P03 we were too slow within a
+# transaction.
+ROLLED_BACK = ("25006", "25P03", "40001", "40P01", "42501", "42P01", "42703", "53", "55P03", "57014", "57P03", "58")
 
 # SQLSTATEs of a connection that ended, perhaps after the commit: 08 connection, 57P01, 57P02 and 57P05 shutdowns.
 DISCONNECTED = ("08", "57P01", "57P02", "57P05")
