@@ -236,10 +236,12 @@ async def test_a_connection_that_is_lost_leaves_the_outcome_of_writes_unknown(
 async def test_a_server_that_never_answers_is_not_waited_for_for_longer_than_the_timeout(
     start: Start, gateway: Gateway, connected: bool, method: str, name: str
 ) -> None:
+    if not connected:
+        gateway.passing.clear()
     owner = await start(database_url=gateway.url, database_timeout=1, database_pool_size=1)
     if connected:
         assert await owner.tasks() == []
-    gateway.passing.clear()
+        gateway.passing.clear()
     await refused(await owner.call(method, TASKS, json=NEW), name)
     gateway.passing.set()
     assert len(await owner.tasks()) <= connected

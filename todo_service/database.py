@@ -14,6 +14,7 @@ from aiohttp import web
 from todo_service.collector import Batch, Call, Collector
 from todo_service.errors import Problem
 from todo_service.outcomes import RowCountError, forget_values, refusal, unavailable, was_rolled_back
+from todo_service.reconnection import Search, connect
 from todo_service.sessions import begin, server_settings
 from todo_service.settings import Settings
 from todo_service.statements import Statement
@@ -59,9 +60,10 @@ class Database:
         self._closed: list[asyncio.Future[None]] = []  # and those without a connection
         self._waking = False
         self._will_try_again = False
-        self._active = 0  # connections that are open or being opened
+        self._open = 0  # connections
+        self._search = Search(pool, self._refuse_waiting)
         self._tasks = [asyncio.create_task(self._send_batches()) for _ in range(settings.database_pool_size)]
-        self._tasks.append(asyncio.create_task(self._expire()))
+        self._tasks += [asyncio.create_task(self._search.run()), asyncio.create_task(self._expire())]
 
     async def run(self, statement: Statement, *args: object) -> asyncpg.Record:
         """Runs a statement and returns its row.
@@ -92,8 +94,8 @@ class Database:
 
     @property
     def busy(self) -> int:
-        """How many connections are at work or being opened."""
-        return self._active - len(self._idle)
+        """How many connections are at work."""
+        return self._open - len(self._idle)
 
     async def close(self) -> None:
         """Ends all connections; nothing must be running any more."""
@@ -124,19 +126,20 @@ class Database:
         while True:
             if not self._collector:
                 await self._sleep(self._closed)
-            self._active += 1
+            await self._search.found()
             try:
                 async with self._pool.acquire() as connection:
-                    await self._send_over(connection)
-                self._active -= 1
-            except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
-                self._active -= 1
-                if self._active:
+                    self._open += 1
+                    try:
+                        await self._send_over(connection)
+                    finally:
+                        self._open -= 1
+            except Exception:  # noqa: BLE001 - whatever it is, there is no connection
+                if self._open:
                     self._wake()  # the others serve meanwhile
                     await asyncio.sleep(RECONNECT_SECONDS)
-                elif not isinstance(error, TimeoutError):  # after that one, each call waits until its own
-                    for statement, calls in self._collector.take_all():
-                        self._refuse(statement, calls, error, sent=False)
+            if not self._open:
+                self._search.begin()
 
     async def _send_over(self, connection: "Connection") -> None:
         """Sends batches until the connection is closed."""
@@ -156,6 +159,12 @@ class Database:
                 patience.cancel()
                 self._collector.finish(batch, self._loop.time() - began)
         self._wake()
+
+    def _refuse_waiting(self, error: Exception) -> None:
+        """Of those that wait for a connection, and there is none. After a timeout each waits until its own."""
+        if not self._open and not isinstance(error, TimeoutError):
+            for statement, calls in self._collector.take_all():
+                self._refuse(statement, calls, error, sent=False)
 
     def _go_on_without(self, batch: Batch) -> None:
         batch.slow = True
@@ -273,7 +282,7 @@ DATABASE = web.AppKey("database", Database)
 
 
 def database_context(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Keeps a pool open while the application runs. It connects when it must, so a start needs no database."""
+    """Keeps a pool open while the application runs. A start waits for no database: it is looked for meanwhile."""
 
     async def context(app: web.Application) -> AsyncIterator[None]:
         async with asyncpg.create_pool(
@@ -283,6 +292,7 @@ def database_context(settings: Settings) -> Callable[[web.Application], AsyncIte
             max_inactive_connection_lifetime=0,
             statement_cache_size=settings.database_statement_cache,
             max_cached_statement_lifetime=0,
+            connect=connect,
             timeout=settings.database_timeout,
             reset=_keep_session,
             server_settings=server_settings(settings, LOCK_TIMEOUT),

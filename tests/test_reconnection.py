@@ -1,0 +1,153 @@
+"""Finding the database again: past attempts that hang, at growing intervals, and with a word about it."""
+
+import asyncio
+import logging
+import re
+import socket
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from tests.test_batching import TRANSACTION
+from tests.test_database import Gateway, pool
+from todo_service import reconnection
+from todo_service.errors import Problem
+from todo_service.reconnection import TCP_OPTIONS, connect
+from todo_service.settings import Settings
+
+pytestmark = pytest.mark.database
+
+
+class Forgetful(Gateway):
+    """A gateway that passes on nothing of a connection that came while it was not passing, not even later."""
+
+    def __init__(self, database_url: str) -> None:
+        super().__init__(database_url)
+        self.forgotten = 0  # connections that are still open
+        self.most_forgotten = 0
+        self.delay = 0.0
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.passing.is_set():
+            await super()._connected(reader, writer)
+            return
+        self.forgotten += 1
+        self.most_forgotten = max(self.most_forgotten, self.forgotten)
+        try:
+            while await reader.read(65_536):
+                pass
+        except ConnectionError:
+            pass
+        finally:
+            self.forgotten -= 1
+            writer.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.delay:
+            slow = asyncio.StreamReader()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(super()._pass(slow, writer))
+                while data := await reader.read(65_536):
+                    await asyncio.sleep(self.delay)
+                    slow.feed_data(data)
+                slow.feed_eof()
+        else:
+            await super()._pass(reader, writer)
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.name == "todo_service.reconnection"]
+
+
+async def sessions(connection: asyncpg.Connection, name: str, count: int) -> None:
+    """Waits until so many sessions have this application_name."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
+    async with asyncio.timeout(20):
+        while await connection.fetchval(query, name) != count:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def gateway(database_url: str) -> AsyncIterator[Forgetful]:
+    gateway = Forgetful(database_url)
+    await gateway.open()
+    yield gateway
+    await gateway.close()
+
+
+async def test_an_attempt_that_hangs_does_not_keep_others_from_a_network_that_is_back(
+    settings: Settings, gateway: Forgetful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconnection, "FRESH_SECONDS", 0.05)
+    gateway.passing.clear()
+    async with asyncio.timeout(20), pool(settings, database_url=gateway.url, database_timeout=300) as database_:
+        call = asyncio.create_task(database_.run(TRANSACTION, "x"))
+        await asyncio.sleep(0.5)  # many attempts
+        gateway.passing.set()
+        assert (await call)["user_id"] == "x"
+    assert gateway.most_forgotten <= 3, "the first, the newest, and the one before, which has not noticed yet"
+
+
+async def test_a_slow_server_can_be_connected_to(
+    settings: Settings, gateway: Forgetful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconnection, "FRESH_SECONDS", 0.05)
+    gateway.delay = 0.2
+    async with asyncio.timeout(20), pool(settings, database_url=gateway.url, database_timeout=20) as database_:
+        assert (await database_.run(TRANSACTION, "x"))["user_id"] == "x"
+
+
+async def test_attempts_that_are_given_up_leave_no_connection(
+    gateway: Forgetful, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconnection, "FRESH_SECONDS", 0.001)
+    opened = await connect(gateway.url, server_settings={"application_name": "attempt"})
+    await sessions(connection, "attempt", 1)
+    assert await opened.fetchval("SELECT 1") == 1
+    await opened.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
+async def test_the_system_notices_within_seconds_that_the_other_side_is_gone(gateway: Forgetful) -> None:
+    opened = await connect(gateway.url)
+    sock = opened._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+    options = {name: sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in TCP_OPTIONS}
+    assert options == TCP_OPTIONS
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    await opened.close()
+
+
+async def test_while_the_database_is_away_the_log_tells_each_attempt_and_then_that_it_is_back(
+    settings: Settings, gateway: Forgetful, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await gateway.close()
+    async with asyncio.timeout(20), pool(settings, database_url=gateway.url) as database_:
+        for _ in range(3):
+            with pytest.raises(Problem):
+                await database_.run(TRANSACTION, "x")
+        await gateway.open()
+        assert (await database_.run(TRANSACTION, "x"))["user_id"] == "x"
+    lines = lines_of(caplog)
+    pauses = [
+        float(match[1])
+        for line in lines
+        if (
+            match := re.fullmatch(
+                r"the database is away \(ConnectionRefusedError: .*\); next attempt in ([0-9.]+) s", line
+            )
+        )
+    ]
+    assert pauses == sorted(set(pauses))
+    assert len(pauses) >= 3
+    assert lines[len(pauses) :] == ["the database is back"]
+
+
+async def test_a_database_that_is_there_is_found_before_anybody_asks(
+    settings: Settings, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with pool(settings):
+        await sessions(connection, "todo-service", 1)
+    assert lines_of(caplog) == []
