@@ -20,6 +20,15 @@ FRESH_SECONDS = 1.0
 # for an answer needn't wait until DATABASE_TIMEOUT, and TCP doesn't wait for twice as long each time to send once more.
 TCP_OPTIONS = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 4000}
 
+# What the server is to do about ours: it never hears of a connection that was given up while the network lost
+# everything, and would keep it, of the few that it has, for as long as its system is patient, which is two hours.
+SERVER_TCP_OPTIONS = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+
 
 class Search:
     """Connects while there is no connection, at growing intervals; who needs one waits until it is `found`.

@@ -1,12 +1,15 @@
 """What we ask of PostgreSQL for each session; or through a pooler, which takes no settings, for each transaction."""
 
+from todo_service.reconnection import SERVER_TCP_OPTIONS
 from todo_service.settings import Settings
 
 
 def server_settings(settings: Settings, lock_timeout: str) -> dict[str, str]:
     """What a connection is opened with."""
     names = {"application_name": "todo-service"}
-    return names | session_settings(settings, lock_timeout) if settings.database_statement_cache else names
+    if settings.database_statement_cache == 0:
+        return names  # a pooler in between refuses the others
+    return names | session_settings(settings, lock_timeout) | SERVER_TCP_OPTIONS
 
 
 def begin(settings: Settings, lock_timeout: str) -> str | None:
