@@ -8,7 +8,7 @@ NODE_MODULES := tests/node_modules
 NPM := $(shell command -v npm 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz check audit format bench bench-quick clean
+.PHONY: help run test fuzz faults check audit format bench bench-quick clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: $(VENV)/test $(if $(NPM),$(NODE_MODULES)/.package-lock.json) ## run the te
 fuzz: $(VENV)/test ## send the service what Schemathesis makes up of its description, for 10 minutes (make test: for 90 s)
 	TEST_FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),600) TEST_FUZZ_REQUESTS=$(or $(TEST_FUZZ_REQUESTS),10000) \
 		$(BIN)/pytest -m fuzz $(PYTEST_ARGUMENTS)
+
+faults: $(VENV)/test ## do what docs/faults.md says to the service under load, each fault 20 times (35 minutes; make test: once)
+	TEST_FAULT_REPETITIONS=$(or $(TEST_FAULT_REPETITIONS),20) $(BIN)/pytest -m faults $(PYTEST_ARGUMENTS)
 
 check: $(VENV)/test ## check the style of Python and SQL, and types
 	$(BIN)/ruff format --check .

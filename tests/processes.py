@@ -73,11 +73,10 @@ def served(log: Path, code: str = "", **variables: str) -> Iterator[tuple[subpro
 
     `code` is a folder with the code of another release.
     """
-    port = free_port()
-    settings = {"HOST": "127.0.0.1", "PORT": str(port), "JWT_SECRET": SECRET, **service(**variables)}
+    settings = {"HOST": "127.0.0.1", "PORT": str(free_port()), "JWT_SECRET": SECRET, **service(**variables)}
     settings |= {"PYTHONPATH": code} if code else {}
-    url = f"http://127.0.0.1:{port}"
-    with log.open("wb") as output:
+    url = f"http://127.0.0.1:{settings['PORT']}"
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [COMMAND, "serve"], env=environment(**settings), cwd=code or None, stdout=output, stderr=output
         )

@@ -18,14 +18,14 @@ NODE_MODULES = Path(__file__).parent / "node_modules"
 def require(*names: str) -> str:
     """The path of the first of these commands that there is."""
     path = next(filter(None, map(shutil.which, names)), None)
-    return path or _missing(f"there is no {' or '.join(names)}")
+    return path or missing(f"there is no {' or '.join(names)}")
 
 
 def require_node_modules() -> Path:
     """What tests/package.json asks for, as `make test` installs it where there is npm."""
     require("npm")
     if not (NODE_MODULES / ".package-lock.json").exists():
-        _missing("tests/node_modules is not there: run npm ci in tests/, or make test")
+        missing("tests/node_modules is not there: run npm ci in tests/, or make test")
     return NODE_MODULES
 
 
@@ -37,7 +37,8 @@ def npm_command(name: str, *arguments: str | Path, cwd: Path | None = None) -> s
     )
 
 
-def _missing(reason: str) -> NoReturn:
+def missing(reason: str) -> NoReturn:
+    """Skips the test that needs what is missing, or fails it."""
     if os.environ.get(REQUIRE_ALL):
         pytest.fail(f"{reason}, and {REQUIRE_ALL} is set")
     pytest.skip(reason)

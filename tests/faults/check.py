@@ -1,0 +1,77 @@
+"""Compares what clients recorded with what the database has."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import asyncpg
+
+from tests.faults.record import KnownTask, Record
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is wrong, a sentence each."""
+
+    lost: list[str]
+    twice: list[str]
+    unasked: list[str]
+
+
+async def compare(record: Record, url: str) -> Findings:
+    """Looks for acknowledged writes that are lost, for those that were applied twice, and for what nobody asked for."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(
+            "SELECT id::text, title, description, completed, revision, deleted_at IS NOT NULL AS deleted FROM tasks"
+        )
+        users = await connection.fetch(
+            "SELECT id, revision - extract(EPOCH FROM created_at)::numeric * 1000000 AS writes FROM users"
+        )
+    finally:
+        await connection.close()
+    by_id = {row["id"]: row for row in rows}
+    lost = [sentence for task in record.tasks for sentence in _lost(task, by_id.get(task.id))]
+    titles = Counter(row["title"] for row in rows if not row["deleted"])
+    twice = [f"{title} is there {count} times" for title, count in titles.items() if count > 1]
+    known = {task.title for task in record.tasks}
+    unasked = [f"{title} was refused" for title in titles if title in record.refused_titles]
+    unasked += [f"{title} is of nobody" for title in titles if title not in known | record.doubtful_titles]
+    unasked += [
+        f"{task.id} is as nobody asked"
+        for task in record.tasks
+        if task.id in by_id and _is_unasked(task, by_id[task.id])
+    ]
+    # A user's revision counts the writes: the first, with a key, is the microsecond in which the user began.
+    for row in users:
+        at_least = record.acknowledged[row["id"]]
+        writes = int(row["writes"]) + 1
+        if writes < at_least:
+            lost.append(f"{row['id']}: {writes} writes of {at_least}")
+        if writes > at_least + record.doubtful[row["id"]]:
+            twice.append(
+                f"{row['id']}: {writes} writes, {at_least} acknowledged, {record.doubtful[row['id']]} in doubt"
+            )
+    return Findings(lost, twice, unasked)
+
+
+def _lost(task: KnownTask, row: asyncpg.Record | None) -> Iterator[str]:
+    if row is None:
+        yield f"{task.title} is not there"
+    elif row["revision"] < task.revision:
+        yield f"{task.title} is of revision {row['revision']}, not {task.revision}"
+    elif task.deleted and not row["deleted"]:
+        yield f"{task.title} was deleted"
+    elif row["revision"] == task.revision and not task.deleted:
+        state = (row["description"], row["completed"], row["deleted"])
+        if state != (task.text, task.completed, False):
+            yield f"{task.title} is {state}, not {task.text, task.completed}"
+
+
+def _is_unasked(task: KnownTask, row: asyncpg.Record) -> bool:
+    """Whether the row is of a later revision than the client's, with a content that none of its doubts explains."""
+    if row["revision"] == task.revision or task.deleted:
+        return False
+    if row["deleted"]:
+        return not task.maybe_deleted
+    return not task.in_doubt or row["description"] not in {task.text, *task.possible_texts}

@@ -1,0 +1,93 @@
+"""A PostgreSQL of the faults' own, which keeps what it acknowledged, and can be killed and started again under load."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import psutil
+
+from tests.conftest import BINARIES
+from todo_service.embedded import Postgres, run_postgres
+
+CONNECTIONS = "-c", "max_connections=50"
+
+
+class Cluster:
+    """One PostgreSQL in a folder, made when there is none. `options` go to `postgres`."""
+
+    def __init__(self, data: Path, *options: str) -> None:
+        self._data = data
+        self._options = (*CONNECTIONS, *options)
+        # PostgreSQL ends with the thread that started it, and the event loop must go on meanwhile.
+        self._thread = ThreadPoolExecutor(1)
+        self._resources = ExitStack()
+        self._postgres: Postgres | None = None
+
+    @property
+    def url(self) -> str:
+        """Its DATABASE_URL, which is another one after each start."""
+        assert self._postgres, "the server runs"
+        return self._postgres.url
+
+    @property
+    def socket(self) -> str:
+        """Where it listens. Raises ConnectionRefusedError when it doesn't."""
+        if self._postgres is None:
+            raise ConnectionRefusedError("the server is stopped")
+        return f"{parse_qs(urlsplit(self.url).query)['host'][0]}/.s.PGSQL.5432"
+
+    @property
+    def cluster(self) -> Path:
+        """The server's data directory."""
+        return self._data / "postgres"
+
+    def is_running(self) -> bool:
+        """Whether the server itself is there, whatever it does."""
+        return self._postgres is not None and self._postgres.process.poll() is None
+
+    async def start(self) -> None:
+        """Starts it, and returns as soon as it takes connections. Raises EmbeddedError."""
+        await self._in_thread(self._start)
+
+    async def kill(self) -> None:
+        """Ends all of its processes as a power failure would."""
+        assert self._postgres
+        with suppress(psutil.NoSuchProcess):
+            server = psutil.Process(self._postgres.process.pid)
+            for process in [server, *server.children()]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stops it, if it has not ended by itself."""
+        await self._in_thread(self._resources.close)
+        self._postgres = None
+
+    async def close(self) -> None:
+        """Stops it for good."""
+        await self.stop()
+        self._thread.shutdown()
+
+    async def takes_connections(self) -> bool:
+        """Whether it would serve, rather than being down or recovering."""
+        try:
+            connection = await asyncpg.connect(self.url, timeout=5)
+        except (OSError, TimeoutError, asyncpg.PostgresError):
+            return False
+        await connection.close()
+        return True
+
+    def _start(self) -> None:
+        binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else None
+        self._postgres = self._resources.enter_context(
+            run_postgres(self._data, binaries=binaries, options=self._options)
+        )
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)

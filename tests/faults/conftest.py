@@ -1,0 +1,42 @@
+"""The faults' PostgreSQL, the service on it, and the table of what was seen."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.cluster import Cluster
+from tests.faults.faults import Stage, report, run_stage
+
+HEADER = (
+    "| fault | times | requests | acknowledged writes | lost | twice or unasked | slowest answer (s) | outcomes "
+    "| seconds to full rate: median / longest |"
+)
+
+
+@pytest.fixture(scope="session")
+def long_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("faults"))
+    yield cluster
+    asyncio.run(cluster.close())
+
+
+@pytest.fixture
+async def cluster(long_lived: Cluster) -> Cluster:
+    """The one for all faults but that of the disk; it runs, whatever the last one did to it."""
+    if not long_lived.is_running():
+        await long_lived.start()
+    return long_lived
+
+
+@pytest.fixture
+async def stage(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Stage]:
+    async with run_stage(cluster, tmp_path / "log") as stage:
+        yield stage
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if report:
+        for line in (HEADER, "|---|--:|--:|--:|--:|--:|--:|---|--:|", *report):
+            terminalreporter.write_line(line)

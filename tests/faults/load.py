@@ -1,0 +1,275 @@
+"""A constant mixed load: 64 clients of several users, who keep a record of all that was acknowledged."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientSession,
+    ClientTimeout,
+    ContentTypeError,
+    TCPConnector,
+)
+
+from tests.api import TASKS
+from tests.faults.record import KnownTask, Record
+from tests.processes import SECRET
+from todo_service.auth import sign_token
+
+CLIENTS = 64
+USERS = 16
+PAUSE = 0.1  # before a request is repeated
+HANG_SECONDS = 30.0
+LIVE_TASKS = 20  # of each client; more are left alone
+
+WEIGHTS = {"create_once": 25, "create": 10, "change": 25, "complete": 8, "delete": 7, "get": 15, "list": 10}
+
+# What came of a request that writes.
+APPLIED, REFUSED, UNKNOWN = "applied", "refused", "unknown"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one request; status 0 if there was none."""
+
+    status: int
+    problem: str
+    body: Any
+    fate: str
+
+
+@dataclass
+class Load:
+    """The clients of one service; `running` gives the record while they work."""
+
+    url: str
+    interval: float
+    """Seconds between the requests of a client."""
+    record: Record = field(default_factory=Record)
+    stopping: bool = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Record]:
+        """Lets all clients work, until each is done with what it has begun, which must have been acknowledged."""
+        users = [f"user-{uuid4()}" for _ in range(USERS)]
+        clients = [Client(self, users[number % USERS], number) for number in range(CLIENTS)]
+        await asyncio.gather(*(client.begin() for client in clients[:USERS]))
+        async with asyncio.TaskGroup() as group:
+            for client in clients:
+                group.create_task(client.work())
+            try:
+                yield self.record
+            finally:
+                self.stopping = True
+
+
+class Client:
+    """One client: every second one keeps its connection alive, the others connect for each request."""
+
+    def __init__(self, load: Load, user: str, number: int) -> None:
+        self._load = load
+        self._record = load.record
+        self._user = user
+        self._number = number
+        self._count = 0
+        self._random = random.Random(number)
+        self._tasks: list[KnownTask] = []
+        self._next = time.monotonic() + self._random.random() * load.interval
+        connector = TCPConnector(force_close=number // USERS % 2 == 1, limit=1)
+        headers = {"Authorization": f"Bearer {sign_token(SECRET, user, days=1)}"}
+        timeout = ClientTimeout(total=HANG_SECONDS)
+        self._session = ClientSession(load.url, headers=headers, timeout=timeout, connector=connector)
+        self._session._retry_connection = False  # or it would hide what happens to a GET or DELETE
+
+    async def begin(self) -> None:
+        """Makes the user: from the first key on, each write takes exactly the next revision."""
+        await self._create_once()
+
+    async def work(self) -> None:
+        """Sends one request after the other until the load stops."""
+        kinds, weights = zip(*WEIGHTS.items(), strict=True)
+        async with self._session:
+            while not self._load.stopping:
+                kind = self._random.choices(kinds, weights)[0]
+                live = [task for task in self._tasks if not task.deleted]
+                if kind == "list":
+                    await self._list()
+                elif kind == "create" and len(live) < LIVE_TASKS:
+                    await self._create()
+                elif kind == "create_once" or not live:
+                    await self._create_once()
+                else:
+                    work = {"change": self._change, "complete": self._complete, "delete": self._delete}
+                    await work.get(kind, self._get)(self._random.choice(live))
+
+    async def _create_once(self) -> None:
+        title, key = self._new_name(), {"Idempotency-Key": str(uuid4())}
+        while True:
+            answer = await self._send("POST", TASKS, {"title": title}, key, expected={200, 201})
+            if answer.fate == APPLIED:
+                self._created(title, answer)
+                return
+            await asyncio.sleep(PAUSE)
+
+    async def _create(self) -> None:
+        title = self._new_name()
+        answer = await self._send("POST", TASKS, {"title": title}, expected={201})
+        match answer.fate:
+            case "applied":
+                self._created(title, answer)
+            case "refused":
+                self._record.refused_titles.add(title)
+            case _:
+                self._record.doubtful_titles.add(title)
+                self._record.doubtful[self._user] += 1
+
+    async def _change(self, task: KnownTask) -> None:
+        """Each attempt writes another text, so that one that was refused shows if it was applied nevertheless."""
+        while not task.deleted:
+            text = self._new_name()
+            answer = await self._write(task, "PATCH", "", {"description": text}, text, task.completed)
+            if answer.fate == APPLIED:
+                return
+            if answer.fate == UNKNOWN:
+                task.possible_texts.add(text)
+            await self._after(task, answer)
+
+    async def _complete(self, task: KnownTask) -> None:
+        """Toggles, which is not safe to repeat: so it isn't, unless it was refused."""
+        while not task.deleted:
+            answer = await self._write(task, "PATCH", "/complete", None, task.text, not task.completed)
+            if answer.fate == APPLIED:
+                return
+            if answer.fate == UNKNOWN:
+                task.maybe_toggled = True
+                return
+            await self._after(task, answer)
+
+    async def _delete(self, task: KnownTask) -> None:
+        while not task.deleted:
+            answer = await self._write(task, "DELETE", "", None, None, False)
+            if answer.fate == APPLIED:
+                task.deleted = True
+                return
+            if answer.fate == UNKNOWN:
+                task.maybe_deleted = True
+            await self._after(task, answer)
+
+    async def _write(
+        self, task: KnownTask, method: str, path: str, body: object, text: str | None, completed: bool
+    ) -> Answer:
+        """A change of a task to these values: half of them only if it is as the client knows it."""
+        headers = {"If-Match": f'"{task.revision}"'} if self._random.random() < 0.5 else {}
+        allowed = {404} if task.maybe_deleted else set()
+        if headers and task.in_doubt:
+            allowed.add(412)
+        answer = await self._send(method, f"{TASKS}/{task.id}{path}", body, headers, expected={200, 204} | allowed)
+        if answer.fate == UNKNOWN:
+            self._record.doubtful[self._user] += 1
+        elif answer.fate == APPLIED:
+            self._record.acknowledged[self._user] += 1
+            if answer.body:
+                self._check(answer.body["revision"] > task.revision, f"{task.id} went back in {answer.body}")
+                self._learn(task, answer.body, text, completed)
+        return answer
+
+    async def _after(self, task: KnownTask, answer: Answer) -> None:
+        """What a client does after a change that was not acknowledged: looks, or waits a moment."""
+        if answer.status == 404:
+            task.deleted = True
+        elif answer.status == 412:
+            await self._get(task)
+        else:
+            await asyncio.sleep(PAUSE)
+
+    async def _get(self, task: KnownTask) -> None:
+        allowed = {404} if task.maybe_deleted else set()
+        answer = await self._send("GET", f"{TASKS}/{task.id}", None, expected={200} | allowed)
+        if answer.status == 404:
+            task.deleted = True
+        if answer.status != 200:
+            return
+        body = answer.body
+        self._check(body["revision"] >= task.revision, f"{task.id} lost revision {task.revision}: {body}")
+        if body["revision"] > task.revision:
+            self._check(task.in_doubt, f"{task.id} was changed by nobody: {body}")
+        else:
+            same = (body["description"], body["completed"]) == (task.text, task.completed)
+            self._check(same, f"{task.id} has another content than was acknowledged: {body}")
+        self._learn(task, body, task.text, task.completed)
+
+    async def _list(self) -> None:
+        await self._send("GET", f"{TASKS}?limit=20", None, expected={200})
+
+    def _learn(self, task: KnownTask, body: Any, text: str | None, completed: bool) -> None:
+        """What was acknowledged or seen must stay from now on. It is as expected, or as something in doubt made it."""
+        self._check(body["description"] in {text, *task.possible_texts}, f"{task.id} should be {text!r}: {body}")
+        self._check(task.maybe_toggled or body["completed"] is completed, f"{task.id} should be {completed}: {body}")
+        task.revision, task.text, task.completed = body["revision"], body["description"], body["completed"]
+
+    def _created(self, title: str, answer: Answer) -> None:
+        body = answer.body
+        self._check(body["title"] == title, f"{title} was acknowledged as {body}")
+        task = KnownTask(self._user, body["id"], title, body["revision"])
+        self._record.acknowledged[self._user] += 1
+        self._record.tasks.append(task)
+        self._tasks.append(task)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        headers: dict[str, str] | None = None,
+        *,
+        expected: set[int],
+    ) -> Answer:
+        """One request at its time, and its answer, which must be one of those that are allowed at all."""
+        await asyncio.sleep(max(0.0, self._next - time.monotonic()))
+        began = time.monotonic()
+        self._next = began + self._load.interval
+        answer = await self._ask(method, path, body, headers or {})
+        served = answer.status in expected
+        outcome = f"{answer.status} {answer.problem}".strip() if answer.status else answer.problem
+        self._record.answered(outcome, time.monotonic() - began, served=served)
+        known = served or answer.problem in ("unavailable", "connection refused", "connection broken")
+        self._check(
+            known or (answer.problem == "outcome-unknown" and method != "GET"),
+            f"{method} {path}: {outcome} {answer.body}",
+        )
+        return answer
+
+    async def _ask(self, method: str, path: str, body: object, headers: dict[str, str]) -> Answer:
+        try:
+            async with self._session.request(method, path, json=body, headers=headers) as response:
+                document: Any = await response.json() if response.status != 204 else None
+                if response.status < 300:
+                    return Answer(response.status, "", document, APPLIED)
+                problem = document["type"].partition("#")[2]
+                if problem == "unavailable":
+                    self._check("Retry-After" in response.headers, "unavailable, but no Retry-After")
+                fate = UNKNOWN if problem == "outcome-unknown" else REFUSED
+                return Answer(response.status, problem, document["detail"], fate)
+        except TimeoutError:
+            return Answer(0, "no answer", None, UNKNOWN)
+        except ClientConnectorError:
+            return Answer(0, "connection refused", None, REFUSED)
+        except ContentTypeError as error:
+            return Answer(error.status, "no problem document", error.message, UNKNOWN)
+        except (ClientError, OSError) as error:
+            return Answer(0, "connection broken", repr(error), UNKNOWN)
+
+    def _new_name(self) -> str:
+        self._count += 1
+        return f"{self._user} {self._number} {self._count}"
+
+    def _check(self, condition: bool, what: str) -> None:
+        if not condition:
+            self._record.violated(what)
