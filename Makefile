@@ -23,7 +23,7 @@ fuzz: $(VENV)/test ## send the service what Schemathesis makes up of its descrip
 	TEST_FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),600) TEST_FUZZ_REQUESTS=$(or $(TEST_FUZZ_REQUESTS),10000) \
 		$(BIN)/pytest -m fuzz $(PYTEST_ARGUMENTS)
 
-faults: $(VENV)/test ## do what docs/faults.md says to the service under load, each fault 20 times (35 minutes; make test: once)
+faults: $(VENV)/test ## do what docs/faults.md says to the service under load, each fault 20 times (40 minutes; make test: once)
 	TEST_FAULT_REPETITIONS=$(or $(TEST_FAULT_REPETITIONS),20) $(BIN)/pytest -m faults $(PYTEST_ARGUMENTS)
 
 check: $(VENV)/test ## check the style of Python and SQL, and types
