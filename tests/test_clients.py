@@ -58,7 +58,7 @@ deleted everything: 204
 
 # A generated client asks for what there is and writes valid JSON, and can't make the service fail.
 BEYOND_CLIENTS = {
-    *("malformed-request", "malformed-json", "route-not-found", "method-not-allowed"),
+    *("malformed-request", "malformed-json", "route-not-found", "method-not-allowed", "request-timeout"),
     *("internal-error", "unavailable", "outcome-unknown"),
 }
 
