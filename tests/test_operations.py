@@ -21,7 +21,7 @@ from tests.api import JSON, TASKS, Api, Client, path_of, problem_of
 from tests.processes import SECRET, served, wait_until
 from todo_service.app import create_app
 from todo_service.auth import sign_token
-from todo_service.operations import log
+from todo_service.operations import log, requests
 from todo_service.operations.logfmt import Formatter
 from todo_service.settings import Settings
 
@@ -37,7 +37,7 @@ def fields_of(line: str) -> dict[str, str]:
 
 
 async def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
-    await asyncio.sleep(log.FLUSH_SECONDS * 1.5)
+    await asyncio.sleep(requests.SETTLE_SECONDS * 1.5)
     return [fields_of(line) for line in capsys.readouterr().err.splitlines() if " method=" in line]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDict
 
 from todo_service.auth import is_api
 from todo_service.security_headers import SECURITY_HEADERS
@@ -11,6 +12,9 @@ from todo_service.security_headers import SECURITY_HEADERS
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key"
 RESPONSE_HEADERS = "ETag, Idempotency-Replayed, Link, Location, Retry-After, WWW-Authenticate, Allow"
+OF_PUBLIC = CIMultiDict({**SECURITY_HEADERS, "Vary": "Origin"})
+OF_ANSWERS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "private, no-cache", "Vary": "Authorization, Origin"})
+OF_REFUSALS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "no-store", "Vary": "Authorization, Origin"})
 PREFLIGHT_SECONDS = "7200"  # the longest that browsers remember one
 
 
@@ -22,12 +26,7 @@ def cors(origins: Collection[str]) -> Middleware:
         preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
         response = web.Response(status=204) if preflight else await handler(request)
         headers = response.headers
-        headers.merge(SECURITY_HEADERS)
-        if is_api(request):
-            headers[hdrs.CACHE_CONTROL] = "private, no-cache" if response.status < 400 else "no-store"
-            headers[hdrs.VARY] = "Authorization, Origin"
-        else:
-            headers[hdrs.VARY] = "Origin"
+        headers.merge((OF_ANSWERS if response.status < 400 else OF_REFUSALS) if is_api(request) else OF_PUBLIC)
         if hdrs.UPGRADE in request.headers:  # aiohttp loses what came together with it, and where the next would begin
             response.force_close()
         origin = request.headers.get(hdrs.ORIGIN)

@@ -1,6 +1,5 @@
 """The log of requests: neither bodies nor tokens, and users only as a hash."""
 
-import asyncio
 import logging
 import sys
 import time
@@ -11,9 +10,6 @@ from hashlib import blake2b
 from todo_service.operations.logfmt import TIME, Formatter
 from todo_service.settings import Settings
 
-FLUSH_SECONDS = 0.1
-FLUSH_LINES = 500
-
 
 def configure_logging(settings: Settings) -> None:
     """Has everything that this process logs written to stderr."""
@@ -23,33 +19,26 @@ def configure_logging(settings: Settings) -> None:
 
 
 class RequestLog:
-    """Writes a line for each request, many at a time: a system call for each would cost more than the line."""
+    """A line for each request."""
 
     def __init__(self, settings: Settings) -> None:
         self.level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-        self._lines: list[str] = []
-        self._second, self._stamp = 0, ""
+        self._millisecond, self._stamp = 0, ""
         self._user = lru_cache(10_000)(
             partial(_user, blake2b((settings.jwt_secret or settings.database_url).encode()).digest())
         )
 
-    def write(self, text: str, seconds: float, request_id: str, user_id: str | None) -> None:
-        """Writes a line soon: within 0.1 s, or when 500 are there. `text` has level, method, route and status."""
-        now = time.time()
-        if not 0 <= now - self._second < 1:
-            self._second = int(now)
-            self._stamp = time.strftime(TIME, time.gmtime(now))
+    def line(self, now: float, text: str, seconds: float, request_id: str, user_id: str | None) -> str:
+        """A line for a request; `text` has level, method, route and status, `now` is in Unix time."""
+        millisecond = int(now * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            self._stamp = f"{time.strftime(TIME, time.gmtime(now))}.{millisecond % 1000:03d}Z"
         user = "" if user_id is None else self._user(user_id)
-        stamp = f"{self._stamp}.{int((now - self._second) * 1000):03d}Z"
-        self._lines.append(f"time={stamp} {text} ms={seconds * 1000:.2f} request_id={request_id}{user}\n")
-        if len(self._lines) == 1:
-            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-        elif len(self._lines) >= FLUSH_LINES:
-            self.flush()
+        return f"time={self._stamp} {text} ms={seconds * 1000:.2f} request_id={request_id}{user}\n"
 
-    def flush(self) -> None:
-        """Writes all that waits. Where nobody reads the log any more, serving goes on."""
-        lines, self._lines = self._lines, []
+    def write(self, lines: list[str]) -> None:
+        """Writes lines. Where nobody reads the log any more, serving goes on."""
         with suppress(OSError, ValueError):
             sys.stderr.write("".join(lines))
             sys.stderr.flush()

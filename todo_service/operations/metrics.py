@@ -3,13 +3,10 @@
 prometheus-client keeps those of several processes in files. To write there for each request would take 4 us.
 """
 
-import asyncio
 import hmac
 import logging
 import os
 from bisect import bisect_left
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from aiohttp import hdrs, web
@@ -17,7 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from todo_service.database import DATABASE, Database
+from todo_service.database import Database
 from todo_service.errors import Problem
 from todo_service.settings import Settings
 
@@ -25,7 +22,6 @@ PATH = "/metrics"
 METHODS = frozenset(hdrs.METH_ALL)
 UNKNOWN = "unknown"  # rather than what strangers make up, without end
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-ADD_SECONDS = 0.25
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BUCKETS = len(DURATIONS) + 1  # the last has no bound
@@ -90,6 +86,7 @@ class Metrics:
 
     def __init__(self, settings: Settings) -> None:
         self._token = settings.metrics_token
+        self.has_others = bool(os.environ.get(DIRECTORY))
         self.kinds: dict[Key, Kind] = {}
 
     def new_kind(self, key: Key) -> Kind:
@@ -104,35 +101,23 @@ class Metrics:
             self.kinds[key] = Kind(REQUESTS.labels(method, route, str(status)), level, text)
         return self.kinds[key]
 
-    @asynccontextmanager
-    async def kept(self, database: Database) -> AsyncIterator[None]:
-        """Adds up regularly while the application runs, and at its end."""
-        task = asyncio.create_task(self._keep(database))
-        yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        self._add(database)
-
-    async def serve(self, request: web.Request) -> web.Response:
-        """GET /metrics"""
-        if self._token and not _has_token(request, self._token):
+    def check_token(self, request: web.Request) -> None:
+        """Raises Problem when there is a METRICS_TOKEN and the request doesn't have it."""
+        given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="replace")
+        if self._token and not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
             detail = "The metrics need the token METRICS_TOKEN, in the header `Authorization: Bearer <token>`."
             raise Problem("unauthorized", detail, headers={hdrs.WWW_AUTHENTICATE: 'Bearer realm="metrics"'})
-        self._add(request.app[DATABASE])
+
+    def response(self) -> web.Response:
+        """The numbers of all processes, as Prometheus reads them."""
         registry: CollectorRegistry = REGISTRY
-        if os.environ.get(DIRECTORY):
-            await asyncio.sleep(ADD_SECONDS * 1.2)  # until all processes have added what they had counted by now
+        if self.has_others:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return web.Response(body=generate_latest(registry), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
 
-    async def _keep(self, database: Database) -> None:
-        while True:
-            await asyncio.sleep(ADD_SECONDS)
-            self._add(database)
-
-    def _add(self, database: Database) -> None:
+    def add(self, database: Database) -> None:
+        """Adds what was counted, here and by the database, to the numbers of all processes."""
         for kind in self.kinds.values():
             if any(kind.counts):
                 kind.histogram.add(kind.counts, kind.seconds)
@@ -149,8 +134,3 @@ class Metrics:
         CONNECTIONS.labels("busy").set(database.busy)
         CONNECTIONS.labels("idle").set(database.idle)
         WAITING.set(database.waiting)
-
-
-def _has_token(request: web.Request, token: str) -> bool:
-    given = request.headers.get(hdrs.AUTHORIZATION, "")
-    return hmac.compare_digest(given.encode(errors="replace"), f"Bearer {token}".encode())

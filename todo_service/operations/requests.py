@@ -1,53 +1,117 @@
-"""Observes each request: gives it an id, has it logged and counted. It takes 2 us, so all of that is in one place."""
+"""Observes each request: gives it an id, has it logged and counted.
 
+While a request is served it is only noted; lines are written and numbers added for many at a time, which takes half of
+the time that it would take in between.
+"""
+
+import asyncio
 import re
 import time
 from bisect import bisect_left
-from collections.abc import AsyncIterator
-from random import Random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from secrets import token_hex
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from multidict import istr
 
 from todo_service.auth import USER_ID
-from todo_service.database import DATABASE
+from todo_service.database import DATABASE, Database
 from todo_service.operations.log import RequestLog
-from todo_service.operations.logfmt import REQUEST_ID
 from todo_service.operations.metrics import DURATIONS, PATH, Metrics
 from todo_service.settings import Settings
 
-ID = re.compile(r"[\w./:+=-]{1,128}", re.ASCII)
-HEADER = "X-Request-ID"
+HEADER = istr("X-Request-ID")
+USABLE_ID = re.compile(r"[\w./:+=-]{1,128}", re.ASCII)
+SETTLE_SECONDS = 0.1
+SETTLE_REQUESTS = 200  # which takes 0.3 ms: nobody waits for longer
+
+Seen = tuple[str, web.AbstractResource | None, int, float, float, str, str | None]
+"""Method, resource and status; begin and end (seconds of the clock for durations), the request's id, and the user's."""
 
 
 def add_operations(app: web.Application, settings: Settings) -> None:
     """Makes the application log and count its requests, and serve /metrics. Comes last: it sees what others answer."""
-    log, metrics = RequestLog(settings), Metrics(settings)
-    random_bits = Random().getrandbits  # noqa: S311 - an id is no secret, but numbers would tell how many there are
+    observer = Observer(settings)
+    app.middlewares.insert(0, observer.observe)
+    app.cleanup_ctx.append(observer.context)
+    app.router.add_get(PATH, observer.serve_metrics)
+
+
+class Observer:
+    """What is known of the requests of this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._log, self._metrics = RequestLog(settings), Metrics(settings)
+        self._ids = _random_ids()
+        self._seen: list[Seen] = []
 
     @web.middleware
-    async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """A middleware around all others."""
         began = time.perf_counter()
         request_id = request.headers.get(HEADER)
-        if request_id is None or not ID.fullmatch(request_id):
-            request_id = f"{random_bits(64):016x}"
-        REQUEST_ID.set(request_id)
+        if request_id is None or not USABLE_ID.fullmatch(request_id):
+            request_id = next(self._ids)
         response = await handler(request)
         response.headers[HEADER] = request_id
-        key = request.method, request.match_info.route.resource, response.status
-        kind = metrics.kinds.get(key) or metrics.new_kind(key)
-        seconds = time.perf_counter() - began
-        kind.counts[bisect_left(DURATIONS, seconds)] += 1
-        kind.seconds += seconds
-        if kind.level >= log.level:
-            log.write(kind.text, seconds, request_id, request.get(USER_ID))
+        try:
+            user_id = request[USER_ID]
+        except KeyError:
+            user_id = None
+        resource, seen = request.match_info.route.resource, self._seen
+        ended = time.perf_counter()
+        seen.append((request.method, resource, response.status, began, ended, request_id, user_id))
+        if len(seen) >= SETTLE_REQUESTS:
+            self._settle()
         return response
 
-    async def context(app: web.Application) -> AsyncIterator[None]:
-        async with metrics.kept(app[DATABASE]):
-            yield
-        log.flush()
+    async def context(self, app: web.Application) -> AsyncIterator[None]:
+        """Settles what was seen while the application runs, and at its end."""
+        database = app[DATABASE]
+        task = asyncio.create_task(self._keep_settling(database))
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        self._settle()
+        self._metrics.add(database)
 
-    app.middlewares.insert(0, observe)
-    app.cleanup_ctx.append(context)
-    app.router.add_get(PATH, metrics.serve)
+    async def serve_metrics(self, request: web.Request) -> web.Response:
+        """GET /metrics"""
+        self._metrics.check_token(request)
+        self._settle()
+        self._metrics.add(request.app[DATABASE])
+        if self._metrics.has_others:
+            await asyncio.sleep(SETTLE_SECONDS * 2)  # until all processes have added what they had seen by now
+        return self._metrics.response()
+
+    async def _keep_settling(self, database: Database) -> None:
+        while True:
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._settle()
+            self._metrics.add(database)
+
+    def _settle(self) -> None:
+        seen, self._seen = self._seen, []
+        since_1970 = time.time() - time.perf_counter()
+        lines = []
+        for method, resource, status, began, ended, request_id, user_id in seen:
+            key = method, resource, status
+            kind = self._metrics.kinds.get(key) or self._metrics.new_kind(key)
+            seconds = ended - began
+            kind.counts[bisect_left(DURATIONS, seconds)] += 1
+            kind.seconds += seconds
+            if kind.level >= self._log.level:
+                lines.append(self._log.line(since_1970 + ended, kind.text, seconds, request_id, user_id))
+        if lines:
+            self._log.write(lines)
+
+
+def _random_ids() -> Iterator[str]:
+    """Ids that tell nothing, not even how many there are."""
+    while True:
+        digits = token_hex(8 * 1000)
+        for start in range(0, len(digits), 16):
+            yield digits[start : start + 16]
