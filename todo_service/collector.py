@@ -27,6 +27,9 @@ FEW_CALLS = 16
 MOST_CALLS = 10_000
 """So many may wait for their turn, of all statements, however short that takes: each needs some 10 kB of memory."""
 
+MANY_STATEMENTS = 25
+"""More than there are: while fewer than that part of the most wait for each, all are fewer, and needn't be counted."""
+
 BATCH_SECONDS = 1.0
 """How long a batch should take at most, judging by the last one of its statement; DATABASE_TIMEOUT is for all of it."""
 
@@ -105,7 +108,9 @@ class Collector:
         """Whether one more call than those that wait would wait longer than that, or there are too many of all."""
         if waiting < FEW_CALLS:
             return False
-        return waiting * self._paces[statement].seconds_per_call > seconds or self.all_waiting() >= MOST_CALLS
+        if waiting * self._paces[statement].seconds_per_call > seconds:
+            return True
+        return waiting >= MOST_CALLS // MANY_STATEMENTS and self.all_waiting() >= MOST_CALLS
 
     def all_waiting(self) -> int:
         """How many calls of all statements wait for their turn, or for a lock."""
