@@ -14,6 +14,7 @@ Client = TestClient[Any, Any]
 
 TASKS = "/api/tasks"
 JSON = {"Content-Type": "application/json"}
+FAILING = "/docs/static/failing"
 
 
 class ServiceServer(TestServer):

@@ -6,18 +6,20 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
-from tests.api import Api, Client, ServiceServer
+from tests.api import FAILING, Api, Client, ServiceServer
 from tests.pgbouncer import DIRECTORY, PROGRAM, pooled, run_pgbouncer
 from tests.plans import crowd_planner, crowded_database, planner, seeded_database  # noqa: F401 - fixtures
-from tests.processes import FOREIGN
+from tests.processes import FOREIGN, free_port
 from tests.service_role import grant_service, service_url
 from todo_service.app import create_app
 from todo_service.auth import sign_token
@@ -158,3 +160,17 @@ def owner(user: Callable[[], Api]) -> Api:
 @pytest.fixture
 def stranger(user: Callable[[], Api]) -> Api:
     return user()
+
+
+@pytest.fixture
+async def failing_client(aiohttp_client: AiohttpClient, settings: Settings) -> Client:
+    """A service whose database is away, and which has a public route that fails: FAILING."""
+
+    async def fail(_request: web.Request) -> web.Response:
+        raise ZeroDivisionError('with "quotes"\nand lines')
+
+    app = create_app(replace(settings, database_url=f"postgres://u:p@127.0.0.1:{free_port()}/d"))
+    app.router.add_get(FAILING, fail)
+    server = ServiceServer(app)
+    await server.start_server(**SERVER_OPTIONS)
+    return await aiohttp_client(server)

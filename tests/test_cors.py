@@ -5,11 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse, web
+from aiohttp import ClientResponse
 from pytest_aiohttp import AiohttpClient
 
-from tests.api import TASKS, Api, Client, path_of
-from tests.processes import free_port
+from tests.api import FAILING, TASKS, Api, Client, path_of
 from todo_service.app import create_app
 from todo_service.settings import Settings
 
@@ -126,17 +125,9 @@ async def test_answers_without_content_are_readable(owner: Api) -> None:
     assert_readable(response)
 
 
-async def test_failures_of_the_service_are_readable(
-    aiohttp_client: AiohttpClient, settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def fail(_request: web.Request) -> web.Response:
-        raise ZeroDivisionError
-
-    app = create_app(replace(settings, database_url=f"postgres://u:p@127.0.0.1:{free_port()}/d"))
-    app.router.add_get("/docs/static/failing", fail)  # a public path
-    client = await aiohttp_client(app)
-    for path, status in {"/health/ready": 503, "/docs/static/failing": 500}.items():
-        response = await client.get(path, headers={"Origin": ORIGIN})
+async def test_failures_of_the_service_are_readable(failing_client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    for path, status in {"/health/ready": 503, FAILING: 500}.items():
+        response = await failing_client.get(path, headers={"Origin": ORIGIN})
         assert response.status == status
         assert_readable(response)
     assert "ZeroDivisionError" in caplog.text

@@ -8,7 +8,6 @@ import shlex
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +16,7 @@ from aiohttp.test_utils import TestServer
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_aiohttp import AiohttpClient
 
-from tests.api import JSON, TASKS, Api, Client, path_of, problem_of
+from tests.api import FAILING, JSON, TASKS, Api, Client, path_of, problem_of
 from tests.processes import SECRET, served, wait_until
 from todo_service.app import create_app
 from todo_service.auth import sign_token
@@ -116,25 +115,15 @@ async def test_every_answer_has_an_id(owner: Api) -> None:
 
 
 async def test_what_goes_wrong_has_a_level_and_the_id_of_its_request(
-    aiohttp_client: AiohttpClient,
-    settings: Settings,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    failing_client: Client, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.handler.setFormatter(Formatter())
-    app = create_app(replace(settings, database_url="postgres://127.0.0.1:1/none"))
-
-    async def fail(_request: Any) -> Any:
-        raise RuntimeError('with "quotes"\nand lines')
-
-    app.router.add_get("/docs/static/fail", fail)
-    client: Client = await aiohttp_client(TestServer(app))
-    await client.get("/docs/static/fail", headers={"X-Request-ID": "mine"})
-    await client.get("/health/ready")
+    await failing_client.get(FAILING, headers={"X-Request-ID": "mine"})
+    await failing_client.get("/health/ready")
     failed, away = await lines_of(capsys)
     assert (failed["status"], failed["level"]) == ("500", "error")
     assert (away["status"], away["level"]) == ("503", "warning")
-    [line] = [line for line in caplog.text.splitlines() if "RuntimeError" in line]
+    [line] = [line for line in caplog.text.splitlines() if "ZeroDivisionError" in line]
     assert fields_of(line)["request_id"] == "mine"
     assert fields_of(line)["level"] == "error"
 

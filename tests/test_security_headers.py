@@ -1,6 +1,5 @@
 """What every answer says to browsers, whoever gives it, and what none says of what it is made with."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +8,7 @@ from aiohttp.typedefs import Handler
 from multidict import CIMultiDict, CIMultiDictProxy
 from pytest_aiohttp import AiohttpClient
 
-from tests.api import JSON, TASKS, Api, Client, ServiceServer, path_of, problem_of
-from tests.processes import free_port
+from tests.api import FAILING, JSON, TASKS, Api, Client, ServiceServer, path_of, problem_of
 from tests.wire import exchange
 from todo_service.app import create_app
 from todo_service.documentation import POLICY
@@ -128,17 +126,9 @@ async def test_what_is_no_http_gets_a_problem_document_with_them_that_quotes_not
     assert_has_security_headers(CIMultiDict(answer.headers))
 
 
-async def test_failures_have_them(
-    aiohttp_client: AiohttpClient, settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def fail(_request: web.Request) -> web.Response:
-        raise ZeroDivisionError
-
-    app = create_app(replace(settings, database_url=f"postgres://u:p@127.0.0.1:{free_port()}/d"))
-    app.router.add_get("/docs/static/failing", fail)  # a public path
-    client = await aiohttp_client(app)
-    for path, status in {"/health/ready": 503, "/docs/static/failing": 500}.items():
-        response = await client.get(path)
+async def test_failures_have_them(failing_client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    for path, status in {"/health/ready": 503, FAILING: 500}.items():
+        response = await failing_client.get(path)
         assert response.status == status
         assert_has_security_headers(response.headers)
     assert "ZeroDivisionError" in caplog.text
