@@ -18,10 +18,10 @@ from todo_service.auth import sign_token
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("crowds")]
 
-ALICE = {"Authorization": f"Bearer {sign_token(SECRET, 'alice', days=1)}"}
+OWNER = {"Authorization": f"Bearer {sign_token(SECRET, 'crowd', days=1)}"}
 IDLE, SLOW = 10_000, 1_000
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-HEAD = f"POST {TASKS} HTTP/1.1\r\nHost: x\r\nAuthorization: {ALICE['Authorization']}\r\n"
+HEAD = f"POST {TASKS} HTTP/1.1\r\nHost: x\r\nAuthorization: {OWNER['Authorization']}\r\n"
 KILOBYTES_OF_A_CONNECTION = 20
 
 
@@ -72,7 +72,7 @@ async def test_idle_and_slow_clients_stop_nobody(service_database_url: str, tmp_
             for each in idle:
                 each.send(HEALTH)
             slowness = asyncio.create_task(trickle(slow))
-            async with ClientSession(url, headers=ALICE) as session:
+            async with ClientSession(url, headers=OWNER) as session:
                 for number in range(200):
                     created = await session.post(TASKS, json={"title": str(number)})
                     listed = await session.get(TASKS, params={"limit": 1})
