@@ -14,6 +14,7 @@ from aiohttp import ClientSession
 
 from tests.api import TASKS
 from tests.processes import SECRET, served
+from tests.service_role import grant_service
 from todo_service import migrations
 from todo_service.auth import sign_token
 from todo_service.migrations import Migration, MigrationError, migrate, read_migrations
@@ -101,7 +102,7 @@ async def test_no_request_fails_while_tables_change(empty_database: str, tmp_pat
     first, *others = read_migrations()
     files = [*others, CHANGE, CONCURRENT]
     await report_of(empty_database, first)
-    with served(tmp_path / "log", DATABASE_URL=empty_database, WEB_CONCURRENCY="2") as (_, url):
+    with served(tmp_path / "log", DATABASE_URL=await grant_service(empty_database), WEB_CONCURRENCY="2") as (_, url):
         async with load(url) as seen:
             assert await report_of(empty_database, first, *files) == [f"applied {file.name}" for file in files]
     seen.check()
@@ -114,7 +115,7 @@ async def test_no_request_fails_while_a_migration_waits_for_its_lock_in_vain(
     files = read_migrations()
     await report_of(empty_database, *files)
     backup = await asyncpg.connect(empty_database)
-    with served(tmp_path / "log", DATABASE_URL=empty_database, WEB_CONCURRENCY="2") as (_, url):
+    with served(tmp_path / "log", DATABASE_URL=await grant_service(empty_database), WEB_CONCURRENCY="2") as (_, url):
         async with load(url) as seen:
             async with backup.transaction():
                 await backup.execute("LOCK TABLE tasks IN ACCESS SHARE MODE")  # as pg_dump does

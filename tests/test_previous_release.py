@@ -11,6 +11,7 @@ from aiohttp import ClientSession
 
 from tests.api import TASKS
 from tests.processes import SECRET, environment, served
+from tests.service_role import grant_service
 from todo_service.auth import sign_token
 from todo_service.migrations import migrate, read_migrations
 
@@ -60,7 +61,7 @@ def old(previous: Path, migrated: str, tmp_path: Path) -> Iterator[str]:
 async def migrated(empty_database: str) -> str:
     """A database with all migrations of this release."""
     await migrate(empty_database, lambda _line: None)
-    return empty_database
+    return await grant_service(empty_database)
 
 
 async def ask(session: ClientSession, method: str, path: str, expected: int, **arguments: Any) -> Any:

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from tests.conftest import BINARIES
+from tests.pgbouncer import not_through_pgbouncer
 from tests.processes import free_port
 from tests.test_batching import TRANSACTION
 from tests.test_database import Gateway, pool
@@ -150,6 +151,7 @@ async def test_while_the_database_is_away_the_log_tells_each_attempt_and_then_th
     assert lines[len(pauses) :] == ["the database is back"]
 
 
+@not_through_pgbouncer
 async def test_a_database_that_is_there_is_found_before_anybody_asks(
     settings: Settings, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,6 +161,7 @@ async def test_a_database_that_is_there_is_found_before_anybody_asks(
     assert lines_of(caplog) == []
 
 
+@not_through_pgbouncer
 async def test_the_server_is_asked_to_notice_that_we_are_gone(settings: Settings, tmp_path: Path) -> None:
     """What only a server shows that is connected to by TCP, unlike that of the other tests."""
     port = free_port()
