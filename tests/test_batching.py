@@ -239,12 +239,12 @@ async def test_callers_that_leave_do_not_disturb_the_others(
 async def test_too_many_waiting_calls_are_refused_at_once(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector, "MOST_CALLS", 20)
+    monkeypatch.setattr(collector, "MOST_CALLS", 40)
     async with pool(settings, database_pool_size=1, database_batch_size=5) as database_:
         async with gate(connection) as name:
             running = [asyncio.create_task(database_.run(GATE, name)) for _ in range(5)]
             await is_waiting(connection)
-            waiting = [asyncio.create_task(database_.run(GATE, name)) for _ in range(20)]
+            waiting = [asyncio.create_task(database_.run(GATE, name)) for _ in range(40)]
             await asyncio.sleep(0)
             with pytest.raises(Problem) as caught:
                 await database_.run(GATE, name)

@@ -303,6 +303,41 @@ def test_shortly_before_its_deadline_a_call_that_met_a_lock_is_refused_rather_th
     assert not collector
 
 
+def test_an_absence_says_nothing_of_the_pace() -> None:
+    now = 0.0
+    collector = Collector(1, 32, lambda: now)
+    fill(collector, GETS, *"a" * 64)
+    take(collector, GETS, finish=True)
+    collector.take_all()
+    now = 60
+    for _ in range(10):
+        fill(collector, GETS, *"a" * (FEW_CALLS - collector.waiting(GETS)))
+        take(collector, GETS, finish=True)
+        now += 0.005
+    assert not collector.is_too_long(1000, GETS, 2.5)
+
+
+def test_a_pace_that_was_slow_is_known_anew_from_few_calls() -> None:
+    now = 0.0
+    collector = Collector(1, 32, lambda: now)
+    for seconds in [60, *[0.005] * 200]:
+        fill(collector, GETS, *"a" * (FEW_CALLS - collector.waiting(GETS)))
+        take(collector, GETS, finish=True)
+        now += seconds
+    assert not collector.is_too_long(1000, GETS, 2.5)
+
+
+def test_who_met_a_lock_gets_a_turn_while_the_other_kind_is_busy() -> None:
+    collector = Collector(2, 32, lambda: 0)
+    [locked] = aside(collector, CREATES, "a")
+    fill(collector, LISTS, "b")
+    take(collector, LISTS)
+    collector.try_again()
+    assert take(collector, CREATES) == [locked]
+    collector.try_again()
+    assert collector.take() is None  # one at a time
+
+
 def test_all_can_be_taken_at_once() -> None:
     collector = Collector(1, 1)
     gets, lists = fill(collector, GETS, "b", "a"), fill(collector, LISTS, "c")

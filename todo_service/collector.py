@@ -21,8 +21,8 @@ UNDIVIDED_CALLS = 16
 LAST_TRY = 0.5
 """Seconds before its deadline after which a call that met a lock isn't sent again: that it had no effect is certain."""
 
-FEW_CALLS = 16
-"""So many may wait for their turn, however long that takes."""
+FEW_CALLS = 2 * UNDIVIDED_CALLS
+"""So many may wait for their turn, however long that takes: more than a batch takes, so that their pace is measured."""
 
 MOST_CALLS = 10_000
 """So many may wait for their turn, of all statements, however short that takes: each needs some 10 kB of memory."""
@@ -169,6 +169,7 @@ class Collector:
         everything += self._set_aside()
         self._waiting.clear()
         self._locked.clear()
+        self._paces.clear()
         return everything
 
     def overdue(self, now: float) -> list[tuple[Statement, list[Call]]]:
@@ -187,6 +188,8 @@ class Collector:
             for statement, queue in self._waiting.items()
         }
         self._waiting = {statement: queue for statement, queue in queues.items() if queue}
+        for statement in queues.keys() - self._waiting.keys():
+            del self._paces[statement]  # what comes next is measured from then on
         aside = {
             user: deque(each for each in calls if not each[1].answer.done()) for user, calls in self._locked.items()
         }
@@ -196,9 +199,10 @@ class Collector:
         return [(statement, [call]) for calls in self._locked.values() for statement, call in calls]
 
     def _may_try_again(self) -> bool:
-        return (
-            self._may_try and bool(self._locked) and all(len(each) < self._share for each in self._under_way.values())
-        )
+        return self._may_try and self._trying is None and any(self._has_room(writes) for writes, _ in self._locked)
+
+    def _has_room(self, writes: bool) -> bool:
+        return len(self._under_way[writes]) < self._share
 
     def _take_again(self) -> Batch | None:
         """One call of the user whose turn it is."""
@@ -206,7 +210,7 @@ class Collector:
         for user, calls in list(self._locked.items()):
             while calls and calls[0][1].answer.done():
                 calls.popleft()
-            if calls and calls[0][1].deadline > soon:
+            if calls and calls[0][1].deadline > soon and self._has_room(user[0]):
                 self._locked[user] = self._locked.pop(user)  # behind the others
                 statement, call = calls.popleft()
                 self._trying, self._may_try, call.sent = user, False, True

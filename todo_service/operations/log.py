@@ -39,7 +39,7 @@ class RequestLog:
 
     def write(self, lines: list[str]) -> None:
         """Writes lines. Where nobody reads the log any more, serving goes on."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, AttributeError):  # there may be no stderr
             sys.stderr.write("".join(lines))
             sys.stderr.flush()
 
