@@ -98,6 +98,6 @@ async def test_a_service_that_starts_first_waits_and_says_so(stage: Stage) -> No
             for _ in range(8):  # of either worker
                 async with session.get("/health/ready", headers={"Connection": "close"}) as response:
                     assert response.status == 200
-        assert stage.log.read_text()[begin:].count("the database is back") >= 2
+        await until(lambda: stage.log.read_text()[begin:].count("the database is back") >= 2)
 
     await repeat("workers replaced without a database, then started", stage, fault)
