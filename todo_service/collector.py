@@ -227,9 +227,8 @@ class Collector:
             self._trying, self._may_try = None, True
 
     def _may_send(self, statement: Statement) -> bool:
-        under_way = self._under_way[statement.writes]
-        calls = sum(len(batch.calls) for batch in under_way if not batch.slow)
-        return len(under_way) < self._share and calls < ENOUGH_CALLS
+        calls = sum(len(batch.calls) for batch in self._under_way[statement.writes] if not batch.slow)
+        return self._has_room(statement.writes) and calls < ENOUGH_CALLS
 
     def _pop(self, queue: deque[Call], size: int) -> list[Call]:
         calls: list[Call] = []

@@ -92,8 +92,8 @@ class Metrics:
     def new_kind(self, key: Key) -> Kind:
         """The kind of a request that is none of `kinds` yet, or has a method that strangers make up."""
         method, resource, status = key
-        if method not in METHODS:
-            key = method, *_ = UNKNOWN, resource, status
+        method = method if method in METHODS else UNKNOWN
+        key = method, resource, status
         if key not in self.kinds:
             route = resource.canonical if resource else UNKNOWN
             level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
