@@ -64,6 +64,14 @@ class Service:
         return done.stdout
 
 
+@pytest.fixture(autouse=True)
+def hangups_count() -> Iterator[None]:
+    """Also where the tests are run with nohup, whose choice the service respects."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def port() -> int:
     return free_port()
