@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 
 from todo_service.operations.logfmt import TIME, Formatter
+from todo_service.operations.metrics import Seen
 from todo_service.settings import Settings
 
 
@@ -22,26 +23,35 @@ class RequestLog:
     """A line for each request."""
 
     def __init__(self, settings: Settings) -> None:
-        self.level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-        self._millisecond, self._stamp = 0, ""
+        self._level = logging.getLevelNamesMapping()[settings.log_level.upper()]
         self._user = lru_cache(10_000)(
             partial(_user, blake2b((settings.jwt_secret or settings.database_url).encode()).digest())
         )
 
-    def line(self, now: float, text: str, seconds: float, request_id: str, user_id: str | None) -> str:
-        """A line for a request; `text` has level, method, route and status, `now` is in Unix time."""
-        millisecond = int(now * 1000)
-        if millisecond != self._millisecond:
-            self._millisecond = millisecond
-            self._stamp = f"{time.strftime(TIME, time.gmtime(now))}.{millisecond % 1000:03d}Z"
-        user = "" if user_id is None else self._user(user_id)
-        return f"time={self._stamp} {text} ms={seconds * 1000:.2f} request_id={request_id}{user}\n"
+    def write(self, seen: list[Seen]) -> None:
+        """Writes lines for requests, the first of which ended first."""
+        lines = []
+        since_1970 = time.time() - time.perf_counter()
+        next_stamp = 0.0
+        for kind, began, ended, request_id, user_id in seen:
+            if kind.level >= self._level:
+                if ended >= next_stamp:  # once in a millisecond
+                    milliseconds = int((since_1970 + ended) * 1000)
+                    next_stamp = (milliseconds + 1) / 1000 - since_1970
+                    stamp = f"{time.strftime(TIME, time.gmtime(milliseconds // 1000))}.{milliseconds % 1000:03d}Z"
+                user = "" if user_id is None else self._user(user_id)
+                lines.append(
+                    f"time={stamp} {kind.text} ms={(ended - began) * 1000:.2f} request_id={request_id}{user}\n"
+                )
+        if lines:
+            _write("".join(lines))
 
-    def write(self, lines: list[str]) -> None:
-        """Writes lines. Where nobody reads the log any more, serving goes on."""
-        with suppress(OSError, ValueError, AttributeError):  # there may be no stderr
-            sys.stderr.write("".join(lines))
-            sys.stderr.flush()
+
+def _write(text: str) -> None:
+    """Where nobody reads the log any more, serving goes on."""
+    with suppress(OSError, ValueError, AttributeError):  # there may be no stderr
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _user(key: bytes, user_id: str) -> str:

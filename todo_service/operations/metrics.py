@@ -80,6 +80,9 @@ class Kind:
 Key = tuple[str, web.AbstractResource | None, int]
 """Method, resource and status."""
 
+Seen = tuple[Kind, float, float, str, str | None]
+"""A request: its kind, begin and end (seconds of the clock for durations), its id, and its user's."""
+
 
 class Metrics:
     """What this process has counted and not yet added to the numbers of all."""
@@ -88,6 +91,13 @@ class Metrics:
         self._token = settings.metrics_token
         self.has_others = bool(os.environ.get(DIRECTORY))
         self.kinds: dict[Key, Kind] = {}
+
+    def count(self, seen: list[Seen]) -> None:
+        """Counts requests, for `add`."""
+        for kind, began, ended, _, _ in seen:
+            seconds = ended - began
+            kind.counts[bisect_left(DURATIONS, seconds)] += 1
+            kind.seconds += seconds
 
     def new_kind(self, key: Key) -> Kind:
         """The kind of a request that is none of `kinds` yet, or has a method that strangers make up."""

@@ -6,11 +6,10 @@ the time that it would take in between.
 
 import asyncio
 import re
-import time
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from secrets import token_hex
+from time import perf_counter
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -19,17 +18,13 @@ from multidict import istr
 from todo_service.auth import USER_ID
 from todo_service.database import DATABASE, Database
 from todo_service.operations.log import RequestLog
-from todo_service.operations.metrics import DURATIONS, PATH, Metrics
+from todo_service.operations.metrics import PATH, Metrics, Seen
 from todo_service.settings import Settings
 
 HEADER = istr("X-Request-ID")
 USABLE_ID = re.compile(r"[\w./:+=-]{1,128}", re.ASCII)
 SETTLE_SECONDS = 0.1
 SETTLE_REQUESTS = 200  # which takes 0.3 ms: nobody waits for longer
-
-Seen = tuple[str, web.AbstractResource | None, int, float, float, str, str | None]
-"""Method, resource and status; begin and end (seconds of the clock for durations), the request's id, and the user's."""
-
 
 def add_operations(app: web.Application, settings: Settings) -> None:
     """Makes the application log and count its requests, and serve /metrics. Comes last: it sees what others answer."""
@@ -50,20 +45,16 @@ class Observer:
     @web.middleware
     async def observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """A middleware around all others."""
-        began = time.perf_counter()
+        began = perf_counter()
         request_id = request.headers.get(HEADER)
         if request_id is None or not USABLE_ID.fullmatch(request_id):
             request_id = next(self._ids)
         response = await handler(request)
         response.headers[HEADER] = request_id
-        try:
-            user_id = request[USER_ID]
-        except KeyError:
-            user_id = None
-        resource, seen = request.match_info.route.resource, self._seen
-        ended = time.perf_counter()
-        seen.append((request.method, resource, response.status, began, ended, request_id, user_id))
-        if len(seen) >= SETTLE_REQUESTS:
+        key = request.method, request.match_info.route.resource, response.status
+        kind = self._metrics.kinds.get(key) or self._metrics.new_kind(key)
+        self._seen.append((kind, began, perf_counter(), request_id, request.get(USER_ID)))
+        if len(self._seen) >= SETTLE_REQUESTS:
             self._settle()
         return response
 
@@ -95,18 +86,8 @@ class Observer:
 
     def _settle(self) -> None:
         seen, self._seen = self._seen, []
-        since_1970 = time.time() - time.perf_counter()
-        lines = []
-        for method, resource, status, began, ended, request_id, user_id in seen:
-            key = method, resource, status
-            kind = self._metrics.kinds.get(key) or self._metrics.new_kind(key)
-            seconds = ended - began
-            kind.counts[bisect_left(DURATIONS, seconds)] += 1
-            kind.seconds += seconds
-            if kind.level >= self._log.level:
-                lines.append(self._log.line(since_1970 + ended, kind.text, seconds, request_id, user_id))
-        if lines:
-            self._log.write(lines)
+        self._metrics.count(seen)
+        self._log.write(seen)
 
 
 def _random_ids() -> Iterator[str]:
