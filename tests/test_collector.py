@@ -15,6 +15,7 @@ from todo_service.collector import (
     FEW_CALLS,
     LAST_TRY,
     MOST_CALLS,
+    MOST_LOCKED_CALLS,
     UNDIVIDED_CALLS,
     Batch,
     Call,
@@ -212,21 +213,21 @@ def test_as_many_may_wait_as_are_sent_in_the_time_for_it(seconds_per_batch: floa
     now = 0.0
     collector = Collector(1, 10, lambda: now)
     fill(collector, GETS, *"a" * 50)
-    assert not collector.is_too_long(25_000, GETS, 2.5)  # nothing is known yet
+    assert not collector.is_too_long(25_000, GETS, ("a",), 2.5)  # nothing is known yet
     for _ in range(4):
         take(collector, GETS, finish=True)
         now += seconds_per_batch
-    assert not collector.is_too_long(most - 1, GETS, 2.5)
-    assert collector.is_too_long(most + 1, GETS, 2.5)
+    assert not collector.is_too_long(most - 1, GETS, ("a",), 2.5)
+    assert collector.is_too_long(most + 1, GETS, ("a",), 2.5)
 
 
 def test_no_more_may_wait_than_there_is_memory_for() -> None:
     collector = Collector(1, 10)
     fill(collector, GETS, *"a" * (MOST_CALLS - 1))
-    assert not collector.is_too_long(MOST_CALLS - 1, GETS, 2.5)
+    assert not collector.is_too_long(MOST_CALLS - 1, GETS, ("a",), 2.5)
     fill(collector, LISTS, "a")
-    assert collector.is_too_long(MOST_CALLS - 1, GETS, 2.5)
-    assert not collector.is_too_long(1, LISTS, 2.5)
+    assert collector.is_too_long(MOST_CALLS - 1, GETS, ("a",), 2.5)
+    assert not collector.is_too_long(1, LISTS, ("a",), 2.5)
 
 
 def test_time_in_which_nothing_waited_says_nothing_of_the_pace() -> None:
@@ -236,7 +237,7 @@ def test_time_in_which_nothing_waited_says_nothing_of_the_pace() -> None:
         fill(collector, GETS, "a")
         take(collector, GETS, finish=True)
         now += 60
-    assert not collector.is_too_long(1000, GETS, 2.5)
+    assert not collector.is_too_long(1000, GETS, ("a",), 2.5)
 
 
 def aside(collector: Collector, statement: Statement, *users: str) -> list[Call]:
@@ -314,7 +315,7 @@ def test_an_absence_says_nothing_of_the_pace() -> None:
         fill(collector, GETS, *"a" * (FEW_CALLS - collector.waiting(GETS)))
         take(collector, GETS, finish=True)
         now += 0.005
-    assert not collector.is_too_long(1000, GETS, 2.5)
+    assert not collector.is_too_long(1000, GETS, ("a",), 2.5)
 
 
 def test_a_pace_that_was_slow_is_known_anew_from_few_calls() -> None:
@@ -324,7 +325,17 @@ def test_a_pace_that_was_slow_is_known_anew_from_few_calls() -> None:
         fill(collector, GETS, *"a" * (FEW_CALLS - collector.waiting(GETS)))
         take(collector, GETS, finish=True)
         now += seconds
-    assert not collector.is_too_long(1000, GETS, 2.5)
+    assert not collector.is_too_long(1000, GETS, ("a",), 2.5)
+
+
+def test_so_many_calls_of_one_user_may_wait_for_a_lock_and_others_of_others() -> None:
+    collector = Collector(4, 32, lambda: 0)
+    aside(collector, CREATES, *"a" * (MOST_LOCKED_CALLS - 1))
+    assert not collector.is_too_long(0, CREATES, ("a",), 2.5)
+    fill(collector, CREATES, "a")
+    assert collector.is_too_long(0, CREATES, ("a", "title"), 2.5)
+    assert not collector.is_too_long(0, CREATES, ("b",), 2.5)
+    assert not collector.is_too_long(0, GETS, ("a",), 2.5)
 
 
 def test_who_met_a_lock_gets_a_turn_while_the_other_kind_is_busy() -> None:

@@ -27,6 +27,9 @@ FEW_CALLS = 2 * UNDIVIDED_CALLS
 MOST_CALLS = 10_000
 """So many may wait for their turn, of all statements, however short that takes: each needs some 10 kB of memory."""
 
+MOST_LOCKED_CALLS = 1_000
+"""So many of one user may wait for a lock: once it is gone they are served like all others', and before later ones."""
+
 MANY_STATEMENTS = 25
 """More than there are: while fewer than that part of the most wait for each, all are fewer, and needn't be counted."""
 
@@ -61,8 +64,8 @@ _User = tuple[bool, tuple[object, ...]]
 """Whose calls meet the same locks: writes or reads of one user."""
 
 
-def _user(statement: Statement, call: Call) -> _User:
-    return statement.writes, call.args[:1]
+def _user(statement: Statement, args: tuple[object, ...]) -> _User:
+    return statement.writes, args[:1]
 
 
 class Collector:
@@ -90,7 +93,7 @@ class Collector:
 
     def add(self, statement: Statement, call: Call) -> None:
         """Lets a call wait for its turn."""
-        if self._locked and (user := _user(statement, call)) in self._locked:
+        if self._locked and (user := _user(statement, call.args)) in self._locked:
             self._locked[user].append((statement, call))
             return
         queue = self._waiting.get(statement)
@@ -104,8 +107,15 @@ class Collector:
         """How many calls of a statement wait for their turn."""
         return len(self._waiting.get(statement, ()))
 
-    def is_too_long(self, waiting: int, statement: Statement, seconds: float) -> bool:
+    @property
+    def has_locked(self) -> bool:
+        """Whether somebody waits for a lock."""
+        return bool(self._locked)
+
+    def is_too_long(self, waiting: int, statement: Statement, args: tuple[object, ...], seconds: float) -> bool:
         """Whether one more call than those that wait would wait longer than that, or there are too many of all."""
+        if self._locked and len(self._locked.get(_user(statement, args), ())) >= MOST_LOCKED_CALLS:
+            return True
         if waiting < FEW_CALLS:
             return False
         if waiting * self._paces[statement].seconds_per_call > seconds:
@@ -123,7 +133,7 @@ class Collector:
     def set_aside(self, statement: Statement, call: Call) -> None:
         """Takes back a call that met a lock, or would meet the same one; `try_again` should follow in a while."""
         call.sent = False
-        user = _user(statement, call)
+        user = _user(statement, call.args)
         self._locked.setdefault(user, deque()).appendleft((statement, call))
         if user == self._trying:
             self._trying, self._may_try = None, False

@@ -54,6 +54,7 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._pool = pool
         self._timeout = settings.database_timeout
+        self._longest_wait = self._timeout * WAITING_SHARE
         self._begin = begin(settings, LOCK_TIMEOUT)
         self._collector = Collector(settings.database_pool_size, settings.database_batch_size, self._loop.time)
         self._idle: list[asyncio.Future[None]] = []  # what senders wait for that have nothing to do,
@@ -71,13 +72,14 @@ class Database:
         Raises Problem: `unavailable` when nothing was applied, `outcome-unknown` when a write may have been. It takes
         hardly longer than DATABASE_TIMEOUT. A statement that doesn't give exactly one row is a mistake: RowCountError.
         """
-        waiting = self._collector.waiting(statement)
-        if waiting and self._collector.is_too_long(waiting, statement, self._timeout * WAITING_SHARE):
+        collector = self._collector
+        waiting = collector.waiting(statement)
+        if (waiting or collector.has_locked) and collector.is_too_long(waiting, statement, args, self._longest_wait):
             self.numbers.refused["overload"] += 1
             await asyncio.sleep(REFUSAL_SECONDS)
             raise unavailable()
         call = Call(args, self._loop.create_future(), self._loop.time() + self._timeout)
-        self._collector.add(statement, call)
+        collector.add(statement, call)
         if not waiting:  # else nobody is idle, somebody has been woken, or they wait for an answer
             self._wake()
         return await call.answer
