@@ -1,5 +1,7 @@
 """What every answer tells the browsers that get it, and none tells of what it is made with."""
 
+from contextlib import suppress
+
 from aiohttp import web, web_response, web_urldispatcher
 from multidict import CIMultiDict
 
@@ -21,14 +23,14 @@ _meet_expectation = web_urldispatcher._default_expect_handler  # noqa: SLF001 - 
 
 
 def adapt_aiohttp() -> None:
-    """Changes what aiohttp sends by itself, in all of this process: `Server`, and 417, which no middleware sees."""
+    """Changes what aiohttp sends by itself, in all of this process: `Server`, and 417, which no middleware sees.
+
+    An expectation that nobody knows is ignored instead (RFC 9110, section 10.1.1).
+    """
     web_response.SERVER_SOFTWARE = "todo-service"  # type: ignore[attr-defined] # which tells no versions
     web_urldispatcher._default_expect_handler = _answer_expectation  # noqa: SLF001
 
 
 async def _answer_expectation(request: web.Request) -> None:
-    try:
+    with suppress(web.HTTPExpectationFailed):
         await _meet_expectation(request)
-    except web.HTTPExpectationFailed as refusal:
-        refusal.headers.merge(SECURITY_HEADERS)
-        raise
