@@ -17,8 +17,10 @@ pytestmark = pytest.mark.database
 ORIGIN = "https://app.example.com"
 NOBODYS = f"{TASKS}/6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
-REQUEST_HEADERS = {"authorization", "content-type", "if-match", "if-none-match", "idempotency-key"}
-RESPONSE_HEADERS = {"etag", "idempotency-replayed", "link", "location", "retry-after", "www-authenticate", "allow"}
+REQUEST_HEADERS = {"authorization", "content-type", "if-match", "if-none-match", "idempotency-key", "x-request-id"}
+RESPONSE_HEADERS = {
+    *("etag", "idempotency-replayed", "link", "location", "retry-after", "www-authenticate", "allow", "x-request-id")
+}
 
 FOREIGN = [
     "null",

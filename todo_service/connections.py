@@ -10,7 +10,11 @@ from todo_service.errors import Problem
 from todo_service.security_headers import SECURITY_HEADERS
 
 HEAD_SECONDS = 15.0
-"""How long the head of a request may take, from its first byte on. Bodies have a limit of their own: see validation."""
+"""How long the head of a request may take, from its first byte on. Bodies have a limit of their own: see validation.
+
+One whose first bytes came in the same segment as a whole request counts from its next segment on: the parser doesn't
+say what it has left. Without a next one its connection is idle, and closed as such.
+"""
 
 
 class Connection(web.RequestHandler):

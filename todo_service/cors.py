@@ -10,8 +10,8 @@ from todo_service.auth import is_api
 from todo_service.security_headers import SECURITY_HEADERS
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
-REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key"
-RESPONSE_HEADERS = "ETag, Idempotency-Replayed, Link, Location, Retry-After, WWW-Authenticate, Allow"
+REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID"
+RESPONSE_HEADERS = "ETag, Idempotency-Replayed, Link, Location, Retry-After, WWW-Authenticate, Allow, X-Request-ID"
 OF_PUBLIC = CIMultiDict({**SECURITY_HEADERS, "Vary": "Origin"})
 OF_ANSWERS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "private, no-cache", "Vary": "Authorization, Origin"})
 OF_REFUSALS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "no-store", "Vary": "Authorization, Origin"})

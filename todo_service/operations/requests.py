@@ -26,6 +26,7 @@ USABLE_ID = re.compile(r"[\w./:+=-]{1,128}", re.ASCII)
 SETTLE_SECONDS = 0.1
 SETTLE_REQUESTS = 200  # which takes 0.3 ms: nobody waits for longer
 
+
 def add_operations(app: web.Application, settings: Settings) -> None:
     """Makes the application log and count its requests, and serve /metrics. Comes last: it sees what others answer."""
     observer = Observer(settings)
