@@ -3,8 +3,8 @@
 -- and can neither change the schema nor see anything else.
 -- To be run with psql by the owner of the tables (who runs the migrations), or a superuser, once the database has been
 -- migrated; and again after each migration, before the release that it is for is started. It can be repeated at any
--- time, and takes back whatever else was granted. An owner who may not create roles has an administrator make
--- todo_service first. The role gets its password apart from this file: \password todo_service
+-- time, and takes back what else was granted on tables and sequences in public. An owner who may not create roles has
+-- an administrator make todo_service first. The role gets its password apart from this file: \password todo_service
 
 BEGIN;
 
@@ -44,6 +44,30 @@ $$;
 
 REVOKE CREATE ON SCHEMA public FROM public, todo_service;
 GRANT USAGE ON SCHEMA public TO todo_service;
+
+-- Who is not their owner has revoked nothing so far, with a warning.
+DO $$
+BEGIN
+    IF has_database_privilege('todo_service', current_database(), 'CREATE, TEMPORARY')
+        OR has_schema_privilege('todo_service', 'public', 'CREATE')
+    THEN
+        RAISE 'todo_service could still make tables: the owner of the database must run this file, or this first: %',
+            format(
+                'REVOKE CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC; REVOKE CREATE ON SCHEMA public FROM PUBLIC',
+                current_database()
+            );
+    END IF;
+END
+$$;
+
+-- Everybody may make large objects, which a backup by the owner stumbles over. Only a superuser can change that.
+DO $$
+BEGIN
+    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        REVOKE EXECUTE ON FUNCTION lo_creat, lo_create, lo_from_bytea FROM public;
+    END IF;
+END
+$$;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM todo_service;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM todo_service;

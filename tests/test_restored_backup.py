@@ -110,10 +110,11 @@ async def test_the_steps_of_the_handbook_restore_the_tasks_and_make_clients_star
     since = await tag_of(owner)
     backup, restored = str(tmp_path / "tasks.dump"), empty_database
 
-    run_program("pg_dump", "--format=custom", f"--file={backup}", f"--dbname={database_url}")
+    run_program("pg_dump", "--format=custom", "--no-blobs", f"--file={backup}", f"--dbname={database_url}")
     run_program("pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", f"--dbname={restored}", backup)
     assert run("migrate", DATABASE_URL=restored).stdout == "nothing to do\n"
-    run_program("psql", "--no-psqlrc", "--quiet", f"--file={SQL / 'maintenance/renew_generations.sql'}", restored)
+    options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
+    run_program("psql", *options, f"--file={SQL / 'maintenance/renew_generations.sql'}", restored)
 
     client = await aiohttp_client(create_app(replace(settings, database_url=restored)))
     copy = replace(owner, client=client)

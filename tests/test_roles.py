@@ -86,6 +86,9 @@ FORBIDDEN = [
     "SELECT pg_read_binary_file('PG_VERSION')",
     "SELECT pg_ls_dir('/')",
     "SELECT lo_import('/etc/passwd')",
+    "SELECT lo_creat(-1)",
+    "SELECT lo_create(0)",
+    "SELECT lo_from_bytea(0, 'x')",
     "SELECT pg_reload_conf()",
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres'",
     "COPY tasks TO '/tmp/tasks'",
@@ -208,6 +211,27 @@ async def test_an_owner_who_is_no_superuser_can_run_it(empty_database: str) -> N
 
     assert await rights(administrator) == await needed(administrator)
     assert not await administrator.fetchval("SELECT has_database_privilege($1, current_database(), 'TEMP')", ROLE)
+    await administrator.execute(f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}; DROP ROLE {name}")
+    await administrator.close()
+
+
+async def test_an_owner_of_the_tables_alone_is_told_what_the_database_s_owner_must_do(empty_database: str) -> None:
+    name, database = f"owner_{uuid4().hex}", urlsplit(empty_database).path[1:]
+    administrator = await asyncpg.connect(empty_database)
+    await administrator.execute(
+        f'CREATE ROLE {name} LOGIN; GRANT CREATE ON DATABASE "{database}" TO {name};'
+        f"GRANT CREATE ON SCHEMA public TO {name}"
+    )
+    owner_url = service_url(empty_database).replace(ROLE, name)
+    await migrate(owner_url, lambda _line: None)
+    with pytest.raises(asyncpg.RaiseError, match="could still make tables") as refusal:
+        await grant_service(owner_url)
+    assert not [right for right in await rights(administrator) if right[1] in ("users", "tasks")]
+
+    await administrator.execute(str(refusal.value).partition("this first: ")[2])
+    await grant_service(owner_url)
+
+    assert await rights(administrator) == await needed(administrator)
     await administrator.execute(f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}; DROP ROLE {name}")
     await administrator.close()
 
