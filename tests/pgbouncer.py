@@ -32,7 +32,7 @@ SETTINGS = {"DATABASE_STATEMENT_CACHE": "0"}
 # Each transaction on another server than the one before. Unused ones go soon: many tests have a database of their own.
 CONFIGURATION = """
 [databases]
-* = host={server} port=5432 user=todo_service
+* = host={server} port={server_port} user=todo_service
 
 [pgbouncer]
 listen_port = {port}
@@ -43,6 +43,7 @@ default_pool_size = {size}
 server_round_robin = 1
 max_client_conn = 1000
 server_idle_timeout = 1
+server_login_retry = 1
 log_connections = 0
 log_disconnections = 0
 """
@@ -64,16 +65,20 @@ def behind(directory: str, url: str) -> str:
 
 def socket_of(url: str) -> str:
     """The socket that such an address is about, PostgreSQL's or pgbouncer's."""
-    return f"{_directory_of(url)}/.s.PGSQL.{parse_qs(urlsplit(url).query).get('port', ['5432'])[0]}"
+    return f"{_directory_of(url)}/.s.PGSQL.{_port_of(url)}"
 
 
 def _directory_of(url: str) -> str:
     return parse_qs(urlsplit(url).query).get("host", [""])[0]
 
 
+def _port_of(url: str) -> str:
+    return parse_qs(urlsplit(url).query).get("port", ["5432"])[0]
+
+
 @contextmanager
 def run_pgbouncer(program: str, server_url: str, *, size: int = 24) -> Iterator[str]:
-    """Runs it for a PostgreSQL that listens to a socket, with so many servers for each database; where it listens."""
+    """Runs it for the PostgreSQL at an address, with so many servers for each database; where it listens."""
     account: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix="todo-service-pgbouncer-") as directory:
         if os.geteuid() == 0:  # it refuses to run as root
@@ -81,8 +86,10 @@ def run_pgbouncer(program: str, server_url: str, *, size: int = 24) -> Iterator[
             os.chown(directory, nobody.pw_uid, nobody.pw_gid)
             account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
         configuration, log = Path(directory) / "pgbouncer.ini", Path(directory) / "log"
-        server = _directory_of(server_url)
-        configuration.write_text(CONFIGURATION.format(server=server, port=PORT, directory=directory, size=size))
+        server, server_port = _directory_of(server_url), _port_of(server_url)
+        configuration.write_text(
+            CONFIGURATION.format(server=server, server_port=server_port, port=PORT, directory=directory, size=size)
+        )
         with (
             log.open("wb") as output,
             run_child([program, str(configuration)], STOP, stdout=output, stderr=output, **account) as process,

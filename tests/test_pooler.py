@@ -1,6 +1,8 @@
 """A pooler in transaction mode, pgbouncer 1.18: whoever shares a server with whom, each gets what is theirs."""
 
 import asyncio
+import logging
+import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +14,15 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from tests.conftest import BINARIES
 from tests.pgbouncer import SETTINGS as README_SETTINGS
 from tests.pgbouncer import behind, run_pgbouncer
+from tests.processes import free_port
 from tests.test_batching import create, creation, gather, tasks_of, users
 from tests.test_database import SETTINGS, is_waiting, pool
 from tests.tools import require
 from todo_service.database import Database
+from todo_service.embedded import run_postgres
 from todo_service.errors import Problem
 from todo_service.handlers.tasks import CREATE_TASK
 from todo_service.migrations import MigrationError, migrate
@@ -213,6 +218,42 @@ async def test_a_service_that_stops_within_a_transaction_does_not_keep_its_locks
                 await database_.run(CREATE_TASK, *creation(user_id))
         assert freed == [True]
         assert (await create(database_, user_id))["revision"] == 2
+
+
+async def test_a_database_that_is_away_behind_a_pooler_is_searched_for_and_found(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    port = free_port()
+    binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else None
+    with run_postgres(tmp_path, binaries=binaries) as server:
+        administrator = await asyncpg.connect(server.url)
+        await administrator.execute("CREATE ROLE todo_service LOGIN")
+        await administrator.close()
+        (tmp_path / "postgres" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
+    address = f"postgres:///postgres?host=127.0.0.1&port={port}"
+    options = ["-c", "listen_addresses=127.0.0.1", "-p", str(port)]
+    anything = Statement("test/anything", "SELECT 1 AS one", writes=False)
+    with run_pgbouncer(require("pgbouncer", "/usr/sbin/pgbouncer"), address) as directory:
+        async with service(settings, behind(directory, address), database_timeout=1) as database_:
+            for _ in range(2):
+                with run_postgres(tmp_path, binaries=binaries, options=options):
+                    async with asyncio.timeout(5):
+                        while isinstance((await gather(database_.run(anything)))[0], Problem):
+                            pass
+                    for answer in await gather(*(database_.run(anything) for _ in range(50))):
+                        assert isinstance(answer, asyncpg.Record)
+                caplog.clear()
+                end = (
+                    asyncio.get_running_loop().time() + 4
+                )  # pgbouncer keeps the first waiting, until their time is over
+                while asyncio.get_running_loop().time() < end:
+                    [answer] = await gather(database_.run(anything))
+                    assert isinstance(answer, Problem)
+                    assert answer.name == "unavailable"
+                away = [line for line in caplog.messages if line.startswith("the database is away (")]
+                assert 3 <= len(away) <= 8
+                assert len(caplog.messages) <= 3 * len(away)
 
 
 async def test_migrations_refuse_a_pooler_that_would_keep_their_locks(pooled_url: str) -> None:

@@ -84,7 +84,7 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     """
 
     def begin() -> asyncio.Task[asyncpg.Connection]:
-        return asyncio.create_task(asyncpg.connect(*arguments, **options))
+        return asyncio.create_task(_connect(*arguments, **options))
 
     attempts = [begin()]
     ended = None
@@ -100,6 +100,17 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
         await _give_up([attempt for attempt in attempts if attempt is not ended])
     connection = ended.result()
     _notice_losses(connection)
+    return connection
+
+
+async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
+    connection: asyncpg.Connection = await asyncpg.connect(*arguments, **options)
+    if options.get("statement_cache_size") == 0:  # a pooler, which takes us also while it has no server
+        try:
+            await connection.execute("SELECT 1", timeout=options.get("timeout"))
+        except BaseException:
+            connection.terminate()
+            raise
     return connection
 
 
