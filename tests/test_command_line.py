@@ -1,6 +1,7 @@
 """The command line: what it prints, and what it refuses in one sentence."""
 
 import socket
+import tempfile
 from pathlib import Path
 
 import jwt
@@ -89,6 +90,14 @@ def test_serving_on_another_machines_address_is_refused(
     }.items():
         monkeypatch.setenv(name, value)
     assert "HOST must be an address of this machine" in refusal_of(capsys, "serve")
+
+
+def test_serving_without_a_folder_for_temporary_files_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    set_up(monkeypatch, host="127.0.0.1", port=free_port())
+    assert "name one that can be written to with TMPDIR" in refusal_of(capsys, "serve")
 
 
 def test_the_embedded_mode_is_refused_on_a_dyno(

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
+from multidict import CIMultiDict
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_aiohttp import AiohttpClient
 
@@ -88,6 +89,15 @@ async def test_the_log_knows_users_only_as_hashes_that_nobody_else_can_make(
     assert len(set(hashes)) == 4
 
 
+async def test_the_route_is_known_also_where_its_method_is_not(owner: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    await owner.call("DELETE", TASKS)
+    asked = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "PATCH"}
+    await owner.client.options(f"{TASKS}/x", headers=asked)
+    refused, preflight = await lines_of(capsys)
+    assert (refused["method"], refused["route"], refused["status"]) == ("DELETE", TASKS, "405")
+    assert (preflight["method"], preflight["route"], preflight["status"]) == ("OPTIONS", f"{TASKS}/{{task_id}}", "204")
+
+
 @pytest.mark.parametrize("given", ["abc-123", "0af7651916cd43dd8448eb211c80319c", "a/b:c+d=e.f_g", "x" * 128])
 async def test_an_id_that_comes_with_a_request_is_its_id(client: Client, given: str) -> None:
     response = await client.get("/health", headers={"X-Request-ID": given})
@@ -151,7 +161,7 @@ def test_a_line_of_the_log_stays_one_line() -> None:
 async def test_requests_are_counted_by_route_and_status(owner: Api, stranger: Api) -> None:
     name = "todo_service_request_duration_seconds_count"
     missed = series(method="GET", route="/api/tasks/{task_id}", status="404")
-    made_up = series(method="unknown", route="unknown", status="405")
+    made_up = series(method="unknown", route=TASKS, status="405")
     before = await numbers_of(owner.client, name)
     task = await owner.create()
     for _ in range(3):
@@ -191,11 +201,17 @@ async def test_refusals_are_counted_by_reason(aiohttp_client: AiohttpClient, set
 async def test_metrics_can_be_kept_from_strangers(aiohttp_client: AiohttpClient, settings: Settings) -> None:
     token = "sixteen characters"[:16].replace(" ", "-")
     client: Client = await aiohttp_client(TestServer(create_app(replace(settings, metrics_token=token))))
-    for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": "Bearer é"}, {"Authorization": token}):
+    twice = CIMultiDict([("Authorization", f"Bearer {token}")] * 2)
+    for headers in (
+        {},
+        *({"Authorization": value} for value in ("Bearer x", "Bearer é", token, f"Basic {token}")),
+        twice,
+    ):
         response = await client.get("/metrics", headers=headers)
         await problem_of(response, 401, "unauthorized")
         assert response.headers["WWW-Authenticate"] == 'Bearer realm="metrics"'
-    assert await numbers_of(client, "todo_service_database_waiting_calls", Authorization=f"Bearer {token}")
+    for scheme in ("Bearer", "bearer"):
+        assert await numbers_of(client, "todo_service_database_waiting_calls", Authorization=f"{scheme} {token}")
 
 
 async def test_metrics_are_those_of_all_workers_also_of_those_that_are_gone(

@@ -40,6 +40,7 @@ def authority(settings: Settings) -> str:
 def serve(settings: Settings) -> NoReturn:
     """Becomes gunicorn: HUP is a rolling restart, TERM lets requests in flight finish. Raises SettingsError."""
     check_port(settings.host, settings.port)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _make_folder()
     _raise_file_limit()
     arguments = {
         "--bind": authority(settings),
@@ -52,8 +53,16 @@ def serve(settings: Settings) -> NoReturn:
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "todo_service.runner:create_runner"]
     for name, value in arguments.items():
         command += [name, value]
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="todo-service-metrics-")
     os.execv(sys.executable, command)  # noqa: S606 - no shell is meant
+
+
+def _make_folder() -> str:
+    """For what all workers count."""
+    try:
+        return tempfile.mkdtemp(prefix="todo-service-metrics-")
+    except OSError as error:
+        reason = f"There must be a folder for temporary files; name one that can be written to with TMPDIR ({error})."
+        raise SettingsError(reason) from None
 
 
 def _raise_file_limit() -> None:

@@ -113,8 +113,9 @@ class Metrics:
 
     def check_token(self, request: web.Request) -> None:
         """Raises Problem when there is a METRICS_TOKEN and the request doesn't have it."""
-        given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="replace")
-        if self._token and not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+        scheme, _, given = ", ".join(request.headers.getall(hdrs.AUTHORIZATION, ())).partition(" ")
+        is_right = hmac.compare_digest(given.strip().encode(errors="replace"), self._token.encode())
+        if self._token and not (scheme.lower() == "bearer" and is_right):
             detail = "The metrics need the token METRICS_TOKEN, in the header `Authorization: Bearer <token>`."
             raise Problem("unauthorized", detail, headers={hdrs.WWW_AUTHENTICATE: 'Bearer realm="metrics"'})
 

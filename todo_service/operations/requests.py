@@ -52,7 +52,8 @@ class Observer:
             request_id = next(self._ids)
         response = await handler(request)
         response.headers[HEADER] = request_id
-        key = request.method, request.match_info.route.resource, response.status
+        resource = request.match_info.route.resource or await _resource_of_others(request)
+        key = request.method, resource, response.status
         kind = self._metrics.kinds.get(key) or self._metrics.new_kind(key)
         self._seen.append((kind, began, perf_counter(), request_id, request.get(USER_ID)))
         if len(self._seen) >= SETTLE_REQUESTS:
@@ -89,6 +90,15 @@ class Observer:
         seen, self._seen = self._seen, []
         self._metrics.count(seen)
         self._log.write(seen)
+
+
+async def _resource_of_others(request: web.Request) -> web.AbstractResource | None:
+    """The resource at this path, if only other methods are possible there: CORS asks for it by OPTIONS."""
+    refusal = request.match_info.http_exception
+    if not isinstance(refusal, web.HTTPMethodNotAllowed):
+        return None
+    possible = request.clone(method=next(iter(refusal.allowed_methods)))
+    return (await request.app.router.resolve(possible)).route.resource
 
 
 def _random_ids() -> Iterator[str]:
