@@ -78,9 +78,9 @@ class Cluster:
         """Whether it would serve, rather than being down or recovering."""
         try:
             connection = await asyncpg.connect(self.url, timeout=5)
+            await connection.close()  # which fails when it went down just now
         except (OSError, TimeoutError, asyncpg.PostgresError):
             return False
-        await connection.close()
         return True
 
     def _start(self) -> None:
