@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -55,9 +56,10 @@ class Forgetful(Gateway):
             slow = asyncio.StreamReader()
             async with asyncio.TaskGroup() as group:
                 group.create_task(super()._pass(slow, writer))
-                while data := await reader.read(65_536):
-                    await asyncio.sleep(self.delay)
-                    slow.feed_data(data)
+                with suppress(ConnectionError):
+                    while data := await reader.read(65_536):
+                        await asyncio.sleep(self.delay)
+                        slow.feed_data(data)
                 slow.feed_eof()
         else:
             await super()._pass(reader, writer)
