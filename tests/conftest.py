@@ -20,19 +20,16 @@ from tests.api import FAILING, Api, Client, ServiceServer
 from tests.pgbouncer import DIRECTORY, PROGRAM, pooled, run_pgbouncer
 from tests.plans import crowd_planner, crowded_database, planner, seeded_database  # noqa: F401 - fixtures
 from tests.processes import FOREIGN, free_port
+from tests.servers import run_server
 from tests.service_role import grant_service, service_url
 from todo_service.app import create_app
 from todo_service.auth import sign_token
-from todo_service.embedded import run_postgres
 from todo_service.migrations import migrate
 from todo_service.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
 
 SERVER_URL = "TEST_DATABASE_URL"
 """Where the tests find their server: the first process of a run sets it, the others inherit it."""
-
-BINARIES = "TEST_POSTGRES_BINARIES"
-"""A folder with another PostgreSQL's postgres and initdb, to run the tests on that one."""
 
 # What makes a server that nobody will need again faster.
 IN_A_HURRY = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=200")
@@ -44,9 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if SERVER_URL in os.environ:
         return
     data = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="todo-service-tests-")))
-    binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else None
     options = [word for setting in IN_A_HURRY for word in ("-c", setting)]
-    os.environ[SERVER_URL] = resources.enter_context(run_postgres(data, binaries=binaries, options=options)).url
+    os.environ[SERVER_URL] = resources.enter_context(run_server(data, *options)).url
     resources.callback(os.environ.pop, SERVER_URL)
     if PROGRAM in os.environ:
         os.environ[DIRECTORY] = resources.enter_context(run_pgbouncer(os.environ[PROGRAM], os.environ[SERVER_URL]))

@@ -16,14 +16,15 @@ import pytest
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, path_of
-from tests.conftest import BINARIES, SERVER_URL
+from tests.conftest import SERVER_URL
 from tests.processes import environment, free_port
+from tests.servers import BINARIES, run_server
 from tests.service_role import grant_service
 from todo_service import migrations
 from todo_service.__main__ import main
 from todo_service.app import create_app
 from todo_service.auth import sign_token
-from todo_service.embedded import find_binaries, run_postgres
+from todo_service.embedded import find_binaries
 from todo_service.migrations import Migration, MigrationError, migrate, read_migrations
 from todo_service.settings import Settings
 
@@ -262,7 +263,7 @@ async def test_a_database_that_knows_only_ascii_letters_is_warned_about_but_work
 def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL that lets the user `guarded` in with a password only."""
     data = tmp_path_factory.mktemp("guarded")
-    with run_postgres(data, binaries=PROGRAMS if BINARIES in os.environ else None) as postgres:
+    with run_server(data) as postgres:
 
         async def guard() -> None:
             rules = data / "postgres" / "pg_hba.conf"

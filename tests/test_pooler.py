@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +13,13 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from tests.conftest import BINARIES
 from tests.pgbouncer import SETTINGS as README_SETTINGS
 from tests.pgbouncer import behind, run_pgbouncer
-from tests.processes import free_port
+from tests.servers import TcpServer
 from tests.test_batching import create, creation, gather, tasks_of, users
 from tests.test_database import SETTINGS, is_waiting, pool
 from tests.tools import require
 from todo_service.database import Database
-from todo_service.embedded import run_postgres
 from todo_service.errors import Problem
 from todo_service.handlers.tasks import CREATE_TASK
 from todo_service.migrations import MigrationError, migrate
@@ -224,20 +221,17 @@ async def test_a_database_that_is_away_behind_a_pooler_is_searched_for_and_found
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    port = free_port()
-    binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else None
-    with run_postgres(tmp_path, binaries=binaries) as server:
-        administrator = await asyncpg.connect(server.url)
+    server = TcpServer(tmp_path)
+    with server.run() as url:
+        administrator = await asyncpg.connect(url)
         await administrator.execute("CREATE ROLE todo_service LOGIN")
         await administrator.close()
-        (tmp_path / "postgres" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
-    address = f"postgres:///postgres?host=127.0.0.1&port={port}"
-    options = ["-c", "listen_addresses=127.0.0.1", "-p", str(port)]
+    address = f"postgres:///postgres?host=127.0.0.1&port={server.port}"
     anything = Statement("test/anything", "SELECT 1 AS one", writes=False)
     with run_pgbouncer(require("pgbouncer", "/usr/sbin/pgbouncer"), address) as directory:
         async with service(settings, behind(directory, address), database_timeout=1) as database_:
             for _ in range(2):
-                with run_postgres(tmp_path, binaries=binaries, options=options):
+                with server.run():
                     async with asyncio.timeout(5):
                         while isinstance((await gather(database_.run(anything)))[0], Problem):
                             pass

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -12,13 +11,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.conftest import BINARIES
 from tests.pgbouncer import not_through_pgbouncer
-from tests.processes import free_port
+from tests.servers import TcpServer
 from tests.test_batching import TRANSACTION
 from tests.test_database import Gateway, pool
 from todo_service import reconnection
-from todo_service.embedded import run_postgres
 from todo_service.errors import Problem
 from todo_service.reconnection import SERVER_TCP_OPTIONS, TCP_OPTIONS, connect
 from todo_service.settings import Settings
@@ -166,14 +163,8 @@ async def test_a_database_that_is_there_is_found_before_anybody_asks(
 @not_through_pgbouncer
 async def test_the_server_is_asked_to_notice_that_we_are_gone(settings: Settings, tmp_path: Path) -> None:
     """What only a server shows that is connected to by TCP, unlike that of the other tests."""
-    port = free_port()
-    binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else None
-    with run_postgres(tmp_path, binaries=binaries):
-        (tmp_path / "postgres" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
-    options = ["-c", "listen_addresses=127.0.0.1", "-p", str(port)]
-    url = f"postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable"
     names = "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in SERVER_TCP_OPTIONS)
-    with run_postgres(tmp_path, binaries=binaries, options=options):
+    with TcpServer(tmp_path).run() as url:
         async with pool(settings, database_url=url) as database_:
             row = await database_.run(Statement("test/names", names, writes=False))
     assert dict(row) == SERVER_TCP_OPTIONS

@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.conftest import BINARIES
+from tests.servers import BINARIES
 from tests.test_database import pool
 from todo_service.embedded import run_postgres
 from todo_service.handlers.tasks import LIST_TASKS

@@ -1,7 +1,6 @@
 """A PostgreSQL of the faults' own, which keeps what it acknowledged, and can be killed and started again under load."""
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -11,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import psutil
 
-from tests.conftest import BINARIES
-from todo_service.embedded import Postgres, run_postgres
+from tests.servers import run_server
+from todo_service.embedded import Postgres
 
 CONNECTIONS = "-c", "max_connections=50"
 
@@ -84,10 +83,7 @@ class Cluster:
         return True
 
     def _start(self) -> None:
-        binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else None
-        self._postgres = self._resources.enter_context(
-            run_postgres(self._data, binaries=binaries, options=self._options)
-        )
+        self._postgres = self._resources.enter_context(run_server(self._data, *self._options))
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, work)
