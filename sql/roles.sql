@@ -1,10 +1,11 @@
 -- roles
 -- The role that the service connects as, with exactly the rights that its statements need: it reads and writes tasks,
 -- and can neither change the schema nor see anything else.
--- To be run with psql by the owner of the tables (who runs the migrations), or a superuser, once the database has been
--- migrated; and again after each migration, before the release that it is for is started. It can be repeated at any
--- time, and takes back what else was granted on tables and sequences in public. An owner who may not create roles has
--- an administrator make todo_service first. The role gets its password apart from this file: \password todo_service
+-- To be run with psql by the owner of the database and its tables (who runs the migrations), or a superuser, once the
+-- database has been migrated; and again after each migration, before the release that it is for is started. It can be
+-- repeated at any time, and takes back what else was granted on tables and sequences in public. An owner who may not
+-- create roles has an administrator make todo_service first. The role gets its password apart from this file:
+-- \password todo_service
 
 BEGIN;
 

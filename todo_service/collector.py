@@ -113,7 +113,7 @@ class Collector:
         return bool(self._locked)
 
     def is_too_long(self, waiting: int, statement: Statement, args: tuple[object, ...], seconds: float) -> bool:
-        """Whether one more call than those that wait would wait longer than that, or there are too many of all."""
+        """Whether one more would wait longer than that, or too many wait already, of all or for its user's lock."""
         if self._locked and len(self._locked.get(_user(statement, args), ())) >= MOST_LOCKED_CALLS:
             return True
         if waiting < FEW_CALLS:
