@@ -70,10 +70,12 @@ async def test_its_disk_is_full_and_freed(tmp_path: Path) -> None:
 async def panic(stage: Stage) -> None:
     """Has the server take the next files of its log, until there is none, and it ends itself."""
     while await stage.cluster.takes_connections():
-        connection = await asyncpg.connect(stage.cluster.url)
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await connection.execute("SELECT pg_logical_emit_message(false, 'next', 'file'), pg_switch_wal()")
-        connection.terminate()
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # it may go down at any moment
+            connection = await asyncpg.connect(stage.cluster.url)
+            try:
+                await connection.execute("SELECT pg_logical_emit_message(false, 'next', 'file'), pg_switch_wal()")
+            finally:
+                connection.terminate()
 
 
 async def test_a_service_that_starts_first_waits_and_says_so(stage: Stage) -> None:
