@@ -22,6 +22,7 @@ from tests.plans import crowd_planner, crowded_database, planner, seeded_databas
 from tests.processes import FOREIGN, free_port
 from tests.servers import run_server
 from tests.service_role import grant_service, service_url
+from todo_service import background
 from todo_service.app import create_app
 from todo_service.auth import sign_token
 from todo_service.migrations import migrate
@@ -58,6 +59,15 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings of whoever runs the tests are not theirs."""
     for name in FOREIGN:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def failures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The background tasks that failed in this process. A test that expects one takes it out; no other may have any."""
+    failed: list[str] = []
+    monkeypatch.setattr(background, "end_worker", failed.append)
+    yield failed
+    assert failed == []
 
 
 async def _create_database() -> str:

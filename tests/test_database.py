@@ -269,13 +269,28 @@ async def test_a_database_that_was_not_migrated_is_not_ready(start: Start, empty
     await problem_of(await owner.client.get("/health/ready"), 503, "unavailable")
 
 
-async def test_an_unexpected_error_is_logged_and_tells_nothing(
-    aiohttp_client: AiohttpClient, settings: Settings, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("sql", "arguments", "error"),
+    [
+        ("INSERT INTO users (id, revision) VALUES ('', 1) RETURNING id", 0, "CheckViolationError"),
+        ("INSERT INTO users (id, revision) VALUES ($1, 1) RETURNING id", 2, "InterfaceError: the server expects 1 arg"),
+        ("INSERT INTO users (id, revision) VALUES ($1, 1) RETURNING id", 0, "InterfaceError: the server expects 1 arg"),
+        ("SELECT generate_series(1, 2), $1::text", 1, "RowCountError"),
+        ("SELECT 1 +", 0, "PostgresSyntaxError"),
+    ],
+)
+async def test_a_mistake_of_the_service_is_logged_and_tells_nothing(
+    aiohttp_client: AiohttpClient,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    sql: str,
+    arguments: int,
+    error: str,
 ) -> None:
-    wrong = Statement("test/wrong", "INSERT INTO users (id, revision) VALUES ('', 1) RETURNING id", writes=True)
+    wrong = Statement("test/wrong", sql, writes=True)
 
     async def handle(request: web.Request) -> web.Response:
-        await request.app[DATABASE].run(wrong)
+        await request.app[DATABASE].run(wrong, *["x"] * arguments)
         return web.Response()
 
     app = create_app(settings)
@@ -284,8 +299,30 @@ async def test_an_unexpected_error_is_logged_and_tells_nothing(
     response = await owner.call("GET", "/wrong")
     await problem_of(response, 500, "internal-error")
     assert INTERNAL.search(await response.text()) is None
-    assert "CheckViolationError" in caplog.text
+    assert error in caplog.text
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+async def test_a_wrong_number_of_arguments_fails_alone_and_keeps_the_connection(
+    settings: Settings, connection: asyncpg.Connection, calls: int
+) -> None:
+    insert = "INSERT INTO users (id, revision) VALUES ($1, 1) RETURNING id, pg_backend_pid() AS pid"
+    statement = Statement("test/insert", insert, writes=True)
+    users = [f"user-{uuid4()}" for _ in range(calls)]
+    async with pool(settings, database_pool_size=1) as database_:
+        [before] = await asyncio.gather(database_.run(statement, f"user-{uuid4()}"))
+        wrong, *good = await asyncio.gather(
+            database_.run(statement, users[0], "one too many"),
+            *(database_.run(statement, user_id) for user_id in users[1:]),
+            return_exceptions=True,
+        )
+        assert isinstance(wrong, asyncpg.InterfaceError)
+        assert [row["id"] for row in good if isinstance(row, asyncpg.Record)] == users[1:]
+        after = await database_.run(statement, users[0])
+        assert PROGRAM in os.environ or after["pid"] == before["pid"]
+        assert database_.numbers.refused == {}
+    assert await connection.fetchval("SELECT count(*) FROM users WHERE id = ANY($1)", users) == calls
 
 
 @not_through_pgbouncer

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 from aiohttp import web
 
+from todo_service.background import run_in_background
 from todo_service.collector import Batch, Call, Collector
 from todo_service.errors import Problem
 from todo_service.outcomes import RowCountError, forget_values, refusal, unavailable, was_rolled_back
-from todo_service.reconnection import Search, connect
+from todo_service.reconnection import Search, connect, log_failure
 from todo_service.sessions import begin, server_settings
 from todo_service.settings import Settings
 from todo_service.statements import Statement
@@ -62,16 +63,22 @@ class Database:
         self._waking = False
         self._will_try_again = False
         self._open = 0  # connections
+        self._lacks_connections = False  # some are open, but no further one can be had
+        self._failed = False  # a background task has: this worker ends
         self._search = Search(pool, self._refuse_waiting)
-        self._tasks = [asyncio.create_task(self._send_batches()) for _ in range(settings.database_pool_size)]
-        self._tasks += [asyncio.create_task(self._search.run()), asyncio.create_task(self._expire())]
+        work = [(self._search.run(), "connecting"), (self._expire(), "deadlines")]
+        work += [(self._send_batches(), "sending") for _ in range(settings.database_pool_size)]
+        self._tasks = [run_in_background(each, name, self._refuse_all) for each, name in work]
 
     async def run(self, statement: Statement, *args: object) -> asyncpg.Record:
         """Runs a statement and returns its row.
 
         Raises Problem: `unavailable` when nothing was applied, `outcome-unknown` when a write may have been. It takes
-        hardly longer than DATABASE_TIMEOUT. A statement that doesn't give exactly one row is a mistake: RowCountError.
+        hardly longer than DATABASE_TIMEOUT. What is a mistake of the service is raised as it is, like RowCountError for
+        a statement that doesn't give exactly one row, or asyncpg.InterfaceError for a wrong number of arguments.
         """
+        if self._failed:
+            raise unavailable()
         collector = self._collector
         waiting = collector.waiting(statement)
         if (waiting or collector.has_locked) and collector.is_too_long(waiting, statement, args, self._longest_wait):
@@ -108,6 +115,12 @@ class Database:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _refuse_all(self, error: BaseException) -> None:
+        """After a background task has failed: gives its error to the calls that wait, and refuses later ones."""
+        self._failed = True
+        for statement, calls in self._collector.take_all():
+            self._refuse(statement, calls, error, sent=False)
+
     def _wake(self) -> None:
         """Has an idle connection send what waits, together with what else this turn of the event loop brings."""
         if self._waking or not self._collector.is_ready():
@@ -129,19 +142,30 @@ class Database:
             if not self._collector:
                 await self._sleep(self._closed)
             await self._search.found()
-            try:
-                async with self._pool.acquire() as connection:
-                    self._open += 1
-                    try:
-                        await self._send_over(connection)
-                    finally:
-                        self._open -= 1
-            except Exception:  # noqa: BLE001 - whatever it is, there is no connection
-                if self._open:
-                    self._wake()  # the others serve meanwhile
-                    await asyncio.sleep(RECONNECT_SECONDS)
+            if (connection := await self._acquire()) is not None:
+                self._open += 1
+                try:
+                    await self._send_over(connection)
+                finally:
+                    self._open -= 1
+                    await self._pool.release(connection)
+            elif self._open:
+                self._wake()  # the others serve meanwhile
+                await asyncio.sleep(RECONNECT_SECONDS)
             if not self._open:
                 self._search.begin()
+
+    async def _acquire(self) -> "Connection | None":
+        """A connection of the pool; None when there is none to be had, which the log tells once until there is."""
+        try:
+            connection = await self._pool.acquire()
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
+            if self._open and not self._lacks_connections:
+                self._lacks_connections = True
+                log_failure(log, error, "a further connection can't be had (%s); there are %d", self._open)
+            return None
+        self._lacks_connections = False
+        return connection
 
     async def _send_over(self, connection: "Connection") -> None:
         """Sends batches until the connection is closed."""
@@ -157,6 +181,9 @@ class Database:
             patience = self._loop.call_later(PATIENCE_SECONDS, self._go_on_without, batch)
             try:
                 await self._send(connection, batch.statement, batch.calls)
+            except Exception as error:  # in what is done with calls and rows: _send has caught what asyncpg raises
+                self._refuse(batch.statement, batch.calls, error, sent=True)
+                raise
             finally:
                 patience.cancel()
                 self._collector.finish(batch, self._loop.time() - began)
@@ -186,7 +213,10 @@ class Database:
         """Answers every call, whatever happens; returns the error if there was one."""
         try:
             rows = await self._fetch(connection, statement, calls)
-        except Exception as error:  # noqa: BLE001 - the callers get it
+        except Exception as caught:  # noqa: BLE001 - the callers get it
+            error = caught
+            if isinstance(error, asyncpg.InterfaceError) and not _is_open(connection):  # else it is a mistake
+                error = ConnectionError(str(error))
             if len(calls) > 1 and was_rolled_back(error):  # all, for the sake of one
                 await self._send_one_by_one(connection, statement, calls)
                 return error
@@ -194,7 +224,7 @@ class Database:
                 self._set_aside(statement, calls[0])
                 return error
             self._refuse(statement, calls, error, sent=any(call.sent for call in calls))
-            if not isinstance(error, asyncpg.PostgresError) and _is_open(connection):
+            if not isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)) and _is_open(connection):
                 connection.terminate()  # to close it would wait for a server that may never answer
             return error
         for call, row in zip(calls, rows, strict=True):
@@ -231,7 +261,7 @@ class Database:
         self._collector.try_again()
         self._wake()
 
-    def _refuse(self, statement: Statement, calls: list[Call], error: Exception, *, sent: bool) -> None:
+    def _refuse(self, statement: Statement, calls: list[Call], error: BaseException, *, sent: bool) -> None:
         """Answers calls with the error, or with what it means to their callers."""
         calls = [call for call in calls if not call.answer.done()]
         if calls:
@@ -257,7 +287,7 @@ class Database:
                     call.sent = True
                 rows = await self._fetch_rows(connection, statement, calls) if calls else []
                 await connection.execute("COMMIT")
-            except asyncpg.PostgresError:  # any other error closes the connection, and with it the transaction
+            except (asyncpg.PostgresError, asyncpg.InterfaceError):  # after any other, the connection is closed
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # only that it is lost
                     await connection.execute("ROLLBACK")
                 raise

@@ -1,6 +1,4 @@
-"""What became of a statement that failed: rolled back, or perhaps applied. Decides what its callers are told."""
-
-from typing import TypeGuard
+"""How a statement failed: a mistake of ours, rolled back, or perhaps applied. Decides what its callers are told."""
 
 import asyncpg
 
@@ -22,30 +20,38 @@ class RowCountError(Exception):
     """A statement didn't give one row to each call: a mistake in its file."""
 
 
-def was_rolled_back(error: Exception) -> TypeGuard[asyncpg.PostgresError]:
-    """Whether PostgreSQL itself refused the statement, or the batch that it was in: then nothing was applied."""
-    return isinstance(error, asyncpg.PostgresError) and not error.sqlstate.startswith(DISCONNECTED)
+def is_mistake(error: BaseException) -> bool:
+    """Whether the service made a mistake: no lost connection, no timeout, and nothing that PostgreSQL lacks just now.
+
+    asyncpg tells some of them before anything is sent, like a wrong number of arguments (InterfaceError).
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        return not error.sqlstate.startswith((*ROLLED_BACK, *DISCONNECTED))
+    return not isinstance(error, OSError)  # TimeoutError is one
 
 
-def forget_values(error: Exception) -> None:
+def was_rolled_back(error: BaseException) -> bool:
+    """Whether nothing of the batch was applied, and its connection is as before: PostgreSQL or asyncpg refused it."""
+    if isinstance(error, asyncpg.PostgresError):
+        return not error.sqlstate.startswith(DISCONNECTED)
+    return isinstance(error, asyncpg.InterfaceError)
+
+
+def forget_values(error: BaseException) -> None:
     """Takes away what PostgreSQL quotes of the row that broke a constraint: what users write is not for the log."""
     if isinstance(error, asyncpg.PostgresError):
         error.detail = None
 
 
-def refusal(statement: Statement, error: Exception, *, sent: bool) -> Exception:
+def refusal(statement: Statement, error: BaseException, *, sent: bool) -> BaseException:
     """What a caller gets: the error if it is a mistake, otherwise a Problem that says whether it may have been applied.
 
     `sent` says whether PostgreSQL may have seen the call.
     """
-    problem = unavailable()
-    if sent and was_rolled_back(error):
-        if not error.sqlstate.startswith(ROLLED_BACK):
-            return error
-    elif isinstance(error, RowCountError):
+    if is_mistake(error):
         return error
-    elif sent and statement.writes:
-        problem = Problem("outcome-unknown")
+    is_unknown = sent and statement.writes and not was_rolled_back(error)
+    problem = Problem("outcome-unknown") if is_unknown else unavailable()
     problem.__cause__ = error
     return problem
 

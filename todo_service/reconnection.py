@@ -69,11 +69,20 @@ class Search:
             async with self._pool.acquire():
                 return True
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
-            reason = f"{type(error).__name__}: {error}" if str(error) else "it does not answer"
-            log.warning("the database is away (%s); next attempt in %g s", reason, pause)
+            log_failure(log, error, "the database is away (%s); next attempt in %g s", pause)
             self._failed(error)
         await asyncio.sleep(pause)
         return False
+
+
+def log_failure(logger: logging.Logger, error: Exception, message: str, *values: object) -> None:
+    """Logs that a connection could not be had, with a traceback if that may be a mistake of the service.
+
+    The first %s of the message is the reason, the others are the values.
+    """
+    reason = f"{type(error).__name__}: {error}" if str(error) else "it does not answer"
+    is_outage = isinstance(error, (OSError, asyncpg.PostgresError))
+    logger.warning(message, reason, *values, exc_info=None if is_outage else error)
 
 
 async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
@@ -98,7 +107,10 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
                 attempts[1:] = [begin()]
     finally:
         await _give_up([attempt for attempt in attempts if attempt is not ended])
-    connection = ended.result()
+    try:
+        connection = ended.result()
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:  # how asyncpg refuses what a server sends
+        raise ConnectionError(f"{type(error).__name__}: {error}") from error
     _notice_losses(connection)
     return connection
 

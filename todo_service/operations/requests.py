@@ -7,7 +7,6 @@ the time that it would take in between.
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from secrets import token_hex
 from time import perf_counter
 
@@ -16,6 +15,7 @@ from aiohttp.typedefs import Handler
 from multidict import istr
 
 from todo_service.auth import USER_ID
+from todo_service.background import run_in_background
 from todo_service.database import DATABASE, Database
 from todo_service.operations.log import RequestLog
 from todo_service.operations.metrics import PATH, Metrics, Seen
@@ -63,11 +63,10 @@ class Observer:
     async def context(self, app: web.Application) -> AsyncIterator[None]:
         """Settles what was seen while the application runs, and at its end."""
         database = app[DATABASE]
-        task = asyncio.create_task(self._keep_settling(database))
+        task = run_in_background(self._keep_settling(database), "log and metrics")
         yield
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
         self._settle()
         self._metrics.add(database)
 
