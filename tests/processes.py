@@ -12,11 +12,20 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from tests.pgbouncer import SETTINGS, pooled
+from todo_service.migrations import Migration, read_migrations
 from todo_service.settings import VARIABLES
 
 COMMAND = str(Path(sys.executable).with_name("todo-service"))
 SECRET = "a secret that is certainly long enough for tests"
 FOREIGN = {variable for known in VARIABLES.values() for variable in (known.name, *known.aliases)} | {"DYNO"}
+
+
+def up_to_date(newest: Migration) -> str:
+    """The line of `migrate` when nothing had to be applied."""
+    return f"the database is up to date: {newest.name} is applied, and all before it"
+
+
+UP_TO_DATE = up_to_date(read_migrations()[-1])
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 
 from tests.api import TASKS
 from tests.pgbouncer import not_through_pgbouncer
-from tests.processes import SECRET, run, served
+from tests.processes import SECRET, UP_TO_DATE, run, served
 from todo_service.auth import sign_token
 
 pytestmark = pytest.mark.database
@@ -83,6 +83,6 @@ async def test_a_release_with_preboot_fits_and_refuses_nothing(
             await asyncio.sleep(1)
             done.set()
 
-    assert (migration.returncode, migration.stdout) == (0, "nothing to do\n")
+    assert (migration.returncode, migration.stdout) == (0, f"{UP_TO_DATE}\n")
     assert set(statuses) == {200, 201}, statuses
     assert 2 * workers <= max(counts) <= released

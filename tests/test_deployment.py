@@ -1,10 +1,14 @@
 """The service as a platform runs it: the Procfile's lines, settings from the environment, and signals."""
 
 import asyncio
+import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,10 @@ import asyncpg
 import psutil
 import pytest
 from aiohttp import ClientSession
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from tests.processes import SECRET, answers, environment, run, served, wait_until
+from tests.processes import SECRET, UP_TO_DATE, answers, environment, run, served, wait_until
 from tests.service_role import grant_service
 from todo_service.auth import sign_token
 
@@ -21,6 +27,7 @@ pytestmark = pytest.mark.database
 
 ROOT = Path(__file__).parent.parent
 PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+PINNED = dict(re.findall(r"^(\S+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
 ALICE = {"Authorization": f"Bearer {sign_token(SECRET, 'alice', days=1)}"}
 
 
@@ -31,12 +38,33 @@ def test_the_procfile_migrates_and_serves() -> None:
 def test_requirements_are_pinned_and_end_with_the_service() -> None:
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
     assert lines[-1] == "."
-    assert all("==" in line for line in lines[:-1])
+    assert len(PINNED) == len(lines) - 1
+
+
+def requirements_of(package: str, extra: str = "") -> Iterator[str]:
+    """The normalized names of all packages that this one needs here, in turn."""
+    for line in metadata.requires(package) or []:
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+            yield canonicalize_name(requirement.name)
+            for each in requirement.extras or {""}:
+                yield from requirements_of(requirement.name, each)
+
+
+def test_all_that_the_service_needs_is_pinned() -> None:
+    assert set(requirements_of("todo-service")) <= {canonicalize_name(name) for name in PINNED}
+
+
+@pytest.mark.skipif(
+    bool(os.environ.get("TEST_NEWEST")), reason="the newest versions are tested, not those of a deployment"
+)
+def test_the_versions_that_are_tested_are_those_of_a_deployment() -> None:
+    assert {name: metadata.version(name) for name in PINNED} == PINNED
 
 
 @pytest.fixture
 async def migrated(empty_database: str) -> str:
-    for expected in ("applied 0001_create_users_and_tasks.sql", "nothing to do"):
+    for expected in ("applied 0001_create_users_and_tasks.sql", UP_TO_DATE):
         result = run("migrate", DATABASE_URL=empty_database)
         assert (result.returncode, result.stderr) == (0, "")
         assert result.stdout.splitlines()[0] == expected
@@ -58,6 +86,20 @@ async def test_a_deployed_service_keeps_tasks(migrated: str, tmp_path: Path, wor
     log = (tmp_path / "log").read_text()
     assert "Warning" not in log
     assert SECRET not in log
+
+
+def test_a_healthy_start_restart_and_stop_log_nothing_that_reads_like_a_failure(migrated: str, tmp_path: Path) -> None:
+    with served(tmp_path / "log", DATABASE_URL=migrated, WEB_CONCURRENCY="2") as (process, url):
+        before = psutil.Process(process.pid).children()
+        assert answers(f"{url}/health/ready")
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: not any(worker.is_running() for worker in before))
+        assert answers(f"{url}/health/ready")
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert len(lines) > 10
+    for line in lines:
+        assert re.match(r"time=\S+ level=info ", line), line
+        assert not re.search("err|fail|exception|traceback|warn|critical", line, re.IGNORECASE), line
 
 
 async def one_waits_for_a_lock(connection: asyncpg.Connection) -> None:
@@ -154,4 +196,4 @@ def test_the_wheel_holds_statements_and_pages_and_runs(tmp_path: Path, database_
         timeout=60,
         check=True,
     )
-    assert result.stdout.splitlines() == [str(installed / "todo_service" / "__main__.py"), "nothing to do"]
+    assert result.stdout.splitlines() == [str(installed / "todo_service" / "__main__.py"), UP_TO_DATE]

@@ -17,7 +17,7 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, path_of
 from tests.conftest import SERVER_URL
-from tests.processes import environment, free_port
+from tests.processes import UP_TO_DATE, environment, free_port, up_to_date
 from tests.servers import BINARIES, run_server
 from tests.service_role import grant_service
 from todo_service import migrations
@@ -92,7 +92,7 @@ async def somebody_waits(connection: asyncpg.Connection) -> None:
 
 async def test_each_file_is_applied_once(empty_database: str) -> None:
     assert await report_of(empty_database) == [f"applied {file.name}" for file in read_migrations()]
-    assert await report_of(empty_database) == ["nothing to do"]
+    assert await report_of(empty_database) == [UP_TO_DATE]
     assert await tables_of(empty_database) == {"users", "tasks"}
 
 
@@ -104,7 +104,7 @@ async def test_of_ten_at_once_one_applies_and_the_others_wait(empty_database: st
     reports = await asyncio.gather(*(report_of(empty_database) for _ in range(10)))
     done = [[line for line in report if not line.startswith("waiting")] for report in reports]
     applied = [f"applied {file.name}" for file in read_migrations()]
-    assert sorted(done) == sorted([applied, *[["nothing to do"]] * 9])
+    assert sorted(done) == sorted([applied, *[[UP_TO_DATE]] * 9])
 
 
 def test_of_ten_processes_at_once_one_applies_and_all_succeed(empty_database: str) -> None:
@@ -117,8 +117,8 @@ def test_of_ten_processes_at_once_one_applies_and_all_succeed(empty_database: st
     outputs = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0] * 10, outputs
     assert {error for _, error in outputs} == {""}
-    assert sum("applied" in output for output, _ in outputs) == 1
-    assert sum("nothing to do" in output for output, _ in outputs) == 9
+    assert sum("applied 0001" in output for output, _ in outputs) == 1
+    assert sum(output.endswith(f"{UP_TO_DATE}\n") for output, _ in outputs) == 9
 
 
 async def test_an_edited_file_is_refused_and_nothing_is_applied(empty_database: str) -> None:
@@ -163,7 +163,7 @@ async def test_a_failing_file_leaves_nothing_of_itself_and_can_be_mended(
 
 async def test_a_release_that_knows_fewer_files_does_nothing(empty_database: str) -> None:
     await report_of(empty_database, FIRST, SECOND)
-    assert await report_of(empty_database, FIRST) == ["nothing to do"]
+    assert await report_of(empty_database, FIRST) == [up_to_date(FIRST)]
     assert await tables_of(empty_database) == {"first", "second"}
 
 
@@ -186,7 +186,7 @@ async def test_an_index_is_made_concurrently_while_another_waits_to_migrate(empt
         await waiting.wait()
         await transaction.commit()
     assert one.result() == ["applied 0002_index.sql"]
-    assert lines == ["waiting for another migration to end", "nothing to do"]
+    assert lines == ["waiting for another migration to end", up_to_date(INDEX)]
     async with session(empty_database) as connection:
         assert await connection.fetchval("SELECT indisvalid FROM pg_index WHERE indexrelid = 'first_n_idx'::regclass")
 
@@ -353,7 +353,7 @@ async def test_a_dump_restores_completely(
     assert dump(restored) == text
     assert await rows_of(restored) == await rows_of(original)
     assert len(await rows_of(restored)) == 5
-    assert await report_of(restored) == ["nothing to do"]
+    assert await report_of(restored) == [UP_TO_DATE]
     copy = await api_of(restored)
     assert await copy.tasks() == await api.tasks()
     assert (await copy.create())["revision"] == 7

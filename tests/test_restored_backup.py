@@ -10,7 +10,7 @@ import pytest
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, path_of, problem_of
-from tests.processes import run
+from tests.processes import UP_TO_DATE, run
 from tests.test_conditional_requests import ask, tag_of
 from tests.test_idempotency import OTHER, created, post
 from tests.test_migrations import run_program
@@ -112,7 +112,7 @@ async def test_the_steps_of_the_handbook_restore_the_tasks_and_make_clients_star
 
     run_program("pg_dump", "--format=custom", "--no-blobs", f"--file={backup}", f"--dbname={database_url}")
     run_program("pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", f"--dbname={restored}", backup)
-    assert run("migrate", DATABASE_URL=restored).stdout == "nothing to do\n"
+    assert run("migrate", DATABASE_URL=restored).stdout == f"{UP_TO_DATE}\n"
     options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
     run_program("psql", *options, f"--file={SQL / 'maintenance/renew_generations.sql'}", restored)
 

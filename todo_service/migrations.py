@@ -57,7 +57,7 @@ def read_migrations(directory: Path = SQL / "migrations") -> list[Migration]:
 
 
 async def migrate(database_url: str, report: Report, migrations: list[Migration] | None = None) -> None:
-    """Applies what has not been applied, and reports each file, or that there was nothing to do.
+    """Applies what has not been applied, and reports each file, or that the database is up to date.
 
     Several at once apply everything once: one of them does, the others wait for it. Raises MigrationError.
     """
@@ -98,7 +98,7 @@ async def _migrate(connection: asyncpg.Connection, report: Report, migrations: l
         await _apply(connection, report, migration)
         report(f"applied {migration.name}")
     if not pending:
-        report("nothing to do")
+        report(f"the database is up to date: {migrations[-1].name} is applied, and all before it")
 
 
 async def _check_database(connection: asyncpg.Connection, report: Report) -> None:

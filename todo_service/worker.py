@@ -12,6 +12,11 @@ class Worker(GunicornUVLoopWebWorker):
     waited until gunicorn lost patience (23 s rather than 1).
     """
 
+    def run(self) -> None:
+        # uvloop closes these sockets. Objects of gunicorn's it would close twice, and gunicorn would log an error.
+        self.sockets = [listener.sock for listener in self.sockets]  # type: ignore[attr-defined]
+        super().run()
+
     def init_signals(self) -> None:
         super().init_signals()
         signal.signal(signal.SIGTERM, self.handle_exit)

@@ -1,5 +1,6 @@
 """What gunicorn's master does for logs and metrics: `serve` names this as its configuration."""
 
+import logging
 import os
 import shutil
 from typing import Any
@@ -13,9 +14,11 @@ from todo_service.operations.logfmt import Formatter
 
 
 class LogfmtLogger(Logger):
-    """gunicorn's, in the format of everything else."""
+    """gunicorn's, in the format of everything else, and without its logger's usual name, gunicorn.error."""
 
     def setup(self, cfg: Config) -> None:
+        self.error_log = logging.getLogger("gunicorn")
+        self.error_log.propagate = False
         super().setup(cfg)
         for handler in self.error_log.handlers:
             handler.setFormatter(Formatter())
