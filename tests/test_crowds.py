@@ -14,6 +14,7 @@ from aiohttp import ClientSession
 
 from tests.api import JSON, TASKS
 from tests.processes import SECRET, served
+from tests.tools import missing
 from todo_service.auth import sign_token
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("crowds")]
@@ -63,7 +64,7 @@ async def trickle(senders: list[socket.socket]) -> None:
 async def test_idle_and_slow_clients_stop_nobody(service_database_url: str, tmp_path: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard < IDLE + SLOW + 1000:
-        pytest.skip(f"this system allows {hard:,} open files, too few for {IDLE + SLOW:,} connections")
+        missing(f"this system allows {hard:,} open files, too few for {IDLE + SLOW:,} connections")
     with files(256), served(tmp_path / "log", DATABASE_URL=service_database_url) as (process, url), files(hard):
         [worker] = psutil.Process(process.pid).children()
         before = worker.memory_info().rss

@@ -15,14 +15,10 @@ import asyncpg
 import psutil
 import pytest
 
+from tests.servers import require_oldest
 from todo_service import embedded
 from todo_service.embedded import EmbeddedError, read_secret, run_postgres, signing_secret
 
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
-VERSIONS = [
-    pytest.param(None, id="18"),
-    pytest.param(DEBIAN, id="15", marks=pytest.mark.skipif(not DEBIAN.exists(), reason="no PostgreSQL 15 here")),
-]
 FAST = ("-c", "fsync=off")
 ROOT = os.geteuid() == 0
 
@@ -45,6 +41,12 @@ def refusal(data: Path, *options: str) -> str:
     return str(error.value)
 
 
+@pytest.fixture(params=["18", "15"])
+def binaries(request: pytest.FixtureRequest) -> Path | None:
+    """The folder with the programs of this PostgreSQL; None for the wheel's."""
+    return None if request.param == "18" else require_oldest()
+
+
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with a cluster in it, which nothing runs on."""
@@ -54,7 +56,6 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-@pytest.mark.parametrize("binaries", VERSIONS)
 def test_new_data_has_utf8_and_the_same_rules_for_letters_everywhere(tmp_path: Path, binaries: Path | None) -> None:
     with run_postgres(tmp_path / "data", binaries=binaries, options=FAST) as postgres:
         assert query(postgres.url, "SELECT lower('É') || current_setting('server_encoding')") == "éUTF8"
@@ -170,7 +171,6 @@ def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not ROOT, reason="only root can run PostgreSQL as somebody else")
-@pytest.mark.parametrize("binaries", VERSIONS)
 def test_as_root_it_works_in_a_closed_checkout_and_changes_no_folder(tmp_path: Path, binaries: Path | None) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)

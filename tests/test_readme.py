@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import COMMAND, SECRET, environment, served
+from tests.tools import require
 from todo_service.app import create_app
 from todo_service.auth import PUBLIC_PREFIX
 from todo_service.settings import Settings
@@ -104,8 +104,8 @@ def assert_is_shown(shown: str, answered: str) -> None:
 
 
 @pytest.mark.database
-@pytest.mark.skipif(not shutil.which("curl"), reason="the sessions are shown with curl")
 def test_the_sessions_go_as_they_are_shown(service_database_url: str, tmp_path: Path) -> None:
+    require("curl")
     (tmp_path / ".todo-service").mkdir()
     (tmp_path / ".todo-service" / "secret").write_text(SECRET)
     variables = ""

@@ -7,8 +7,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.servers import BINARIES
+from tests.servers import BINARIES, require_oldest
 from tests.test_database import pool
+from tests.tools import missing
 from todo_service.embedded import run_postgres
 from todo_service.handlers.tasks import LIST_TASKS
 from todo_service.migrations import migrate
@@ -16,16 +17,13 @@ from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
 
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
-BINARY_FOLDERS = [Path(os.environ[BINARIES])] if BINARIES in os.environ else [DEBIAN]
-
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """A PostgreSQL that keeps statistics of statements; the embedded one doesn't have that extension."""
-    [binaries] = BINARY_FOLDERS
+    binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else require_oldest()
     if not (binaries.parent / "lib" / "pg_stat_statements.so").exists():
-        pytest.skip(f"there is no pg_stat_statements beside {binaries}")
+        missing(f"there is no pg_stat_statements beside {binaries}")
     options = ["-c", "shared_preload_libraries=pg_stat_statements"]
     with run_postgres(tmp_path / "data", binaries=binaries, options=options) as postgres:
         yield postgres.url
