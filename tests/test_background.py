@@ -4,18 +4,20 @@ import asyncio
 import logging
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from tests.api import Client
 from tests.processes import answers, served, wait_until
-from tests.test_batching import TRANSACTION, WRITE, gather
-from tests.test_database import pool
+from tests.test_batching import TRANSACTION, WRITE, gate, gather
+from tests.test_database import is_waiting, pool
 from todo_service.background import run_in_background
 from todo_service.collector import Collector
 from todo_service.database import Database
 from todo_service.errors import Problem
 from todo_service.operations.metrics import Metrics
 from todo_service.settings import Settings
+from todo_service.statements import Statement
 
 pytestmark = pytest.mark.database
 
@@ -124,6 +126,22 @@ async def test_an_error_while_answers_are_given_is_what_the_callers_get(
         assert isinstance(answer, KeyError)
         await until(failures, "sending")
     assert_is_logged(caplog, "sending")
+
+
+async def test_a_mistake_is_logged_also_when_its_caller_has_left(
+    settings: Settings, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    sql = "SELECT generate_series(1, 2), pg_advisory_xact_lock_shared(hashtext($1::text))::text"
+    async with pool(settings, database_pool_size=1) as database_:
+        async with gate(connection) as name:
+            call = asyncio.create_task(database_.run(Statement("test/two_rows", sql, writes=False), name))
+            await is_waiting(connection)
+            call.cancel()
+        async with asyncio.timeout(60):
+            while "test/two_rows failed" not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    assert "RowCountError: test/two_rows gave 2 rows to 1 calls" in caplog.text
+    assert "Traceback" in caplog.text
 
 
 async def test_without_deadlines_no_call_waits(

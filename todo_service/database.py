@@ -14,7 +14,7 @@ from aiohttp import web
 from todo_service.background import run_in_background
 from todo_service.collector import Batch, Call, Collector
 from todo_service.errors import Problem
-from todo_service.outcomes import RowCountError, forget_values, refusal, unavailable, was_rolled_back
+from todo_service.outcomes import RowCountError, forget_values, is_mistake, refusal, unavailable, was_rolled_back
 from todo_service.reconnection import Search, connect, log_failure
 from todo_service.sessions import begin, server_settings
 from todo_service.settings import Settings
@@ -267,6 +267,8 @@ class Database:
         if calls:
             forget_values(error)
             log.warning("%s: %s: %s", statement.name, type(error).__name__, error)
+        elif is_mistake(error):  # which no caller is left to tell
+            log.error("%s failed", statement.name, exc_info=error)
         for call in calls:
             answer = refusal(statement, error, sent=sent)
             if isinstance(answer, Problem):
