@@ -81,8 +81,28 @@ GRANT INSERT (id, revision), UPDATE (revision) ON users TO todo_service;
 -- UPDATE of the id is what create_task_once asks for, to get the row that was there first.
 GRANT SELECT ON tasks TO todo_service;
 GRANT
-INSERT (user_id, id, title, description, priority, due_date, revision, fingerprint),
-UPDATE (id, title, description, completed, priority, due_date, updated_at, revision, fingerprint, deleted_at)
+INSERT (
+    user_id,
+    id,
+    title,
+    description,
+    priority,
+    due_date,
+    revision,
+    fingerprint
+),
+UPDATE (
+    id,
+    title,
+    description,
+    completed,
+    priority,
+    due_date,
+    updated_at,
+    revision,
+    fingerprint,
+    deleted_at
+)
 ON tasks TO todo_service;
 
 -- Writing a task makes its JSON.

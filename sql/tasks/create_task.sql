@@ -13,7 +13,14 @@ WITH owner AS (
     RETURNING id, revision
 ),
 task AS (
-    INSERT INTO tasks (user_id, title, description, priority, due_date, revision)
+    INSERT INTO tasks (
+        user_id,
+        title,
+        description,
+        priority,
+        due_date,
+        revision
+    )
     SELECT
         $1,
         $2,

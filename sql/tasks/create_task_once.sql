@@ -4,11 +4,11 @@
 -- if the task has been deleted since.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  made from the user and the key
--- $3 title text  1 to 200 characters
--- $4 description text  up to 1000 characters; NULL for none
--- $5 priority text  low, medium or high; NULL for none
--- $6 due_date text  RFC 3339; NULL for none
--- $7 fingerprint bytea  a digest of all that
+-- $3 fingerprint bytea  a digest of all that follows
+-- $4 title text  1 to 200 characters
+-- $5 description text  up to 1000 characters; NULL for none
+-- $6 priority text  low, medium or high; NULL for none
+-- $7 due_date text  RFC 3339; NULL for none
 -- Expects users_pkey and tasks_pkey. Locks the user first, so only one of those who send a key at once creates.
 WITH locked AS MATERIALIZED (
     SELECT
@@ -36,16 +36,25 @@ owner AS MATERIALIZED (
     SELECT revision FROM newcomer
 ),
 task AS (
-    INSERT INTO tasks AS t (user_id, id, title, description, priority, due_date, revision, fingerprint)
+    INSERT INTO tasks AS t (
+        user_id,
+        id,
+        fingerprint,
+        title,
+        description,
+        priority,
+        due_date,
+        revision
+    )
     SELECT
         $1,
         $2,
         $3,
         $4,
         $5,
-        $6::text::timestamptz,
-        owner.revision,
-        $7
+        $6,
+        $7::text::timestamptz,
+        owner.revision
     FROM owner
     -- Changes nothing, but gives the row to those who come later; DO NOTHING would give none.
     ON CONFLICT (user_id, id) DO UPDATE SET id = excluded.id
@@ -66,4 +75,4 @@ bump AS (
 SELECT
     (SELECT body FROM task) AS body,
     (SELECT created FROM task) AS created,
-    (SELECT fingerprint FROM task) = $7 AS same_payload;
+    (SELECT fingerprint FROM task) = $3 AS same_payload;

@@ -50,9 +50,19 @@ bump AS (
     FROM current CROSS JOIN wanted
     WHERE u.id = $1
       AND ($3::text[] IS NULL OR current.revision::text = any($3))
-      AND (wanted.title, wanted.description, wanted.completed, wanted.priority, wanted.due_date)
-          IS DISTINCT FROM
-          (current.title, current.description, current.completed, current.priority, current.due_date)
+      AND (
+          wanted.title,
+          wanted.description,
+          wanted.completed,
+          wanted.priority,
+          wanted.due_date
+      ) IS DISTINCT FROM (
+          current.title,
+          current.description,
+          current.completed,
+          current.priority,
+          current.due_date
+      )
     RETURNING u.revision
 ),
 task AS (

@@ -106,13 +106,18 @@ async def list_changes(request: web.Request) -> web.Response:
 async def create_task(request: web.Request) -> web.Response:
     """POST /api/tasks"""
     new, key = request[BODY], request[HEADERS]["idempotency_key"]
-    values = new["title"], new["description"], new["priority"], new["due_date"]
+    values = (
+        new["title"],
+        new["description"],
+        new["priority"],
+        new["due_date"],
+    )
     run = request.app[DATABASE].run
     if key is None:
         row = await run(CREATE_TASK, request[USER_ID], *values)
         return _created(row["id"], row["body"])
     task_id = derive_task_id(request[USER_ID], key)
-    row = await run(CREATE_TASK_ONCE, request[USER_ID], task_id, *values, fingerprint(new))
+    row = await run(CREATE_TASK_ONCE, request[USER_ID], task_id, fingerprint(new), *values)
     if row["body"] is None:
         raise Problem("task-deleted")
     if not row["same_payload"]:
