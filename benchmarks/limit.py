@@ -47,10 +47,14 @@ class Limit:
 
 
 def to_script(statement: str, variables: tuple[str, ...]) -> str:
-    """A statement as pgbench takes it: parameters are variables there, which it sends as parameters."""
+    """A statement as pgbench takes it: parameters are variables there, which it sends as parameters.
+
+    Parameters without a variable are NULL.
+    """
+    names = {f"${number}": f":{name}" for number, name in enumerate(variables, 1)}
     code = re.sub("--.*\n", "", statement)
     code = re.sub(":(MI|SS)", r".\1", code)  # of a time's format: it would be a variable, and nothing escapes it
-    return re.sub(r"\$(\d+)", lambda match: f":{variables[int(match[1]) - 1]}", code)
+    return re.sub(r"\$\d+", lambda match: names.get(match[0], "NULL"), code)
 
 
 def _gets(ground: Ground) -> list[str]:

@@ -24,9 +24,9 @@ VACUUM (ANALYZE) users, $1; -- which also tells that all rows are visible, as ti
 SQL
 }
 
-# usage: script NAME VALUE... < STATEMENT: writes $folder/NAME.sql, with the values for $2 and so on. The user is drawn, as
-# are :t, the number of one of the user's tasks, and :r, any number. :page_size is a real parameter: with a literal LIMIT
-# the plan would be another one. (pgbench would take :MI for a variable, too.)
+# usage: script NAME VALUE... < STATEMENT: writes $folder/NAME.sql, with the values for $2 and so on, and NULL for the
+# rest. The user is drawn, as are :t, the number of one of the user's tasks, and :r, any number. :page_size is a real
+# parameter: with a literal LIMIT the plan would be another one. (pgbench would take :MI for a variable, too.)
 script() {
     local name=$1 number=1 edit="s/:MI:/.MI./;s/\\\$1\\b/('user' || :n::text)/g" value
     shift
@@ -34,6 +34,7 @@ script() {
         number=$((number + 1))
         edit="$edit;s/\\\$$number\\b/($value)/g"
     done
+    edit="$edit;s/\\\$[0-9][0-9]*\\b/NULL/g"
     { printf '\\set n random(1, 400)\n\\set t random(1, 50)\n\\set r random(1, 1000000)\n'
         sed -e '/^--/d' -e "$edit"; } > "$folder/$name.sql"
 }

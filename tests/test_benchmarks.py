@@ -51,6 +51,7 @@ def test_pgbench_gets_the_statement_of_the_service_with_variables_for_parameters
     assert set(re.findall(r"(?<!:):(\w+)", script)) == set(variables)
     back = re.sub(r"(?<!:):v(\d+)", r"$\1", script).replace(".MI.SS", ":MI:SS")
     assert back == re.sub("--.*\n", "", statement)
+    assert to_script("SELECT $1, $2, $12", ("a", "b")) == "SELECT :a, :b, NULL"
 
 
 def test_only_the_section_between_the_markers_is_replaced() -> None:
