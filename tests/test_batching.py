@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 import uvloop
 
+from tests.sql_files import OWNED
 from tests.test_database import is_waiting, pool
 from todo_service import collector, database, sessions
 from todo_service.collector import ENOUGH_CALLS, Call, Collector
@@ -35,7 +36,7 @@ def users(count: int) -> list[str]:
 
 
 def creation(user_id: str, title: str = "x") -> tuple[object, ...]:
-    return user_id, title, None, None, None
+    return (*OWNED["create_task"].arguments(user_id=user_id, title=title),)
 
 
 async def create(database_: Database, user_id: str, title: str = "x") -> dict[str, Any]:
@@ -347,8 +348,8 @@ class Truth:
     async def update(self) -> None:
         if task := random.choice([*self.tasks.values(), None]):
             title = str(uuid4())
-            changes = (title, False, None, None, False, None, False, None)
-            row = await self.run(UPDATE_TASK, self.user_id, task["id"], None, *changes)
+            changes = OWNED["update_task"].arguments(user_id=self.user_id, id=task["id"], title=title)
+            row = await self.run(UPDATE_TASK, *changes)
             self.written(row["body"], title=title, updated_at=json.loads(row["body"])["updated_at"])
 
     async def complete(self) -> None:

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from tests.members import CREATED
 from tests.test_sql_writes import (
-    CONTENT,
     LOCK_TASKS,
     ROUNDS,
     WRITERS,
@@ -40,7 +40,7 @@ CHANGES: dict[str, dict[str, object]] = {
 
 Call = tuple[str, dict[str, object]]
 
-CREATE: Call = ("create_task", {**CONTENT})
+CREATE: Call = ("create_task", {**CREATED})
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def task_id() -> UUID:
 
 
 def once(task_id: UUID, fingerprint: bytes = ONE, **changed: object) -> Call:
-    return "create_task_once", {**CONTENT, "id": task_id, "fingerprint": fingerprint, **changed}
+    return "create_task_once", {**CREATED, "id": task_id, "fingerprint": fingerprint, **changed}
 
 
 async def create_once(connection: asyncpg.Connection, user_id: str, task_id: UUID) -> Row:

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from asyncpg.transaction import Transaction
 
+from tests.members import CLEARED, CREATED
 from tests.sql_files import OWNED
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]  # 32 connections are enough for one server
@@ -24,8 +25,6 @@ WAITING = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid = 
 
 # Fails when a write holds a lock on a task: two that lock in different orders would deadlock.
 LOCK_TASKS = "SELECT FROM tasks WHERE user_id = $1 FOR UPDATE NOWAIT"
-
-CONTENT = {"title": "Buy milk", "description": "Two", "priority": "high", "due_date": "2030-01-01T00:00:00Z"}
 
 # Writes to an existing task, which change it whatever it was.
 WRITES: dict[str, dict[str, object]] = {
@@ -83,7 +82,7 @@ async def race(
 
 
 async def create(connection: asyncpg.Connection, user_id: str) -> Task:
-    return task_of(await run(connection, "create_task", user_id=user_id, **CONTENT))
+    return task_of(await run(connection, "create_task", user_id=user_id, **CREATED))
 
 
 def task_of(row: Row) -> Task:
@@ -182,9 +181,8 @@ async def test_creates_at_once_have_different_revisions(
     ("name", "values"),
     [
         ("update_task", {}),
-        ("update_task", {"title": "Buy milk", "completed": False}),
-        ("update_task", {"sets_description": True, "description": "Two"}),
-        ("update_task", {"sets_priority": True, "priority": "high"}),
+        ("update_task", {"title": CREATED["title"], "completed": False}),
+        *(("update_task", {f"sets_{name}": True, name: CREATED[name]}) for name in CLEARED),
         ("update_task", {"sets_due_date": True, "due_date": "2030-01-01T05:45:00+05:45"}),
         ("complete_task", {"completed": False}),
     ],
@@ -270,7 +268,7 @@ async def test_a_tombstone_is_blank_and_no_later_write_touches_it(
     task = await create(connection, user_id)
     await connection.execute("UPDATE tasks SET completed = true, fingerprint = 'x' WHERE user_id = $1", user_id)
     content = await stored(connection, task)
-    assert [column for column in content if content[column] is None] == ["deleted_at"], "CONTENT has every field"
+    assert [column for column in content if content[column] is None] == ["deleted_at"], "CREATED has every field"
     await run(connection, "delete_task", user_id=user_id, id=task["id"])
     tombstone = await stored(connection, task)
 

@@ -9,14 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.members import CLEARED, CREATED, EDGES, MEMBERS, NAMES
 from tests.sql_files import OWNED
 
 pytestmark = pytest.mark.database
-
-MEMBERS = [
-    *("id", "user_id", "title", "description", "completed", "priority"),
-    *("due_date", "created_at", "updated_at", "revision"),
-]
 
 FIRST = "0001-01-01T00:00:00.000000Z"
 NOON = "2024-02-29T12:00:00.000001Z"
@@ -49,43 +45,44 @@ SETTINGS = {
 
 
 def columns(**given: object) -> dict[str, object]:
-    """The arguments of task_json, in order."""
+    """The arguments of task_json."""
     return {
         "id": UUID("0f5c1f5e-0000-4000-8000-00000000abcd"),
         "user_id": "auth0|alice",
         "title": "Buy milk",
-        "description": None,
         "completed": False,
-        "priority": None,
-        "due_date": None,
         "created_at": NOON,
         "updated_at": NOON,
         "revision": 1,
         "deleted_at": None,
+        **CLEARED,
         **given,
     }
 
 
 # Times are text here: asyncpg takes the first and the last datetime of Python for infinities.
-TIMES = {"due_date", "created_at", "updated_at", "deleted_at"}
-ARGUMENTS = [f"${n}::text::timestamptz" if name in TIMES else f"${n}" for n, name in enumerate(columns(), 1)]
+TIMES = {member.name for member in MEMBERS if member.described.get("format") == "date-time"} | {"deleted_at"}
+ARGUMENTS = [
+    f"{name} => ${n}::text::timestamptz" if name in TIMES else f"{name} => ${n}" for n, name in enumerate(columns(), 1)
+]
+TEXTS = [member.name for member in MEMBERS if member.is_free_text]
 TASK_JSON = f"SELECT public.task_json({', '.join(ARGUMENTS)})"
 
 
 async def written(connection: asyncpg.Connection, task: dict[str, object]) -> dict[str, Any]:
     """The task as a client reads it; the members must be there once, and in order."""
     members = json.loads(await connection.fetchval(TASK_JSON, *task.values()), object_pairs_hook=list)
-    assert [name for name, _ in members] == MEMBERS
+    assert [name for name, _ in members] == NAMES
     return dict(members)
 
 
 def expected(task: dict[str, object]) -> dict[str, object]:
-    return {name: str(task[name]) if name == "id" else task[name] for name in MEMBERS}
+    return {name: str(task[name]) if name == "id" else task[name] for name in NAMES}
 
 
 @pytest.mark.parametrize("text", NASTY)
 async def test_a_text_comes_out_as_it_went_in(text: str, connection: asyncpg.Connection) -> None:
-    task = columns(user_id=text, title=text, description=text)
+    task = columns(**dict.fromkeys(TEXTS, text))
 
     assert await written(connection, task) == expected(task)
 
@@ -93,7 +90,7 @@ async def test_a_text_comes_out_as_it_went_in(text: str, connection: asyncpg.Con
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=200))
 async def test_any_text_comes_out_as_it_went_in(connection: asyncpg.Connection, text: str) -> None:
-    task = columns(user_id=text, title=text, description=text)
+    task = columns(**dict.fromkeys(TEXTS, text))
 
     assert await written(connection, task) == expected(task)
 
@@ -110,7 +107,8 @@ async def test_a_time_is_written_in_utc_with_microseconds(time: str, connection:
     [
         {"completed": True, "priority": "high", "revision": 2**63 - 1},
         {"completed": False, "priority": "low", "revision": 2**53 + 1},
-        {"description": ""},
+        *({name: value} for name, value in EDGES if name not in TIMES),
+        CREATED,
     ],
 )
 async def test_other_values_are_written_as_they_are(given: dict[str, object], connection: asyncpg.Connection) -> None:
@@ -145,7 +143,7 @@ async def test_the_function_is_what_a_generated_column_and_a_parallel_plan_ask_f
 
 
 async def test_a_stored_task_has_the_text_of_its_columns(connection: asyncpg.Connection) -> None:
-    given = {"user_id": uuid4().hex, "title": NASTY[0], "description": NASTY[1], "priority": "high", "due_date": FIRST}
+    given = {**CREATED, "user_id": uuid4().hex, "title": NASTY[0], "description": NASTY[1], "due_date": FIRST}
     create = OWNED["create_task"]
 
     [created] = await connection.fetch(create.text, *create.arguments(**given))

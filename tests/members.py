@@ -1,0 +1,123 @@
+"""What the tests know of each member of a task, in the order of its JSON: a new member is one more entry of MEMBERS."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a task, with values of it as JSON has them."""
+
+    name: str
+    described: dict[str, Any]
+    """Its schema in the description of the API, without words and patterns."""
+    created: Any = None
+    """A value to create it with; None if the client can't."""
+    changed: Any = None
+    """A value to change it to; None if the client can't."""
+    edges: Sequence[Any] = ()
+    """Values just within its limits, which come back as they were sent."""
+    refused: Sequence[Any] = ("x",)
+    """Values that the service refuses."""
+    constraint: str = ""
+    """The constraint by which the database refuses the values in `beyond`."""
+    beyond: Sequence[Any] = ()
+
+    @property
+    def clears(self) -> bool:
+        """Whether null clears it."""
+        return "null" in self.described["type"]
+
+    @property
+    def is_free_text(self) -> bool:
+        return "string" in self.described["type"] and not self.described.keys() & {"format", "enum"}
+
+
+MEMBERS = [
+    Member("id", {"type": "string", "format": "uuid"}),
+    Member("user_id", {"type": "string", "minLength": 1, "maxLength": 255}),
+    Member(
+        "title",
+        {"type": "string", "minLength": 1, "maxLength": 200},
+        created="Buy milk",
+        changed="Buy bread",
+        edges=["😀" * 200],
+        refused=[None, 1, True, [], {}, "", " ", "\u3000\t\n", "x" * 201, " " * 200 + "x", "a\0b"],
+        constraint="tasks_title_length_check",
+        beyond=["", "x" * 201],
+    ),
+    Member(
+        "description",
+        {"type": ["string", "null"], "maxLength": 1000},
+        created="Two bottles",
+        changed="One",
+        edges=["", "😀" * 1000],
+        refused=[1, False, [], {}, "x" * 1001, "a\0b"],
+        constraint="tasks_description_length_check",
+        beyond=["x" * 1001],
+    ),
+    Member("completed", {"type": "boolean"}, changed=True, refused=[None, 1, 0, "true", "yes", [], {}]),
+    Member(
+        "priority",
+        {"type": ["string", "null"], "enum": ["low", "medium", "high", None]},
+        created="high",
+        changed="low",
+        edges=["low", "high"],
+        refused=["", "High", "urgent", 1, True, [], "low\0"],
+        constraint="tasks_priority_check",
+        beyond=["urgent"],
+    ),
+    Member(
+        "due_date",
+        {"type": ["string", "null"], "format": "date-time"},
+        created="2030-01-01T00:00:00.000000Z",
+        changed="2027-01-01T00:00:00.000000Z",
+        edges=["0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"],
+        refused=[
+            "",
+            0,
+            1767225600,
+            True,
+            "now",
+            "infinity",
+            "2026-01-01",
+            "2026-01-01T00:00Z",
+            "2026-01-01T00:00:00",
+            "2026-01-01 00:00:00Z",
+            "20260101T000000Z",
+            "2026-W01-1T00:00:00Z",
+            "2026-01-01T00:00:00+0100",
+            "2026-01-01T00:00:00+01",
+            "2026-01-01T00:00:00,5Z",
+            "2026-01-01T00:00:00.Z",
+            "2026-01-01T00:00:00Z\n",
+            "٢٠٢٦-01-01T00:00:00Z",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:00:60Z",
+            "2026-01-01T00:00:00+24:00",
+            "2026-01-01T00:00:00+01:60",
+            "0000-01-01T00:00:00Z",
+            "10000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "-0001-01-01T00:00:00Z",
+        ],
+        constraint="tasks_due_date_finite_check",
+        beyond=["infinity"],
+    ),
+    Member("created_at", {"type": "string", "format": "date-time"}),
+    Member("updated_at", {"type": "string", "format": "date-time"}),
+    Member("revision", {"type": "integer", "format": "int64"}),
+]
+
+NAMES = [member.name for member in MEMBERS]
+CREATED = {member.name: member.created for member in MEMBERS if member.created is not None}
+"""A body that creates a task with all that a client can give."""
+CHANGED = {member.name: member.changed for member in MEMBERS if member.changed is not None}
+"""A body that changes all of that, and what only a change can set."""
+CLEARED = dict.fromkeys(member.name for member in MEMBERS if member.clears)
+"""A body that clears all that can be cleared."""
+EDGES = [(member.name, value) for member in MEMBERS for value in member.edges]
