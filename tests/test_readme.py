@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.members import CREATED, NAMES
 from tests.processes import COMMAND, SECRET, environment, served
 from tests.tools import require
 from todo_service.app import create_app
@@ -47,6 +48,13 @@ def test_the_endpoint_table_has_every_route_its_handler_and_its_sql(settings: Se
             assert path in (function.__doc__ or "")
         for statement in names:
             assert list((ROOT / "sql").glob(f"*/{statement}.sql"))
+
+
+def test_the_text_names_every_member_of_a_task() -> None:
+    members, writing = (README.partition(begin)[2].partition("\n\n")[0] for begin in ("**A task** has", "**Writing.**"))
+    named = dict.fromkeys(re.findall(r"`([a-z_]+)`", members))
+    assert [name for name in named if name in NAMES] == NAMES
+    assert CREATED.keys() <= set(re.findall(r"`([a-z_]+)`", writing.partition("`PATCH`")[0]))
 
 
 def test_the_settings_table_has_every_variable_its_default_and_its_meaning() -> None:
