@@ -99,7 +99,7 @@ def run_pgbouncer(program: str, server_url: str, *, size: int = 24) -> Iterator[
 
 
 def _wait_for(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
             client.connect(address)

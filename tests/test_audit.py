@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
-from tests.processes import free_port
+from tests.processes import PATIENCE, free_port
 
 ROOT = Path(__file__).parent.parent
 PINNED = re.findall(r"^(\S+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
@@ -20,7 +20,7 @@ async def audit(url: str) -> tuple[int, str]:
     """The exit status of the audit and what it says, with another vulnerability service (OSV)."""
     command = [sys.executable, str(ROOT / ".ci" / "audit.py"), "--vulnerability-service=osv", f"--osv-url={url}"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    said, _ = await asyncio.wait_for(process.communicate(), timeout=60)
+    said, _ = await asyncio.wait_for(process.communicate(), timeout=PATIENCE)
     return process.returncode or 0, said.decode()
 
 

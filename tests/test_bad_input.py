@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 
 from tests.api import JSON, TASKS, Api, Client, path_of, problem_of
 from tests.members import CHANGED, CREATED, MEMBERS
+from tests.processes import PATIENCE
 from todo_service.schemas import NewTaskSchema
 
 pytestmark = pytest.mark.database
@@ -260,7 +261,7 @@ async def raw(client: Client, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(request)
     writer.write_eof()
-    answer = await asyncio.wait_for(reader.read(), timeout=10)
+    answer = await asyncio.wait_for(reader.read(), timeout=PATIENCE)
     writer.close()
     await writer.wait_closed()
     return answer

@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, Client, path_of, problem_of
+from tests.processes import PATIENCE
 from tests.test_conditional_requests import WRITES, Call, ask, change, changed_since, tag_of
 from todo_service import collector, database
 from todo_service.app import create_app
@@ -29,7 +30,7 @@ async def until_all_wait(
     """Until so many requests have come to the databases of the workers, and so many connections wait for a lock."""
     collectors = [worker.app[DATABASE]._collector for worker in workers]
     waiting = come = 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while (come, waiting) != (requests, connections):
             await connection.execute("SELECT pg_stat_clear_snapshot()")  # or the transaction sees the same for ever
             waiting = await connection.fetchval(

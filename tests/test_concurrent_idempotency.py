@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, Client, problem_of
+from tests.processes import PATIENCE
 from tests.test_conditional_requests import tag_of
 from tests.test_database import is_waiting
 from tests.test_idempotency import KEY, OTHER, PAYLOAD, created, post, replayed
@@ -49,7 +50,7 @@ def start(aiohttp_client: AiohttpClient, settings: Settings, monkeypatch: pytest
 
     async def start_with(**changes: Any) -> Client:
         monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
-        server = TestServer(create_app(replace(settings, database_timeout=30, **changes)))
+        server = TestServer(create_app(replace(settings, database_timeout=PATIENCE, **changes)))
         await server.start_server(**SERVER_OPTIONS)
         return await aiohttp_client(server)
 
@@ -79,7 +80,7 @@ def at_once(start: Start, api_of: ApiOf, connection: asyncpg.Connection, observe
             await api.create()
         gate = await hold_up(connection, api.user_id)
         sending = asyncio.gather(*(post(api, payload, key) for key, payload in requests))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while await observer.fetchval(WAITING) < max(connections - 1, 1):  # one is left to reads
                 pass
         await gate.rollback()

@@ -14,7 +14,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.described import operations
-from tests.processes import SECRET, served
+from tests.processes import PATIENCE, SECRET, served
 from tests.tools import require
 from todo_service.auth import sign_token
 
@@ -42,7 +42,7 @@ class Page:
         self.wait(lambda: self.all(".opblock"))
 
     def wait(self, condition: Callable[[], Any]) -> Any:
-        return WebDriverWait(self.browser, 20).until(lambda _browser: condition())
+        return WebDriverWait(self.browser, PATIENCE).until(lambda _browser: condition())
 
     def all(self, selector: str) -> list[WebElement]:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)

@@ -118,6 +118,7 @@ def test_a_postgres_without_a_supervisor_is_waited_for_and_never_killed(
                 f"stop it with `kill -INT {pid}`, then start again."
             )
         assert query(postgres.url, "SELECT 1") == 1
+        monkeypatch.setattr(embedded, "PATIENCE", 120.0)
         with subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -INT {pid}"]), run_postgres(used) as successor:
             assert query(successor.url, "SELECT 1") == 1
 

@@ -13,6 +13,7 @@ from pytest_aiohttp import AiohttpClient
 
 from tests import tokens
 from tests.issuer import Issuer, SigningKey, eddsa_key
+from tests.processes import free_port
 from tests.tokens import (
     EDDSA,
     EDDSA_2,
@@ -288,8 +289,8 @@ async def test_without_any_keys_the_answer_is_503_and_the_issuer_is_asked_once_a
     assert response.status == 200
 
 
-async def test_an_issuer_that_is_not_there_makes_503(unused_tcp_port: int, caplog: pytest.LogCaptureFixture) -> None:
-    verifier = Verifier(key_set_settings(f"http://127.0.0.1:{unused_tcp_port}/keys"))
+async def test_an_issuer_that_is_not_there_makes_503(caplog: pytest.LogCaptureFixture) -> None:
+    verifier = Verifier(key_set_settings(f"http://127.0.0.1:{free_port()}/keys"))
     await unavailable(verifier, EDDSA.sign({}, claims()))
     assert "ClientConnectorError" in caplog.text
 

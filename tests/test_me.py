@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests import test_database
 from tests.api import TASKS, Api, Client, path_of, problem_of
-from tests.processes import free_port
+from tests.processes import PATIENCE, free_port
 from tests.test_cors import ORIGIN, assert_readable
 from tests.test_database import Gateway, Start
 from tests.test_pages import walk
@@ -338,7 +338,7 @@ async def test_whoever_writes_while_the_user_is_deleted_comes_before_or_after(
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", owner.user_id)
             calls = [asyncio.create_task(owner.call(method, path, **rest)) for method, path, rest in requests]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while await connection.fetchval(WAITING) < WRITERS:
                     await connection.execute("SELECT pg_stat_clear_snapshot()")
         responses = await asyncio.gather(*calls)

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.api import TASKS
-from tests.processes import SECRET, environment, served
+from tests.processes import PATIENCE, SECRET, environment, served
 from tests.service_role import grant_service
 from tests.tools import missing
 from todo_service.auth import sign_token
@@ -25,7 +25,7 @@ ALICE = {"Authorization": f"Bearer {sign_token(SECRET, 'alice', days=1)}"}
 def git(*arguments: str) -> bytes:
     """What git says; nothing where there is no git, or it doesn't know."""
     try:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, timeout=60, check=False).stdout
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, timeout=PATIENCE, check=False).stdout
     except FileNotFoundError:
         return b""
 

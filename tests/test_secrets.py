@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests import test_migrations
-from tests.processes import free_port, run, served
+from tests.processes import PATIENCE, free_port, run, served
 from tests.service_role import grant_service
 from todo_service.auth import sign_token
 from todo_service.migrations import migrate
@@ -97,7 +97,7 @@ async def answers_to_everything(url: str) -> str:
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(request.encode())
         writer.write_eof()
-        said.append((await asyncio.wait_for(reader.read(), timeout=10)).decode())
+        said.append((await asyncio.wait_for(reader.read(), timeout=PATIENCE)).decode())
         writer.close()
     return "\n".join(said)
 

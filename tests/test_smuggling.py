@@ -9,6 +9,7 @@ import pytest
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from tests.api import Api
+from tests.processes import PATIENCE
 from tests.wire import PROBE, exchange, read_answers, receive, statuses
 
 pytestmark = pytest.mark.database
@@ -236,7 +237,7 @@ async def test_what_follows_an_upgrade_is_not_read_from_its_middle(owner: Api) -
     writer.write(octets(get("/health", *UPGRADE), owner) + head)
     await asyncio.sleep(0.05)
     writer.write(hidden)
-    answers = list(read_answers(await asyncio.wait_for(receive(reader), timeout=10)))
+    answers = list(read_answers(await asyncio.wait_for(receive(reader), timeout=PATIENCE)))
     writer.close()
     assert statuses(answers) == [200]
     assert await titles(owner) == []

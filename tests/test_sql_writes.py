@@ -11,6 +11,7 @@ import pytest
 from asyncpg.transaction import Transaction
 
 from tests.members import CLEARED, CREATED
+from tests.processes import PATIENCE
 from tests.sql_files import OWNED
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]  # 32 connections are enough for one server
@@ -65,7 +66,7 @@ async def hold_up(connection: asyncpg.Connection, user_id: str) -> Transaction:
 
 async def until_all_wait(connection: asyncpg.Connection, writers: list[asyncpg.Connection]) -> None:
     pids = [writer.get_server_pid() for writer in writers]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await connection.fetchval(WAITING, pids) < len(pids):
             pass
 

@@ -18,7 +18,7 @@ import asyncpg
 import psutil
 import pytest
 
-from tests.processes import COMMAND, environment, free_port, wait_until
+from tests.processes import COMMAND, PATIENCE, environment, free_port, wait_until
 from todo_service.__main__ import main
 from todo_service.server import check_port
 from todo_service.settings import SettingsError
@@ -42,7 +42,7 @@ class Service:
         return self.log.read_text()
 
     def ready(self) -> "Service":
-        wait_until(lambda: "Ctrl-C" in self.output() or self.process.poll() is not None, seconds=60)
+        wait_until(lambda: "Ctrl-C" in self.output() or self.process.poll() is not None)
         assert self.process.poll() is None, self.output()
         return self
 
@@ -85,7 +85,7 @@ def serving(place: Path, port: int, **variables: str) -> Iterator[Service]:
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             service.process.terminate()
-        service.process.wait(60)
+        service.process.wait(PATIENCE)
 
 
 def count_tasks(place: Path) -> object:
@@ -101,7 +101,7 @@ def count_tasks(place: Path) -> object:
 
 
 def assert_gone(family: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
     assert alive == []
 
 
@@ -110,7 +110,7 @@ def assert_both_halves_end_with(victim: str, service: Service) -> None:
     family = service.family()
     children = service.process.children()
     next(child for child in children if (child.name() == "postgres") == (victim == "PostgreSQL")).kill()
-    assert service.process.wait(40) == 1
+    assert service.process.wait(PATIENCE) == 1
     assert_gone(family)
     assert f"{victim} ended by itself" in service.output()
     assert "Traceback" not in service.output()
@@ -143,11 +143,11 @@ def test_it_serves_and_survives_every_kind_of_end_with_its_data(tmp_path: Path, 
         assert count_tasks(tmp_path) == 2
         family = service.family()
         second = Service(tmp_path, port)
-        assert second.process.wait() == 1
+        assert second.process.wait(PATIENCE) == 1
         service.process.terminate()
         service.process.terminate()
         service.process.send_signal(signal.SIGINT)
-        assert service.process.wait(30) == 0
+        assert service.process.wait(PATIENCE) == 0
         assert_gone(family)
     assert not (tmp_path / ".todo-service" / "runtime").is_symlink()
 
@@ -169,7 +169,7 @@ def test_a_signal_during_the_start_leaves_no_process(
             family = service.family()
             for _ in range(3):
                 service.process.send_signal(number)
-            assert service.process.wait(30) == 0, service.output()
+            assert service.process.wait(PATIENCE) == 0, service.output()
             assert_gone(family)
             assert "Traceback" not in service.output()
         if "postmaster.pid" not in stage:  # PostgreSQL makes that one at every start, the rest is made only once
@@ -205,7 +205,7 @@ def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with serving(tmp_path, port) as service:
-            assert service.process.wait(20) == 1
+            assert service.process.wait(PATIENCE) == 1
             assert f"Port {port} on 127.0.0.1 is in use: stop what listens there" in service.output()
             assert "Traceback" not in service.output()
     assert not (tmp_path / ".todo-service" / "postgres").exists()

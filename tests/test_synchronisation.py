@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import TASKS, Api, Client, path_of, problem_of
+from tests.processes import PATIENCE
 from tests.test_changes import CHANGES, ME, serve
 from todo_service import database
 from todo_service.auth import sign_token
@@ -201,7 +202,7 @@ class World:
         try:
             await self.gatekeeper.execute(GATE, user_id)
             yield
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while await self.observer.fetchval(WAITING) < len(self.workers) or self.writes < before + calls:
                     pass
         finally:

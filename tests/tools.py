@@ -33,7 +33,7 @@ def npm_command(name: str, *arguments: str | Path, cwd: Path | None = None) -> s
     """Runs a command of one of the packages in tests/package.json to its end."""
     command = require_node_modules() / ".bin" / name
     return subprocess.run(
-        [command, *arguments], cwd=cwd, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False
+        [command, *arguments], cwd=cwd, capture_output=True, text=True, encoding="utf-8", timeout=600, check=False
     )
 
 

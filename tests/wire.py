@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.api import Client
+from tests.processes import PATIENCE
 
 PROBE = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 """A request that follows: its answer shows where the service takes the one before it to end."""
@@ -32,7 +33,7 @@ async def exchange(client: Client, octets: bytes, *, at_a_time: int = 1 << 30) -
         for start in range(0, len(octets), at_a_time):
             writer.write(octets[start : start + at_a_time])
             await asyncio.sleep(0)
-    received = await asyncio.wait_for(receiving, timeout=10)
+    received = await asyncio.wait_for(receiving, timeout=PATIENCE)
     writer.close()
     return list(read_answers(received))
 
