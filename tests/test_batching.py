@@ -14,8 +14,9 @@ import asyncpg
 import pytest
 import uvloop
 
+from tests.processes import until
 from tests.sql_files import OWNED
-from tests.test_database import is_waiting, pool
+from tests.test_database import has_sessions, is_waiting, limit, pool
 from todo_service import collector, database, sessions
 from todo_service.collector import ENOUGH_CALLS, Call, Collector
 from todo_service.database import Database
@@ -204,12 +205,13 @@ async def test_a_call_that_was_not_sent_in_time_was_certainly_not_applied(
     monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
     sent, waiting = users(2)
     async with pool(settings, database_pool_size=1, database_batch_size=1) as database_:
-        monkeypatch.setattr(database_, "_timeout", 0.5)  # before the server's own timeout
+        await database_.run(WRITE, "opens the connection")
         async with connection.transaction():
             await connection.execute("LOCK TABLE tasks")
-            first, second = await gather(
-                database_.run(CREATE_TASK, *creation(sent)), database_.run(CREATE_TASK, *creation(waiting))
-            )
+            with limit(database_, 0.5):  # before the server's own timeout
+                first, second = await gather(
+                    database_.run(CREATE_TASK, *creation(sent)), database_.run(CREATE_TASK, *creation(waiting))
+                )
             assert isinstance(first, Problem)
             assert isinstance(second, Problem)
             assert (first.name, second.name) == ("outcome-unknown", "unavailable")
@@ -241,6 +243,7 @@ async def test_too_many_waiting_calls_are_refused_at_once(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collector, "MOST_CALLS", 40)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")  # or those under way would wait for the lock elsewhere
     async with pool(settings, database_pool_size=1, database_batch_size=5) as database_:
         async with gate(connection) as name:
             running = [asyncio.create_task(database_.run(GATE, name)) for _ in range(5)]
@@ -276,12 +279,7 @@ async def overlapping(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 async def deadlocks(connection: asyncpg.Connection) -> int:
     """How many there were in sessions that have ended: a running one may keep its count to itself for ten seconds."""
-    async with asyncio.timeout(30):
-        while await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = 'todo-service')"
-        ):
-            await connection.execute("SELECT pg_sleep(0.01)")
+    await has_sessions(connection, 0)
     await connection.execute("SELECT pg_stat_clear_snapshot()")
     count: int = await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     return count
@@ -397,16 +395,28 @@ async def test_ten_thousand_random_concurrent_calls_all_get_what_is_true(setting
 
 
 async def test_what_was_rolled_back_and_not_sent_again_in_time_was_certainly_not_applied(
-    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
+    connection: asyncpg.Connection,
+    observer: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "700ms")
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
     locked, other = sorted(users(2))
     async with pool(settings, database_pool_size=1) as database_:
         await create(database_, locked)
-        monkeypatch.setattr(database_, "_timeout", 1.0)  # until then, one lock timeout of the batch has passed, not two
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
-            answers = await gather(*(database_.run(CREATE_TASK, *creation(user_id)) for user_id in (locked, other)))
+            calls = [asyncio.create_task(database_.run(CREATE_TASK, *creation(each))) for each in (locked, other)]
+            process = await is_waiting(observer)
+            [batch] = database_._collector._under_way[True]
+            sent = list(batch.calls)
+            assert all(call.sent for call in sent)
+            await observer.execute("SELECT pg_cancel_backend($1)", process)  # which rolls both back
+            await until(lambda: not sent[1].sent)
+            await is_waiting(observer)  # the first one, sent again by itself
+            for call in sent:
+                call.deadline = 0
+            answers = await gather(*calls)
     assert [answer.name for answer in answers if isinstance(answer, Problem)] == ["outcome-unknown", "unavailable"]
     assert await tasks_of(connection, other) == 0
 
@@ -440,6 +450,7 @@ async def test_full_queues_of_one_statement_do_not_refuse_another(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collector, "MOST_CALLS", 25)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
     [user_id] = users(1)
     async with pool(settings, database_pool_size=2, database_batch_size=5) as database_:
         async with gate(connection) as name:
@@ -453,11 +464,15 @@ async def test_full_queues_of_one_statement_do_not_refuse_another(
 async def test_a_connection_that_cannot_be_opened_does_not_matter_while_another_is_there(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
     monkeypatch.setattr(database, "RECONNECT_SECONDS", 0.2)
-    async with pool(settings, database_pool_size=2, database_timeout=2) as database_:
+    tried = asyncio.Event()
+    async with pool(settings, database_pool_size=2) as database_:
+        await until(lambda: len(database_._closed) == 2)  # or the first call would open both
         assert (await database_.run(TRANSACTION, "a"))["user_id"] == "a"
 
         async def refuse(_pool: asyncpg.Pool) -> None:
+            tried.set()
             raise asyncpg.TooManyConnectionsError("test")
 
         monkeypatch.setattr(asyncpg.Pool, "_get_new_connection", refuse)
@@ -465,8 +480,8 @@ async def test_a_connection_that_cannot_be_opened_does_not_matter_while_another_
             busy = asyncio.create_task(database_.run(GATE, name))
             await is_waiting(connection)
             waits = asyncio.create_task(database_.run(WRITE, "b"))  # tries to connect
-            await asyncio.sleep(0.1)
+            await until(tried.is_set)
         assert (await waits)["user_id"] == "b"
         await busy
-        await asyncio.sleep(database.RECONNECT_SECONDS)  # now both are idle
+        await until(lambda: len(database_._idle) + len(database_._closed) == 2)  # now both have nothing to do
         assert (await database_.run(WRITE, "c"))["user_id"] == "c"

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,10 +18,10 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.api import TASKS, Api, path_of, problem_of
 from tests.pgbouncer import PROGRAM, not_through_pgbouncer, pooled, socket_of
-from tests.processes import free_port
+from tests.processes import PATIENCE, free_port
 from tests.service_role import ROLE
 from tests.sql_files import STATEMENTS, SqlFile, for_each
-from todo_service import database
+from todo_service import collector, database
 from todo_service.app import create_app
 from todo_service.auth import sign_token
 from todo_service.database import DATABASE, Database, database_context
@@ -108,6 +108,21 @@ async def pool(settings: Settings, **changes: Any) -> AsyncIterator[Database]:
         yield app[DATABASE]
 
 
+@contextmanager
+def limit(database_: Database, seconds: float) -> Iterator[None]:
+    """Meanwhile a call may take so long. Connections have the time of DATABASE_TIMEOUT to be opened and to end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database_, "_timeout", seconds)
+        yield
+
+
+@pytest.fixture
+def timeout_of_the_locked(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A DATABASE_TIMEOUT of which calls that meet a lock wait a second: a busy machine has the rest for the others."""
+    monkeypatch.setattr(collector, "LAST_TRY", 30.0)
+    return 31
+
+
 async def refused(response: ClientResponse, name: str) -> None:
     """Checks a 503, which must tell nothing internal."""
     await problem_of(response, 503, name)
@@ -117,7 +132,7 @@ async def refused(response: ClientResponse, name: str) -> None:
 
 async def is_waiting(connection: asyncpg.Connection) -> int:
     """The process of the one session of the service, as soon as that waits for a lock."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not (
             pid := await connection.fetchval(
                 "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
@@ -127,6 +142,14 @@ async def is_waiting(connection: asyncpg.Connection) -> int:
             await connection.execute("SELECT pg_sleep(0.01)")
     assert isinstance(pid, int)
     return pid
+
+
+async def has_sessions(connection: asyncpg.Connection, count: int, name: str = "todo-service") -> None:
+    """Waits until this database has so many sessions with this application_name: those of other tests end late."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
+    async with asyncio.timeout(PATIENCE):
+        while await connection.fetchval(query, name) != count:
+            await connection.execute("SELECT pg_sleep(0.01)")
 
 
 async def test_a_statement_gives_its_row(settings: Settings) -> None:
@@ -151,9 +174,9 @@ def test_what_may_change_something_counts_as_a_write(file: SqlFile) -> None:
 
 
 async def test_a_locked_user_is_unavailable_and_nothing_was_applied(
-    start: Start, connection: asyncpg.Connection
+    start: Start, connection: asyncpg.Connection, timeout_of_the_locked: int
 ) -> None:
-    owner, other = await start(database_timeout=1), await start()
+    owner, other = await start(database_timeout=timeout_of_the_locked), await start()
     task = await owner.create()
     async with connection.transaction():
         await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", owner.user_id)
@@ -169,10 +192,10 @@ async def test_a_locked_user_is_unavailable_and_nothing_was_applied(
 async def test_a_statement_that_takes_too_long_is_rolled_back_and_unavailable(
     settings: Settings, connection: asyncpg.Connection
 ) -> None:
-    slow = "WITH u AS (INSERT INTO users (id, revision) VALUES ($1, 1) RETURNING id) SELECT id, pg_sleep(60) FROM u"
+    slow = "WITH u AS (INSERT INTO users (id, revision) VALUES ($1, 1) RETURNING id) SELECT id, pg_sleep(600) FROM u"
     user_id = f"user-{uuid4()}"
-    async with pool(settings, database_timeout=1) as database_:
-        with pytest.raises(Problem) as caught:
+    async with pool(settings, database_timeout=2) as database_:
+        with limit(database_, PATIENCE), pytest.raises(Problem) as caught:  # so that the server's own comes first
             await database_.run(Statement("test/slow", slow, writes=True), user_id)
         assert caught.value.name == "unavailable"
         assert isinstance(caught.value.__cause__, asyncpg.QueryCanceledError)
@@ -196,10 +219,12 @@ async def test_a_disk_that_fails_the_database_is_unavailable_and_nothing_was_app
 
 
 async def test_a_pool_that_stays_busy_is_unavailable_until_it_is_not(start: Start) -> None:
-    owner = await start(database_pool_size=1, database_timeout=1)
-    async with owner.client.app[DATABASE]._pool.acquire():
-        await refused(await owner.call("GET", TASKS), "unavailable")
-        await refused(await owner.call("POST", TASKS, json=NEW), "unavailable")
+    owner = await start(database_pool_size=1)
+    database_ = owner.client.app[DATABASE]
+    async with database_._pool.acquire():
+        with limit(database_, 1):
+            await refused(await owner.call("GET", TASKS), "unavailable")
+            await refused(await owner.call("POST", TASKS, json=NEW), "unavailable")
     assert await owner.tasks() == []
 
 
@@ -238,11 +263,12 @@ async def test_a_server_that_never_answers_is_not_waited_for_for_longer_than_the
 ) -> None:
     if not connected:
         gateway.passing.clear()
-    owner = await start(database_url=gateway.url, database_timeout=1, database_pool_size=1)
+    owner = await start(database_url=gateway.url, database_pool_size=1)
     if connected:
         assert await owner.tasks() == []
         gateway.passing.clear()
-    await refused(await owner.call(method, TASKS, json=NEW), name)
+    with limit(owner.client.app[DATABASE], 1):
+        await refused(await owner.call(method, TASKS, json=NEW), name)
     gateway.passing.set()
     assert len(await owner.tasks()) <= connected
 
@@ -327,6 +353,7 @@ async def test_a_wrong_number_of_arguments_fails_alone_and_keeps_the_connection(
 
 @not_through_pgbouncer
 async def test_sessions_are_kept_and_not_reset(start: Start, connection: asyncpg.Connection) -> None:
+    await has_sessions(connection, 0)
     owner = await start(database_pool_size=1)
     task = await owner.create()
     pids = set()

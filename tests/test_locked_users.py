@@ -5,6 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
+from tests import test_database
 from tests.test_batching import create, creation, tasks_of, users
 from tests.test_database import is_waiting, pool
 from todo_service import database
@@ -13,6 +14,8 @@ from todo_service.handlers.tasks import CREATE_TASK, LIST_TASKS
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
+
+timeout_of_the_locked = test_database.timeout_of_the_locked  # a fixture
 
 
 async def lock_attempts(observer: asyncpg.Connection) -> None:
@@ -46,10 +49,10 @@ async def test_a_locked_user_waits_alone_and_is_served_when_the_lock_is_gone(
 
 
 async def test_a_locked_user_is_unavailable_in_the_end_and_reads_meanwhile(
-    settings: Settings, connection: asyncpg.Connection
+    settings: Settings, connection: asyncpg.Connection, timeout_of_the_locked: int
 ) -> None:
     [locked] = users(1)
-    async with pool(settings, database_pool_size=2, database_timeout=1) as database_:
+    async with pool(settings, database_pool_size=2, database_timeout=timeout_of_the_locked) as database_:
         await create(database_, locked)
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)

@@ -12,12 +12,13 @@ import asyncpg
 import pytest
 
 from tests.pgbouncer import not_through_pgbouncer
+from tests.processes import PATIENCE, until
 from tests.servers import TcpServer
 from tests.test_batching import TRANSACTION
-from tests.test_database import Gateway, pool
+from tests.test_database import Gateway, has_sessions, pool
 from todo_service import reconnection
 from todo_service.errors import Problem
-from todo_service.reconnection import SERVER_TCP_OPTIONS, TCP_OPTIONS, connect
+from todo_service.reconnection import PAUSES, SERVER_TCP_OPTIONS, TCP_OPTIONS, connect
 from todo_service.settings import Settings
 from todo_service.statements import Statement
 
@@ -29,6 +30,7 @@ class Forgetful(Gateway):
 
     def __init__(self, database_url: str) -> None:
         super().__init__(database_url)
+        self.ever_forgotten = 0
         self.forgotten = 0  # connections that are still open
         self.most_forgotten = 0
         self.delay = 0.0
@@ -37,6 +39,7 @@ class Forgetful(Gateway):
         if self.passing.is_set():
             await super()._connected(reader, writer)
             return
+        self.ever_forgotten += 1
         self.forgotten += 1
         self.most_forgotten = max(self.most_forgotten, self.forgotten)
         try:
@@ -62,16 +65,13 @@ class Forgetful(Gateway):
             await super()._pass(reader, writer)
 
 
+def pauses_after(attempts: int) -> list[float]:
+    """What follows so many attempts that failed."""
+    return [*PAUSES, *[PAUSES[-1]] * attempts][:attempts]
+
+
 def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if record.name == "todo_service.reconnection"]
-
-
-async def sessions(connection: asyncpg.Connection, name: str, count: int) -> None:
-    """Waits until so many sessions have this application_name."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
-    async with asyncio.timeout(20):
-        while await connection.fetchval(query, name) != count:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -87,9 +87,9 @@ async def test_an_attempt_that_hangs_does_not_keep_others_from_a_network_that_is
 ) -> None:
     monkeypatch.setattr(reconnection, "FRESH_SECONDS", 0.05)
     gateway.passing.clear()
-    async with asyncio.timeout(20), pool(settings, database_url=gateway.url, database_timeout=300) as database_:
+    async with asyncio.timeout(PATIENCE), pool(settings, database_url=gateway.url, database_timeout=300) as database_:
         call = asyncio.create_task(database_.run(TRANSACTION, "x"))
-        await asyncio.sleep(0.5)  # many attempts
+        await until(lambda: gateway.ever_forgotten >= 8)
         gateway.passing.set()
         assert (await call)["user_id"] == "x"
     assert gateway.most_forgotten <= 3, "the first, the newest, and the one before, which has not noticed yet"
@@ -100,7 +100,10 @@ async def test_a_slow_server_can_be_connected_to(
 ) -> None:
     monkeypatch.setattr(reconnection, "FRESH_SECONDS", 0.05)
     gateway.delay = 0.2
-    async with asyncio.timeout(20), pool(settings, database_url=gateway.url, database_timeout=20) as database_:
+    async with (
+        asyncio.timeout(PATIENCE),
+        pool(settings, database_url=gateway.url, database_timeout=PATIENCE) as database_,
+    ):
         assert (await database_.run(TRANSACTION, "x"))["user_id"] == "x"
 
 
@@ -109,7 +112,7 @@ async def test_attempts_that_are_given_up_leave_no_connection(
 ) -> None:
     monkeypatch.setattr(reconnection, "FRESH_SECONDS", 0.001)
     opened = await connect(gateway.url, server_settings={"application_name": "attempt"})
-    await sessions(connection, "attempt", 1)
+    await has_sessions(connection, 1, "attempt")
     assert await opened.fetchval("SELECT 1") == 1
     await opened.close()
 
@@ -129,7 +132,7 @@ async def test_while_the_database_is_away_the_log_tells_each_attempt_and_then_th
 ) -> None:
     caplog.set_level(logging.INFO)
     await gateway.close()
-    async with asyncio.timeout(20), pool(settings, database_url=gateway.url) as database_:
+    async with asyncio.timeout(PATIENCE), pool(settings, database_url=gateway.url) as database_:
         for _ in range(3):
             with pytest.raises(Problem):
                 await database_.run(TRANSACTION, "x")
@@ -145,8 +148,8 @@ async def test_while_the_database_is_away_the_log_tells_each_attempt_and_then_th
             )
         )
     ]
-    assert pauses == sorted(set(pauses))
     assert len(pauses) >= 3
+    assert pauses == pauses_after(len(pauses))
     assert lines[len(pauses) :] == ["the database is back"]
 
 
@@ -155,8 +158,9 @@ async def test_a_database_that_is_there_is_found_before_anybody_asks(
     settings: Settings, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
+    await has_sessions(connection, 0)
     async with pool(settings):
-        await sessions(connection, "todo-service", 1)
+        await has_sessions(connection, 1)
     assert lines_of(caplog) == []
 
 
