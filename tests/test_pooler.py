@@ -13,11 +13,14 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from tests import test_database
 from tests.pgbouncer import SETTINGS as README_SETTINGS
 from tests.pgbouncer import behind, run_pgbouncer
+from tests.processes import PATIENCE
 from tests.servers import TcpServer
 from tests.test_batching import create, creation, gather, tasks_of, users
-from tests.test_database import SETTINGS, is_waiting, pool
+from tests.test_database import SETTINGS, is_waiting, limit, pool
+from tests.test_reconnection import pauses_after
 from tests.tools import require
 from todo_service.database import Database
 from todo_service.errors import Problem
@@ -28,15 +31,25 @@ from todo_service.settings import Settings
 from todo_service.statements import Statement
 
 ROOT = Path(__file__).parent.parent
+AWAY = re.compile(r"the database is away \(.*\); next attempt in ([0-9.]+) s", re.DOTALL)
 TRANSACTION_SETTINGS = ("jit", "lock_timeout", "plan_cache_mode", "statement_timeout")
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("pgbouncer")]
 
+timeout_of_the_locked = test_database.timeout_of_the_locked  # a fixture
+
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one server", "two servers"])
-def pooled_url(request: pytest.FixtureRequest, database_url: str) -> Iterator[str]:
-    """The address of the database through a pgbouncer with fewer servers than a service has connections."""
-    with run_pgbouncer(require("pgbouncer", "/usr/sbin/pgbouncer"), database_url, size=request.param) as directory:
+def servers(request: pytest.FixtureRequest) -> int:
+    """How many servers the pooler has: fewer than a service has connections."""
+    count: int = request.param
+    return count
+
+
+@pytest.fixture(scope="module")
+def pooled_url(servers: int, database_url: str) -> Iterator[str]:
+    """The address of the database through such a pgbouncer."""
+    with run_pgbouncer(require("pgbouncer", "/usr/sbin/pgbouncer"), database_url, size=servers) as directory:
         yield behind(directory, database_url)
 
 
@@ -46,13 +59,16 @@ async def service(settings: Settings, pooled_url: str, **changes: Any) -> AsyncI
         yield database_
 
 
-async def busy_sessions(connection: asyncpg.Connection) -> int:
-    """How many sessions of services are in a transaction."""
-    count: int = await connection.fetchval(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name = 'todo-service' AND state <> 'idle'"
+async def busy_sessions(connection: asyncpg.Connection, count: int) -> None:
+    """Waits until so many other sessions are in a transaction."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND backend_type = 'client backend'"
+        " AND state <> 'idle' AND pid <> pg_backend_pid()"
     )
-    return count
+    async with asyncio.timeout(PATIENCE):
+        while await connection.fetchval(query) != count:
+            await connection.execute("SELECT pg_sleep(0.01)")
 
 
 async def test_each_service_runs_its_own_statements_with_its_own_arguments(settings: Settings, pooled_url: str) -> None:
@@ -88,7 +104,7 @@ async def test_settings_are_of_our_transactions_and_of_nobody_else(settings: Set
         ("SELECT 1 / $1::integer AS n", 0, asyncpg.DivisionByZeroError),
         ("SELECT 1 / $1::integer AS n", "text", asyncpg.DataError),
         ("SELECT generate_series(1, $1::integer) AS n", 2, RowCountError),
-        ("SELECT pg_sleep($1::integer)::text AS n", 60, Problem),
+        ("SELECT pg_sleep($1::integer)::text AS n", 600, Problem),
         ("SELECT nothing, $1::integer AS n", 1, Problem),
     ],
     ids=["server error", "wrong argument", "wrong rows", "timeout", "not migrated"],
@@ -103,27 +119,27 @@ async def test_an_error_leaves_no_transaction_behind(
 ) -> None:
     [user_id] = users(1)
     wrong = f"WITH u AS (INSERT INTO users (id, revision) VALUES ('{user_id}', 1)) {text}"
-    async with service(settings, pooled_url, database_timeout=1) as database_:
-        with pytest.raises(error):
-            await database_.run(Statement("test/wrong", wrong, writes=True), argument)
-        assert (await create(database_, user_id))["revision"] == 1
+    timeout = 3 if argument == 600 else 60
+    async with service(settings, pooled_url, database_timeout=timeout) as database_:
+        with limit(database_, PATIENCE):
+            with pytest.raises(error):
+                await database_.run(Statement("test/wrong", wrong, writes=True), argument)
+            assert (await create(database_, user_id))["revision"] == 1
 
-        async with asyncio.timeout(10):
-            while await busy_sessions(connection):
-                await connection.execute("SELECT pg_sleep(0.01)")
+        await busy_sessions(connection, 0)
 
 
 async def test_while_there_is_no_server_a_write_is_certainly_not_applied(
-    settings: Settings, pooled_url: str, connection: asyncpg.Connection
+    settings: Settings, servers: int, pooled_url: str, connection: asyncpg.Connection
 ) -> None:
     owners = users(3)
     others = [await asyncpg.connect(pooled_url, statement_cache_size=0) for _ in range(2)]
-    async with service(settings, pooled_url, database_timeout=1) as database_:
+    async with service(settings, pooled_url) as database_:
         await create(database_, owners[0])
         held = [asyncio.create_task(other.execute("BEGIN")) for other in others]
-        await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(0.1)
-        answers = await gather(*(database_.run(CREATE_TASK, *creation(user_id)) for user_id in owners))
+        await busy_sessions(connection, servers)
+        with limit(database_, 1):
+            answers = await gather(*(database_.run(CREATE_TASK, *creation(user_id)) for user_id in owners))
         for other in others:  # the write gets its server now, when nobody waits for its answer any more
             other.terminate()
         await asyncio.gather(*held, return_exceptions=True)
@@ -170,10 +186,12 @@ async def test_a_commit_that_the_server_refuses_was_not_applied(
     connection: asyncpg.Connection,
     slow_commit: str,
     monkeypatch: pytest.MonkeyPatch,
+    timeout_of_the_locked: int,
 ) -> None:
     monkeypatch.setattr("todo_service.database.LOCK_TIMEOUT", "50ms")
     other = users(1)[0]
-    async with service(settings, pooled_url, database_pool_size=1, database_timeout=2) as database_:
+    changes = {"database_pool_size": 1, "database_timeout": timeout_of_the_locked}
+    async with service(settings, pooled_url, **changes) as database_:
         await connection.execute("SELECT pg_advisory_lock(1)")
         refused, created = await gather(*(database_.run(CREATE_TASK, *creation(user)) for user in (slow_commit, other)))
         await connection.execute("SELECT pg_advisory_unlock(1)")
@@ -185,7 +203,7 @@ async def test_a_commit_that_the_server_refuses_was_not_applied(
 
 async def is_free(url: str, user_id: str) -> bool:
     """Whether others let go of the user's row in time."""
-    connection = await asyncpg.connect(url, server_settings={"lock_timeout": "10s"})
+    connection = await asyncpg.connect(url, server_settings={"lock_timeout": f"{PATIENCE}s"})
     try:
         return bool(await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id))
     except asyncpg.LockNotAvailableError:
@@ -207,7 +225,8 @@ async def test_a_service_that_stops_within_a_transaction_does_not_keep_its_locks
             freed.append(another.submit(asyncio.run, is_free(database_url, user_id)).result())
         return rows
 
-    async with service(settings, pooled_url, database_timeout=1) as database_:
+    async with service(settings, pooled_url, database_timeout=3) as database_, AsyncExitStack() as stack:
+        stack.enter_context(limit(database_, PATIENCE))  # the server's own comes first
         await create(database_, user_id)
         with monkeypatch.context() as patch:
             patch.setattr(Database, "_fetch_rows", stop)
@@ -232,22 +251,22 @@ async def test_a_database_that_is_away_behind_a_pooler_is_searched_for_and_found
         async with service(settings, behind(directory, address), database_timeout=1) as database_:
             for _ in range(2):
                 with server.run():
-                    async with asyncio.timeout(5):
+                    async with asyncio.timeout(PATIENCE):
                         while isinstance((await gather(database_.run(anything)))[0], Problem):
                             pass
-                    for answer in await gather(*(database_.run(anything) for _ in range(50))):
-                        assert isinstance(answer, asyncpg.Record)
+                    with limit(database_, PATIENCE):
+                        for answer in await gather(*(database_.run(anything) for _ in range(50))):
+                            assert isinstance(answer, asyncpg.Record)
                 caplog.clear()
-                end = (
-                    asyncio.get_running_loop().time() + 4
-                )  # pgbouncer keeps the first waiting, until their time is over
-                while asyncio.get_running_loop().time() < end:
-                    [answer] = await gather(database_.run(anything))
-                    assert isinstance(answer, Problem)
-                    assert answer.name == "unavailable"
-                away = [line for line in caplog.messages if line.startswith("the database is away (")]
-                assert 3 <= len(away) <= 8
-                assert len(caplog.messages) <= 3 * len(away)
+                pauses: list[float] = []
+                async with asyncio.timeout(PATIENCE):
+                    while len(pauses) < 5:  # pgbouncer keeps the first waiting, until their time is over
+                        [answer] = await gather(database_.run(anything))
+                        assert isinstance(answer, Problem)
+                        assert answer.name == "unavailable"
+                        pauses = [float(match[1]) for line in caplog.messages if (match := AWAY.fullmatch(line))]
+                assert pauses == pauses_after(len(pauses))
+                assert len(caplog.messages) <= 3 * len(pauses)
 
 
 async def test_migrations_refuse_a_pooler_that_would_keep_their_locks(pooled_url: str) -> None:
