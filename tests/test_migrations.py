@@ -17,7 +17,7 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.api import Api, path_of
 from tests.conftest import SERVER_URL
-from tests.processes import UP_TO_DATE, environment, free_port, up_to_date
+from tests.processes import PATIENCE, UP_TO_DATE, environment, free_port, up_to_date
 from tests.servers import BINARIES, run_server
 from tests.service_role import grant_service
 from todo_service import migrations
@@ -83,7 +83,7 @@ async def tables_of(url: str) -> set[str]:
 
 async def somebody_waits(connection: asyncpg.Connection) -> None:
     """Returns as soon as another session of this database waits for a lock."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         ):
@@ -114,7 +114,7 @@ def test_of_ten_processes_at_once_one_applies_and_all_succeed(empty_database: st
         subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(10)
     ]
-    outputs = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=PATIENCE) for process in processes]
     assert [process.returncode for process in processes] == [0] * 10, outputs
     assert {error for _, error in outputs} == {""}
     assert sum("applied 0001" in output for output, _ in outputs) == 1
@@ -208,6 +208,7 @@ async def test_locks_are_not_waited_for_for_long(empty_database: str) -> None:
     )
     async with session(empty_database) as connection:
         assert await connection.fetchval("SELECT s FROM t") == migrations.LOCK_TIMEOUT
+        assert await connection.fetchval("SELECT s::interval BETWEEN '1 ms' AND '200 ms' FROM t")
 
 
 async def test_a_locked_table_is_an_error_that_names_the_file(
@@ -317,7 +318,7 @@ def test_a_database_that_can_not_be_used_is_a_sentence_without_the_password(
 def run_program(name: str, *arguments: str, stdin: str = "") -> str:
     """Runs a program of PostgreSQL, of the same version as the server."""
     command = [str(PROGRAMS / name), *arguments]
-    return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+    return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True).stdout
 
 
 def dump(url: str) -> str:

@@ -7,7 +7,9 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 
 from tests import test_export_process
-from tests.test_export_process import LONGEST, MakeUser, run, until
+from tests.clocks import LoopClock
+from tests.processes import PATIENCE, until
+from tests.test_export_process import LONGEST, MakeUser, run
 from tests.test_me import EXPORT
 from todo_service import shutdown
 from todo_service.settings import Settings
@@ -28,7 +30,9 @@ async def stop(runner: Runner) -> asyncio.Task[None]:
 
 @pytest.fixture(autouse=True)
 def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutdown, "LINGER_SECONDS", 10)
+    """Longer than a test waits: what ends before has not waited for it."""
+    monkeypatch.setattr(shutdown, "LINGER_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(shutdown, "DRAIN_SECONDS", 20 * PATIENCE)
 
 
 async def test_a_request_that_comes_by_an_idle_connection_is_answered_as_the_last_one(settings: Settings) -> None:
@@ -39,7 +43,7 @@ async def test_a_request_that_comes_by_an_idle_connection_is_answered_as_the_las
         async with session.get("/health") as response:
             assert response.status == 200
             assert response.headers["Connection"] == "close"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await stopping
 
 
@@ -51,7 +55,7 @@ async def test_a_request_that_comes_by_a_new_connection_is_answered(settings: Se
         writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await stopping
 
 
@@ -60,14 +64,14 @@ async def test_a_silent_connection_is_closed_after_a_while(settings: Settings, m
     async with run(settings) as (runner, _):
         reader, writer = await asyncio.open_connection(*runner.addresses[0])
         await until(lambda: bool(runner.server and runner.server.connections))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await (await stop(runner))
             assert await reader.read() == b""
         writer.close()
 
 
 async def test_without_connections_stopping_takes_no_time(settings: Settings) -> None:
-    async with run(settings) as (runner, _), asyncio.timeout(5):
+    async with run(settings) as (runner, _), asyncio.timeout(PATIENCE):
         await runner.cleanup()
 
 
@@ -75,16 +79,18 @@ async def test_after_an_export_that_began_before_another_request_is_answered(
     user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The head of its answer had said nothing of an end, which comes later than that of a silent connection."""
-    monkeypatch.setattr(shutdown, "LINGER_SECONDS", 2)
+    clock = LoopClock()
+    monkeypatch.setattr(shutdown, "asyncio", clock)
     user = await user_with(4_000, LONGEST)
     connector: Any = TCPConnector(limit=1)
     async with run(settings) as (runner, url), ClientSession(url, headers=user.headers, connector=connector) as session:
         async with session.get(EXPORT) as export:
             stopping = await stop(runner)
-            await asyncio.sleep(2.5)
+            clock.ahead = shutdown.LINGER_SECONDS + 1  # since it began to stop, not since the export's end
+            begin = clock.looked_at
+            await until(lambda: clock.looked_at > begin + 2)
             assert len((await export.read()).splitlines()) == 4_000
-        await asyncio.sleep(0.2)
         async with session.get("/health") as response:
             assert response.headers["Connection"] == "close"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await stopping
