@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from tests.api import TASKS
-from tests.processes import free_port
+from tests.processes import PATIENCE, until
 from todo_service import connections, validation
 from todo_service.app import create_app
 from todo_service.auth import sign_token
@@ -24,14 +24,20 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture
-async def port(settings: Settings) -> AsyncIterator[int]:
-    """Where the service listens, as each worker serves it."""
+async def runner(settings: Settings) -> AsyncIterator[Runner]:
+    """The service as each worker serves it."""
     runner = Runner(create_app(settings), **SERVER_OPTIONS)
     await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    yield port
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner
     await runner.cleanup()
+
+
+@pytest.fixture
+def port(runner: Runner) -> int:
+    """Where it listens."""
+    port: int = runner.addresses[0][1]
+    return port
 
 
 @asynccontextmanager
@@ -53,11 +59,11 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
 
 async def refused(reader: asyncio.StreamReader, status: int, name: str) -> None:
     """This must be refused with a problem document, and the connection closed."""
-    answered, headers, body = await asyncio.wait_for(read_answer(reader), timeout=10)
+    answered, headers, body = await asyncio.wait_for(read_answer(reader), timeout=PATIENCE)
     assert answered == status
     assert headers["content-type"] == "application/problem+json"
     assert json.loads(body)["type"] == f"/problems#{name}"
-    assert await asyncio.wait_for(reader.read(), timeout=15) == b""
+    assert await asyncio.wait_for(reader.read(), timeout=PATIENCE) == b""
 
 
 async def test_a_head_that_comes_too_slowly_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,15 +88,27 @@ async def test_so_is_one_that_follows_another_request(port: int, monkeypatch: py
         await refused(reader, 408, "request-timeout")
 
 
-async def test_a_head_in_two_parts_leaves_nothing_behind(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+async def test_a_head_in_two_parts_leaves_nothing_behind(
+    runner: Runner, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No limit that would end the connection while it is idle, or the head of the next request."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 10 * PATIENCE)
     async with connected(port) as (reader, writer):
         for _ in range(2):
             writer.write(HEALTH[:20])
-            await asyncio.sleep(0.1)
+            await until(lambda: limit_of(runner) is not None)
+            limit = limit_of(runner)
             writer.write(HEALTH[20:])
             assert (await read_answer(reader))[0] == 200
-            await asyncio.sleep(0.4)  # idle, for longer than a head may take
+            assert limit is not None
+            assert limit.cancelled()
+            assert limit_of(runner) is None
+
+
+def limit_of(runner: Runner) -> asyncio.TimerHandle | None:
+    """What will end the head that comes by the only connection, if it takes too long."""
+    connections_ = runner.server.connections if runner.server else []
+    return connections_[0]._limit if connections_ else None  # type: ignore[attr-defined]
 
 
 def creation(settings: Settings, length: str) -> bytes:
