@@ -19,8 +19,9 @@ from aiohttp import ClientSession
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.processes import SECRET, UP_TO_DATE, answers, environment, run, served, wait_until
+from tests.processes import PATIENCE, SECRET, UP_TO_DATE, answers, environment, run, served, wait_until
 from tests.service_role import grant_service
+from tests.test_database import is_waiting
 from todo_service.auth import sign_token
 
 pytestmark = pytest.mark.database
@@ -102,22 +103,17 @@ def test_a_healthy_start_restart_and_stop_log_nothing_that_reads_like_a_failure(
         assert not re.search("err|fail|exception|traceback|warn|critical", line, re.IGNORECASE), line
 
 
-async def one_waits_for_a_lock(connection: asyncpg.Connection) -> None:
-    while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-
-
 async def test_requests_in_flight_finish_when_everything_is_told_to_stop(migrated: str, tmp_path: Path) -> None:
     with served(tmp_path / "log", DATABASE_URL=migrated, WEB_CONCURRENCY="2") as (process, url):
         everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        connection = await asyncpg.connect(migrated)
+        connection, observer = [await asyncpg.connect(migrated) for _ in range(2)]
         async with ClientSession(url, headers=ALICE) as session:
             await session.post("/api/tasks", json={"title": "One"})
             transaction = connection.transaction()
             await transaction.start()
             await connection.execute("SELECT FROM users FOR UPDATE")
             request = asyncio.create_task(session.post("/api/tasks", json={"title": "Two"}))
-            await one_waits_for_a_lock(connection)
+            await is_waiting(observer)
             for _ in range(2):
                 for each in everything:
                     each.send_signal(signal.SIGTERM)
@@ -126,7 +122,8 @@ async def test_requests_in_flight_finish_when_everything_is_told_to_stop(migrate
             assert response.status == 201
             assert (await response.json())["title"] == "Two"
         await connection.close()
-        assert process.wait(timeout=25) == 0
+        await observer.close()
+        assert process.wait(timeout=PATIENCE) == 0
         assert not [each for each in everything if each.is_running()]
 
 
@@ -147,11 +144,11 @@ async def test_a_body_that_is_still_arriving_is_waited_for(migrated: str, tmp_pa
         else:
             wait_until(lambda: not answers(f"{url}/health"))
         writer.write(b'e": "x"}')
-        answer = await asyncio.wait_for(reader.read(), timeout=10)
+        answer = await asyncio.wait_for(reader.read(), timeout=PATIENCE)
         assert answer.startswith(b"HTTP/1.1 201 ")
         assert stop == signal.SIGHUP or b"Connection: close" in answer
         writer.close()
-        wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=10)
+        wait_until(lambda: not any(worker.is_running() for worker in workers))
 
 
 async def test_a_hangup_restarts_the_workers_one_after_the_other(migrated: str, tmp_path: Path) -> None:
@@ -178,10 +175,10 @@ def test_the_wheel_holds_statements_and_pages_and_runs(tmp_path: Path, database_
         shutil.copytree(ROOT / name, source / name)
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, source], check=True, timeout=120)
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, source], check=True, timeout=600)
     [wheel] = tmp_path.glob("*.whl")
     installed = tmp_path / "installed"
-    subprocess.run([*pip, "install", "--no-deps", "--target", installed, wheel], check=True, timeout=120)
+    subprocess.run([*pip, "install", "--no-deps", "--target", installed, wheel], check=True, timeout=600)
     for path in (ROOT / "todo_service" / "static").iterdir():
         assert (installed / "todo_service" / "static" / path.name).read_bytes() == path.read_bytes()
     packaged = {path.relative_to(installed / "todo_service") for path in installed.rglob("*.sql")}
@@ -193,7 +190,7 @@ def test_the_wheel_holds_statements_and_pages_and_runs(tmp_path: Path, database_
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     assert result.stdout.splitlines() == [str(installed / "todo_service" / "__main__.py"), UP_TO_DATE]

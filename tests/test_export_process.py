@@ -18,7 +18,7 @@ import pytest
 import uvloop
 from aiohttp import AddrInfoType, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
 
-from tests.processes import SECRET, answers, served, wait_until
+from tests.processes import PATIENCE, SECRET, answers, served, until, wait_until
 from tests.test_me import EXPORT, between_pages, tasks_in
 from todo_service import shutdown
 from todo_service.app import create_app
@@ -82,7 +82,7 @@ def small_socket(address: AddrInfoType) -> socket.socket:
 async def reluctant(url: str, user: User) -> AsyncIterator[ClientSession]:
     """A client that takes in next to nothing of an answer before that is read."""
     connector = TCPConnector(socket_factory=small_socket)
-    timeout = ClientTimeout(total=60)
+    timeout = ClientTimeout(total=PATIENCE)
     async with ClientSession(
         url, headers=user.headers, connector=connector, read_bufsize=4096, timeout=timeout
     ) as session:
@@ -102,6 +102,13 @@ async def begun_without_chunks(runner: Runner, user: User) -> tuple[asyncio.Stre
     writer.write(f"GET {EXPORT} HTTP/1.0\r\nAuthorization: {user.headers['Authorization']}\r\n\r\n".encode())
     assert (await reader.readline()).startswith(b"HTTP/1.0 200 ")
     return reader, writer
+
+
+def hurry(response: ClientResponse) -> None:
+    """Lets a reluctant client take in much at once: the service waits for it only so long when it stops."""
+    assert response.connection
+    assert response.connection.transport
+    response.connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MEGABYTE)
 
 
 async def digest_of(chunks: AsyncIterator[bytes]) -> str:
@@ -154,7 +161,7 @@ async def test_clients_that_do_not_read_keep_no_connection_from_the_others(
     user_with: MakeUser, service_database_url: str, tmp_path: Path
 ) -> None:
     user = await user_with(4_000, LONGEST)
-    settings = {"DATABASE_URL": service_database_url, "DATABASE_POOL_SIZE": "1", "DATABASE_TIMEOUT": "5"}
+    settings = {"DATABASE_URL": service_database_url, "DATABASE_POOL_SIZE": "1", "DATABASE_TIMEOUT": "60"}
     with served(tmp_path / "log", **settings) as (_, url):
         async with reluctant(url, user) as slow, ClientSession(url, headers=user.headers) as quick:
             *exports, abandoned = [await begun(slow) for _ in range(5)]
@@ -186,8 +193,9 @@ async def test_an_export_under_way_is_sent_to_its_end_when_the_service_stops(
                 wait_until(lambda: len(psutil.Process(process.pid).children()) > len(workers))
             else:
                 wait_until(lambda: not answers(f"{url}/health"))
+            hurry(export)
             digest = await digest_of(export.content.iter_any())
-        wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=10)
+        wait_until(lambda: not any(worker.is_running() for worker in workers))
 
     assert digest == await expected_digest(connection, user)
 
@@ -203,8 +211,9 @@ async def test_what_the_system_has_not_taken_yet_is_sent_before_the_worker_ends(
             process.send_signal(signal.SIGTERM)
             with suppress(AssertionError):  # for longer than a worker that forgets the rest takes to end
                 wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=6)
+            hurry(response)
             tasks = await response.json()
-        wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=10)
+        wait_until(lambda: not any(worker.is_running() for worker in workers))
 
     assert len(tasks) == 1_000
 
@@ -218,12 +227,6 @@ async def run(settings: Settings) -> AsyncIterator[tuple[Runner, str]]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
     await runner.cleanup()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0)
 
 
 async def test_stopping_waits_for_an_export_that_is_being_sent(
@@ -306,11 +309,11 @@ async def test_an_export_that_stopping_cuts_off_between_two_pages_is_reset(
     """When the time is up, all that was read is sent; what comes yet is more than the client takes."""
     monkeypatch.setattr(shutdown, "DRAIN_SECONDS", 0.1)
     user = await user_with(4_000, LONGEST)
-    asked = asyncio.Event()  # for the second page
+    asked, cut_off = asyncio.Event(), asyncio.Event()  # the second page
 
     async def take_time() -> None:
         asked.set()
-        await asyncio.sleep(0.5)
+        await cut_off.wait()
 
     between_pages(monkeypatch, me.PAGE_SIZE, take_time)
     async with run(settings) as (runner, _):
@@ -318,6 +321,7 @@ async def test_an_export_that_stopping_cuts_off_between_two_pages_is_reset(
         await asked.wait()
 
         await runner.cleanup()
+        cut_off.set()
 
         with pytest.raises(ConnectionResetError):
             await reader.read()
