@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 
 from tests.api import TASKS
 from tests.pgbouncer import not_through_pgbouncer
-from tests.processes import SECRET, UP_TO_DATE, run, served
+from tests.processes import SECRET, UP_TO_DATE, run, served, until
 from todo_service.auth import sign_token
 
 pytestmark = pytest.mark.database
@@ -53,7 +53,12 @@ async def test_a_release_with_preboot_fits_and_refuses_nothing(
     plan: str, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     _, workers, size, _, released = ROWS[0]
-    settings = {"DATABASE_URL": plan, "WEB_CONCURRENCY": str(workers), "DATABASE_POOL_SIZE": str(size)}
+    settings = {
+        "DATABASE_URL": plan,
+        "WEB_CONCURRENCY": str(workers),
+        "DATABASE_POOL_SIZE": str(size),
+        "DATABASE_TIMEOUT": "60",
+    }
     assert run("migrate", DATABASE_URL=plan).returncode == 0
     statuses: Counter[int] = Counter()
     counts = []
@@ -80,7 +85,8 @@ async def test_a_release_with_preboot_fits_and_refuses_nothing(
                 group.create_task(use((old, new)[number % 2], f"user-{number}"))
             group.create_task(watch())
             migration = await asyncio.to_thread(run, "migrate", DATABASE_URL=plan)
-            await asyncio.sleep(1)
+            answered = statuses.total()
+            await until(lambda: max(counts) >= 2 * workers and statuses.total() >= answered + 500)
             done.set()
 
     assert (migration.returncode, migration.stdout) == (0, f"{UP_TO_DATE}\n")
