@@ -62,7 +62,7 @@ class Watch:
 
         monkeypatch.setattr(Database, "run", watched_run)
 
-    async def all_of(self, api: Api, method: str, task_id: str, suffix: str, **rest: Any) -> object:
+    async def all_of(self, api: Api, method: str, task_id: str, suffix: str, **rest: Any) -> tuple[object, object]:
         """All that a request for a task makes the service do and say, apart from the task's id."""
         self.asked.clear()
         response = await api.call(method, f"{TASKS}/{task_id}{suffix}", **rest)

@@ -76,7 +76,7 @@ class Cluster:
     async def takes_connections(self) -> bool:
         """Whether it would serve, rather than being down or recovering."""
         try:
-            connection = await asyncpg.connect(self.url, timeout=5)
+            connection = await asyncpg.connect(self.url, timeout=30)
             await connection.close()  # which fails when it went down just now
         except (OSError, TimeoutError, asyncpg.PostgresError):
             return False

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -22,6 +22,7 @@ from tests.api import TASKS
 from tests.faults.record import KnownTask, Record
 from tests.processes import SECRET
 from todo_service.auth import sign_token
+from todo_service.shutdown import LINGER_SECONDS
 
 CLIENTS = 64
 USERS = 16
@@ -30,6 +31,10 @@ HANG_SECONDS = 30.0
 LIVE_TASKS = 20  # of each client; more are left alone
 
 WEIGHTS = {"create_once": 25, "create": 10, "change": 25, "complete": 8, "delete": 7, "get": 15, "list": 10}
+
+NOT_CONNECTED, BROKEN = "connection refused", "connection broken"
+BROKEN_AFTER_SILENCE = "connection broken after a silence"
+"""An outcome that a client must expect which a busy machine has kept silent for as long as a worker that ends waits."""
 
 # What came of a request that writes.
 APPLIED, REFUSED, UNKNOWN = "applied", "refused", "unknown"
@@ -64,10 +69,23 @@ class Load:
         async with asyncio.TaskGroup() as group:
             for client in clients:
                 group.create_task(client.work())
+            group.create_task(self._control())
             try:
                 yield self.record
             finally:
                 self.stopping = True
+
+    async def _control(self) -> None:
+        """Sends requests that only tell how busy the machine is, one after the other."""
+        connector = TCPConnector(force_close=True)
+        async with ClientSession(self.url, timeout=ClientTimeout(total=HANG_SECONDS), connector=connector) as session:
+            while not self.stopping:
+                began = time.monotonic()
+                with suppress(ClientError, OSError):  # the service is not there, as its clients say
+                    async with session.get("/health"):
+                        pass
+                self.record.slowest_of_control = max(self.record.slowest_of_control, time.monotonic() - began)
+                await asyncio.sleep(PAUSE)
 
 
 class Client:
@@ -82,6 +100,7 @@ class Client:
         self._random = random.Random(number)
         self._tasks: list[KnownTask] = []
         self._next = time.monotonic() + self._random.random() * load.interval
+        self._began = time.monotonic()
         connector = TCPConnector(force_close=number // USERS % 2 == 1, limit=1)
         headers = {"Authorization": f"Bearer {sign_token(SECRET, user, days=1)}"}
         timeout = ClientTimeout(total=HANG_SECONDS)
@@ -233,13 +252,16 @@ class Client:
     ) -> Answer:
         """One request at its time, and its answer, which must be one of those that are allowed at all."""
         await asyncio.sleep(max(0.0, self._next - time.monotonic()))
-        began = time.monotonic()
-        self._next = began + self._load.interval
+        previous, self._began = self._began, time.monotonic()
+        self._next = self._began + self._load.interval
         answer = await self._ask(method, path, body, headers or {})
         served = answer.status in expected
         outcome = f"{answer.status} {answer.problem}".strip() if answer.status else answer.problem
-        self._record.answered(outcome, time.monotonic() - began, served=served)
-        known = served or answer.problem in ("unavailable", "connection refused", "connection broken")
+        ended = time.monotonic()
+        if answer.problem == BROKEN and ended - previous > LINGER_SECONDS:
+            outcome = BROKEN_AFTER_SILENCE
+        self._record.answered(self._number, outcome, ended - self._began, served=served)
+        known = served or answer.problem in ("unavailable", NOT_CONNECTED, BROKEN)
         self._check(
             known or (answer.problem == "outcome-unknown" and method != "GET"),
             f"{method} {path}: {outcome} {answer.body}",
@@ -260,11 +282,11 @@ class Client:
         except TimeoutError:
             return Answer(0, "no answer", None, UNKNOWN)
         except ClientConnectorError:
-            return Answer(0, "connection refused", None, REFUSED)
+            return Answer(0, NOT_CONNECTED, None, REFUSED)
         except ContentTypeError as error:
             return Answer(error.status, "no problem document", error.message, UNKNOWN)
         except (ClientError, OSError) as error:
-            return Answer(0, "connection broken", repr(error), UNKNOWN)
+            return Answer(0, BROKEN, repr(error), UNKNOWN)
 
     def _new_name(self) -> str:
         self._count += 1

@@ -47,14 +47,19 @@ class Record:
     violations: list[str] = field(default_factory=list)
     served: list[float] = field(default_factory=list)
     """When requests were served, by the monotonic clock."""
+    last_served: dict[int, float] = field(default_factory=dict)
+    """When each client was served last."""
     slowest: float = 0.0
+    slowest_of_control: float = 0.0
+    """Of requests that need no database, and that tell how late everything is."""
 
-    def answered(self, outcome: str, seconds: float, *, served: bool) -> None:
+    def answered(self, client: int, outcome: str, seconds: float, *, served: bool) -> None:
         """Notes the end of a request."""
         self.outcomes[outcome] += 1
         self.slowest = max(self.slowest, seconds)
         if served:
-            self.served.append(time.monotonic())
+            self.last_served[client] = time.monotonic()
+            self.served.append(self.last_served[client])
 
     def violated(self, what: str) -> None:
         """Notes what must not be."""

@@ -6,10 +6,9 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
 
 from tests.faults.cluster import Cluster
-from tests.faults.faults import LONG_FORM, Stage, repeat, run_stage
+from tests.faults.faults import LONG_FORM, Stage, ready, repeat, run_stage
 from tests.faults.proxy import Proxy
 
 pytestmark = [pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
@@ -62,7 +61,6 @@ async def test_the_network_is_slow(cluster: Cluster, tmp_path: Path, seconds: fl
                 await asyncio.sleep(0.5)
                 stage.proxy.cut()
                 await asyncio.sleep(8 * seconds)
-                async with ClientSession(stage.url) as session, session.get("/health/ready") as response:
-                    assert response.status == 200
+                await ready(stage)
 
         await repeat(f"{seconds * 1000:g} ms slower in each direction, and cut", stage, fault)
