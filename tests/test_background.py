@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from tests.api import Client
-from tests.processes import answers, served, wait_until
+from tests.processes import PATIENCE, answers, served, until, wait_until
 from tests.test_batching import TRANSACTION, WRITE, gate, gather
 from tests.test_database import is_waiting, pool
 from todo_service.background import run_in_background
@@ -43,11 +43,9 @@ def fail(*_arguments: object) -> None:
     raise KeyError("broken by the test")
 
 
-async def until(failures: list[str], name: str) -> None:
+async def has_failed(failures: list[str], name: str) -> None:
     """Waits for the failure of this background task, and takes it out."""
-    async with asyncio.timeout(60):
-        while name not in failures:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: name in failures)
     failures.remove(name)
 
 
@@ -78,7 +76,7 @@ def test_the_worker_of_a_task_that_fails_is_replaced(
     (code / "sitecustomize.py").write_text(text)
     trigger.touch()
     with served(log, DATABASE_URL=service_database_url, PYTHONPATH=str(code)) as (process, url):
-        wait_until(lambda: answers(f"{url}/health/ready") and log.read_text().count("Booting worker") == 2, seconds=60)
+        wait_until(lambda: answers(f"{url}/health/ready") and log.read_text().count("Booting worker") == 2)
         assert process.poll() is None
     lines = [line for line in log.read_text().splitlines() if "level=critical" in line]
     assert len(lines) == 1
@@ -97,19 +95,19 @@ async def test_a_task_that_is_cancelled_ends_nothing(failures: list[str]) -> Non
 
 async def test_a_task_that_returns_has_failed(failures: list[str], caplog: pytest.LogCaptureFixture) -> None:
     run_in_background(asyncio.sleep(0), "test")
-    await until(failures, "test")
+    await has_failed(failures, "test")
     assert "it returned, which it never should" in caplog.text
 
 
 async def test_an_error_while_calls_are_taken_is_what_they_get_and_later_ones_are_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, failures: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with asyncio.timeout(60), pool(settings, database_pool_size=1, database_timeout=300) as database_:
+    async with asyncio.timeout(PATIENCE), pool(settings, database_pool_size=1, database_timeout=300) as database_:
         assert await database_.run(TRANSACTION, "x")
         monkeypatch.setattr(Collector, "take", fail)
         answers_ = await gather(database_.run(TRANSACTION, "a"), database_.run(WRITE, "b"))
         assert [type(answer) for answer in answers_] == [KeyError, KeyError]
-        await until(failures, "sending")
+        await has_failed(failures, "sending")
         with pytest.raises(Problem) as refused:
             await database_.run(TRANSACTION, "later")
     assert refused.value.name == "unavailable"
@@ -119,12 +117,12 @@ async def test_an_error_while_calls_are_taken_is_what_they_get_and_later_ones_ar
 async def test_an_error_while_answers_are_given_is_what_the_callers_get(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, failures: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with asyncio.timeout(60), pool(settings, database_pool_size=1, database_timeout=300) as database_:
+    async with asyncio.timeout(PATIENCE), pool(settings, database_pool_size=1, database_timeout=300) as database_:
         assert await database_.run(TRANSACTION, "x")
         monkeypatch.setattr(Database, "_send", fail)
         [answer] = await gather(database_.run(WRITE, "a"))
         assert isinstance(answer, KeyError)
-        await until(failures, "sending")
+        await has_failed(failures, "sending")
     assert_is_logged(caplog, "sending")
 
 
@@ -137,9 +135,7 @@ async def test_a_mistake_is_logged_also_when_its_caller_has_left(
             call = asyncio.create_task(database_.run(Statement("test/two_rows", sql, writes=False), name))
             await is_waiting(connection)
             call.cancel()
-        async with asyncio.timeout(60):
-            while "test/two_rows failed" not in caplog.text:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: "test/two_rows failed" in caplog.text)
     assert "RowCountError: test/two_rows gave 2 rows to 1 calls" in caplog.text
     assert "Traceback" in caplog.text
 
@@ -147,9 +143,9 @@ async def test_a_mistake_is_logged_also_when_its_caller_has_left(
 async def test_without_deadlines_no_call_waits(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, failures: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with asyncio.timeout(60), pool(settings, database_url="postgres://127.0.0.1:1/none") as database_:
+    async with asyncio.timeout(PATIENCE), pool(settings, database_url="postgres://127.0.0.1:1/none") as database_:
         monkeypatch.setattr(Collector, "overdue", fail)
-        await until(failures, "deadlines")
+        await has_failed(failures, "deadlines")
         with pytest.raises(Problem):
             await database_.run(WRITE, "a")
     assert_is_logged(caplog, "deadlines")
@@ -160,6 +156,6 @@ async def test_a_service_whose_log_and_metrics_fail_ends(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Metrics, "add", fail)
-        await until(failures, "log and metrics")
+        await has_failed(failures, "log and metrics")
     assert (await client.get("/health")).status == 200
     assert_is_logged(caplog, "log and metrics")
