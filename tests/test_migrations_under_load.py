@@ -24,8 +24,8 @@ pytestmark = pytest.mark.database
 CLIENTS = 20
 CHANGE = Migration(
     "0098_change.sql",
-    "ALTER TABLE users ADD COLUMN note text; ALTER TABLE tasks ADD COLUMN note text;"
-    "CREATE INDEX tasks_note_idx ON tasks (user_id, note);",
+    "ALTER TABLE users ADD COLUMN load_note text; ALTER TABLE tasks ADD COLUMN load_note text;"
+    "CREATE INDEX tasks_load_note_idx ON tasks (user_id, load_note);",
 )
 CONCURRENT = Migration(
     "0099_index.sql", "-- no transaction\nCREATE INDEX CONCURRENTLY tasks_updated_idx ON tasks (user_id, updated_at);\n"
@@ -125,7 +125,7 @@ async def test_no_request_fails_while_a_migration_waits_for_its_lock_in_vain(
                 clock.ahead = migrations.LOCK_SECONDS + 1
                 with pytest.raises(MigrationError, match=r"^0098_change\.sql failed: .*lock timeout\. Nothing of it"):
                     await migration
-                columns = "SELECT count(*) FROM information_schema.columns WHERE column_name = 'note'"
+                columns = "SELECT count(*) FROM information_schema.columns WHERE column_name = 'load_note'"
                 assert await backup.fetchval(columns) == 0
             assert await report_of(empty_database, *files, CHANGE) == [f"applied {CHANGE.name}"]
             assert await backup.fetchval(columns) == 2
