@@ -451,13 +451,15 @@ async def test_full_queues_of_one_statement_do_not_refuse_another(
 ) -> None:
     monkeypatch.setattr(collector, "MOST_CALLS", 25)
     monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
-    [user_id] = users(1)
     async with pool(settings, database_pool_size=2, database_batch_size=5) as database_:
         async with gate(connection) as name:
             lists = [asyncio.create_task(database_.run(GATE, name)) for _ in range(20)]
             await is_waiting(connection)
-            lists += [asyncio.create_task(database_.run(GATE, name)) for _ in range(5)]
-            assert (await create(database_, user_id))["revision"] == 1
+            lists += [asyncio.create_task(database_.run(GATE, name)) for _ in range(10)]
+            await until(lambda: database_.waiting == collector.MOST_CALLS)
+            # The second one comes while the first one waits for its turn.
+            created = await asyncio.gather(*(create(database_, user_id) for user_id in users(2)))
+            assert [task["revision"] for task in created] == [1, 1]
         await asyncio.gather(*lists)
 
 
