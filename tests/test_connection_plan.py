@@ -86,7 +86,7 @@ async def test_a_release_with_preboot_fits_and_refuses_nothing(
             group.create_task(watch())
             migration = await asyncio.to_thread(run, "migrate", DATABASE_URL=plan)
             answered = statuses.total()
-            await until(lambda: max(counts) >= 2 * workers and statuses.total() >= answered + 500)
+            await until(lambda: max(counts) >= 2 * workers and statuses.total() >= answered + 200)
             done.set()
 
     assert (migration.returncode, migration.stdout) == (0, f"{UP_TO_DATE}\n")

@@ -124,7 +124,7 @@ async def test_no_request_fails_while_a_migration_waits_for_its_lock_in_vain(
                 assert (lines, migration.done()) == (["waiting for the locks that 0098_change.sql needs"], False)
                 clock.ahead = migrations.LOCK_SECONDS + 1
                 with pytest.raises(MigrationError, match=r"^0098_change\.sql failed: .*lock timeout\. Nothing of it"):
-                    await migration
+                    await asyncio.wait_for(migration, PATIENCE)
                 columns = "SELECT count(*) FROM information_schema.columns WHERE column_name = 'load_note'"
                 assert await backup.fetchval(columns) == 0
             assert await report_of(empty_database, *files, CHANGE) == [f"applied {CHANGE.name}"]

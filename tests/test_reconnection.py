@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -14,9 +15,9 @@ import pytest
 from tests.pgbouncer import not_through_pgbouncer
 from tests.processes import PATIENCE, until
 from tests.servers import TcpServer
-from tests.test_batching import TRANSACTION
-from tests.test_database import Gateway, has_sessions, pool
-from todo_service import reconnection
+from tests.test_batching import GATE, TRANSACTION, WRITE, gate
+from tests.test_database import Gateway, has_sessions, is_waiting, pool
+from todo_service import database, reconnection
 from todo_service.errors import Problem
 from todo_service.reconnection import PAUSES, SERVER_TCP_OPTIONS, TCP_OPTIONS, connect
 from todo_service.settings import Settings
@@ -151,6 +152,69 @@ async def test_while_the_database_is_away_the_log_tells_each_attempt_and_then_th
     assert len(pauses) >= 3
     assert pauses == pauses_after(len(pauses))
     assert lines[len(pauses) :] == ["the database is back"]
+
+
+async def test_a_server_that_refuses_the_connection_is_an_outage(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = urlsplit(settings.database_url)
+    async with pool(settings, database_url=urlunsplit(parts._replace(path="/no_such_database"))) as database_:
+        with pytest.raises(Problem) as refused:
+            await database_.run(TRANSACTION, "x")
+    assert refused.value.name == "unavailable"
+    assert lines_of(caplog)[0].startswith("the database is away (")
+    assert "no_such_database" in lines_of(caplog)[0]
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("error", [KeyError("broken by the test"), asyncpg.ClientConfigurationError("x")])
+async def test_a_mistake_while_connecting_is_logged_with_its_traceback_and_told_as_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    async def connect(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(asyncpg, "connect", connect)
+    async with pool(settings) as database_:
+        with pytest.raises(type(error)):
+            await database_.run(TRANSACTION, "x")
+    assert lines_of(caplog)[0].startswith(f"the database is away ({type(error).__name__}: ")
+    assert "Traceback" in caplog.text
+
+
+@not_through_pgbouncer
+async def test_that_a_further_connection_cannot_be_had_is_logged_once_until_one_is(
+    settings: Settings,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(database, "RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    attempts = 0
+
+    async def refuse(_pool: asyncpg.Pool) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise ConnectionError("TooManyConnectionsError: test")
+
+    def told() -> int:
+        return caplog.text.count("a further connection can't be had (TooManyConnectionsError: test); there are 1")
+
+    async with pool(settings, database_pool_size=2) as database_:
+        await until(lambda: len(database_._closed) == 2)  # or the first call would open both
+        async with gate(connection) as name:
+            busy = asyncio.create_task(database_.run(GATE, name))
+            await is_waiting(connection)
+            with monkeypatch.context() as patch:
+                patch.setattr(asyncpg.Pool, "_get_new_connection", refuse)
+                write = asyncio.create_task(database_.run(WRITE, "b"))
+                await until(lambda: attempts > 3)
+                assert told() == 1
+            assert (await write)["user_id"] == "b"
+            assert not database_._lacks_connections
+        await busy
+    assert "Traceback" not in caplog.text
 
 
 @not_through_pgbouncer

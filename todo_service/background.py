@@ -1,39 +1,61 @@
-"""Tasks that run for as long as a worker does. If one of them fails, the worker ends, and gunicorn starts another one.
+"""What a worker does besides its requests: deadlines, connecting, log. When some of it fails, the worker ends.
 
-A worker without them would still answer, but no call would time out, or no lost connection would be opened again.
+A worker could go on without, but its calls would never time out, or lost connections never be opened again. gunicorn
+starts another one.
 """
 
 import asyncio
 import logging
 import signal
 from collections.abc import Callable, Coroutine
-from functools import partial
 
 log = logging.getLogger(__name__)
 
 
-def run_in_background(
-    work: Coroutine[None, None, None], name: str, on_failure: Callable[[BaseException], None] | None = None
-) -> asyncio.Task[None]:
-    """Starts a task that runs until it is cancelled; `name` says in the log what it is for.
+class Background:
+    """The tasks and callbacks of one part of the service, until `stop`.
 
-    `on_failure` gets its error, to do what can't wait until the worker has ended.
+    `on_failure` is called at once when one of them fails: the worker answers its requests before it ends.
     """
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(partial(_end_worker_if_failed, on_failure=on_failure))
-    return task
+
+    def __init__(self, on_failure: Callable[[], None] = lambda: None) -> None:
+        self._on_failure = on_failure
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    def start(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Starts a task that runs until `stop`; `name` says in the log what it is for."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def run(self, function: Callable[..., None], *arguments: object) -> None:
+        """Calls a function, as a callback of the event loop, whose errors would only be logged there."""
+        try:
+            function(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a mistake
+            self.fail(function.__name__, error)
+
+    def fail(self, name: str, error: BaseException) -> None:
+        """Logs the error with its traceback, and ends the worker."""
+        log.critical("%s failed in the background: this worker ends", name, exc_info=error)
+        end_worker(name)
+        self._on_failure()
+
+    async def stop(self) -> None:
+        """Cancels the tasks, and returns when they have ended."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self.fail(task.get_name(), task.exception() or RuntimeError("it returned, which it never should"))
+        elif not self._stopping:
+            self.fail(task.get_name(), RuntimeError("it was cancelled, but not by stop()"))
 
 
 def end_worker(_failed: str) -> None:
     """Ends this process as SIGTERM does: requests in flight are answered first."""
     signal.raise_signal(signal.SIGTERM)
-
-
-def _end_worker_if_failed(task: asyncio.Task[None], on_failure: Callable[[BaseException], None] | None) -> None:
-    if task.cancelled():
-        return
-    error = task.exception() or RuntimeError("it returned, which it never should")
-    log.critical("the background task %r failed: this worker ends", task.get_name(), exc_info=error)
-    end_worker(task.get_name())
-    if on_failure is not None:
-        on_failure(error)

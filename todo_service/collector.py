@@ -151,15 +151,14 @@ class Collector:
         """
         if self._may_try_again() and (batch := self._take_again()):
             return batch
-        for statement, queue in list(self._waiting.items()):
+        for statement in list(self._waiting):
             if self._may_send(statement):
-                pace = self._paces[statement]
-                del self._waiting[statement]
+                queue = self._waiting.pop(statement)
                 most = 1 if statement.alone else self._sizes.get(statement, self._batch_size)
                 batch = Batch(statement, self._pop(queue, min(most, max(UNDIVIDED_CALLS, len(queue) // 2))))
                 if queue:
                     self._waiting[statement] = queue  # behind the others
-                pace.take(len(batch.calls), self._clock(), last=not queue)
+                self._paces[statement].take(len(batch.calls), self._clock(), last=not queue)
                 if batch.calls:
                     self._under_way[statement.writes].append(batch)
                     return batch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 from aiohttp import web
 
-from todo_service.background import run_in_background
+from todo_service.background import Background
 from todo_service.collector import Batch, Call, Collector
 from todo_service.errors import Problem
 from todo_service.outcomes import RowCountError, forget_values, is_mistake, refusal, unavailable, was_rolled_back
@@ -63,19 +63,22 @@ class Database:
         self._waking = False
         self._will_try_again = False
         self._open = 0  # connections
-        self._lacks_connections = False  # some are open, but no further one can be had
-        self._failed = False  # a background task has: this worker ends
+        self._lacks_connections = False  # fewer are open than the pool may have, because the last attempt failed
+        self._calls: set[Call] = set()  # without an answer
+        self._failed = False  # something in the background has, so this worker ends
         self._search = Search(pool, self._refuse_waiting)
-        work = [(self._search.run(), "connecting"), (self._expire(), "deadlines")]
-        work += [(self._send_batches(), "sending") for _ in range(settings.database_pool_size)]
-        self._tasks = [run_in_background(each, name, self._refuse_all) for each, name in work]
+        self._background = Background(self._refuse_all)
+        self._background.start(self._search.run(), "connecting")
+        self._background.start(self._expire(), "deadlines")
+        for _ in range(settings.database_pool_size):
+            self._background.start(self._send_batches(), "sending")
 
     async def run(self, statement: Statement, *args: object) -> asyncpg.Record:
         """Runs a statement and returns its row.
 
         Raises Problem: `unavailable` when nothing was applied, `outcome-unknown` when a write may have been. It takes
-        hardly longer than DATABASE_TIMEOUT. What is a mistake of the service is raised as it is, like RowCountError for
-        a statement that doesn't give exactly one row, or asyncpg.InterfaceError for a wrong number of arguments.
+        hardly longer than DATABASE_TIMEOUT. Mistakes of the service are raised unchanged: RowCountError for a statement
+        that doesn't give exactly one row, asyncpg.InterfaceError for a wrong number of arguments.
         """
         if self._failed:
             raise unavailable()
@@ -86,10 +89,17 @@ class Database:
             await asyncio.sleep(REFUSAL_SECONDS)
             raise unavailable()
         call = Call(args, self._loop.create_future(), self._loop.time() + self._timeout)
-        collector.add(statement, call)
-        if not waiting:  # else nobody is idle, somebody has been woken, or they wait for an answer
-            self._wake()
-        return await call.answer
+        self._calls.add(call)
+        try:
+            collector.add(statement, call)
+            if not waiting:  # else nobody is idle, somebody has been woken, or they wait for an answer
+                self._wake()
+        except Exception as error:  # noqa: BLE001 - the queue can't be trusted any more
+            self._background.fail("the queue", error)
+        try:
+            return await call.answer
+        finally:
+            self._calls.discard(call)
 
     @property
     def waiting(self) -> int:
@@ -111,15 +121,14 @@ class Database:
         self._idle.clear()  # nobody is to be woken
         self._closed.clear()
         self._pool.terminate()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
 
-    def _refuse_all(self, error: BaseException) -> None:
-        """After a background task has failed: gives its error to the calls that wait, and refuses later ones."""
+    def _refuse_all(self) -> None:
+        """After a failure in the background: lets no call wait for something that may not come any more."""
         self._failed = True
-        for statement, calls in self._collector.take_all():
-            self._refuse(statement, calls, error, sent=False)
+        for call in self._calls:
+            if not call.answer.done():
+                call.answer.set_exception(Problem("internal-error"))
 
     def _wake(self) -> None:
         """Has an idle connection send what waits, together with what else this turn of the event loop brings."""
@@ -156,7 +165,7 @@ class Database:
                 self._search.begin()
 
     async def _acquire(self) -> "Connection | None":
-        """A connection of the pool; None when there is none to be had, which the log tells once until there is."""
+        """A connection of the pool, or None. While others are open, only the first of several failures is logged."""
         try:
             connection = await self._pool.acquire()
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
@@ -178,12 +187,9 @@ class Database:
             self._wake()
             self.numbers.batches[len(batch.calls)] += 1
             began = self._loop.time()
-            patience = self._loop.call_later(PATIENCE_SECONDS, self._go_on_without, batch)
+            patience = self._loop.call_later(PATIENCE_SECONDS, self._background.run, self._go_on_without, batch)
             try:
                 await self._send(connection, batch.statement, batch.calls)
-            except Exception as error:  # in what is done with calls and rows: _send has caught what asyncpg raises
-                self._refuse(batch.statement, batch.calls, error, sent=True)
-                raise
             finally:
                 patience.cancel()
                 self._collector.finish(batch, self._loop.time() - began)
@@ -254,20 +260,20 @@ class Database:
         self._collector.set_aside(statement, call)
         if not self._will_try_again:
             self._will_try_again = True
-            self._loop.call_later(LOCKED_SECONDS, self._try_again)
+            self._loop.call_later(LOCKED_SECONDS, self._background.run, self._try_again)
 
     def _try_again(self) -> None:
         self._will_try_again = False
         self._collector.try_again()
         self._wake()
 
-    def _refuse(self, statement: Statement, calls: list[Call], error: BaseException, *, sent: bool) -> None:
+    def _refuse(self, statement: Statement, calls: list[Call], error: Exception, *, sent: bool) -> None:
         """Answers calls with the error, or with what it means to their callers."""
         calls = [call for call in calls if not call.answer.done()]
+        forget_values(error)
         if calls:
-            forget_values(error)
             log.warning("%s: %s: %s", statement.name, type(error).__name__, error)
-        elif is_mistake(error):  # which no caller is left to tell
+        elif is_mistake(error):  # else it would be lost: all callers have left
             log.error("%s failed", statement.name, exc_info=error)
         for call in calls:
             answer = refusal(statement, error, sent=sent)
@@ -289,7 +295,7 @@ class Database:
                     call.sent = True
                 rows = await self._fetch_rows(connection, statement, calls) if calls else []
                 await connection.execute("COMMIT")
-            except (asyncpg.PostgresError, asyncpg.InterfaceError):  # after any other, the connection is closed
+            except (asyncpg.PostgresError, asyncpg.InterfaceError):  # other errors close the connection
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # only that it is lost
                     await connection.execute("ROLLBACK")
                 raise

@@ -98,7 +98,7 @@ async def _migrate(connection: asyncpg.Connection, report: Report, migrations: l
         await _apply(connection, report, migration)
         report(f"applied {migration.name}")
     if not pending:
-        report(f"the database is up to date: {migrations[-1].name} is applied, and all before it")
+        report(f"the database is up to date (newest migration: {migrations[-1].name})")
 
 
 async def _check_database(connection: asyncpg.Connection, report: Report) -> None:

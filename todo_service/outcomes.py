@@ -1,4 +1,4 @@
-"""How a statement failed: a mistake of ours, rolled back, or perhaps applied. Decides what its callers are told."""
+"""Classifies a failed statement: a mistake of the service, rolled back, or perhaps applied; and what callers get."""
 
 import asyncpg
 
@@ -20,30 +20,30 @@ class RowCountError(Exception):
     """A statement didn't give one row to each call: a mistake in its file."""
 
 
-def is_mistake(error: BaseException) -> bool:
-    """Whether the service made a mistake: no lost connection, no timeout, and nothing that PostgreSQL lacks just now.
+def is_mistake(error: Exception) -> bool:
+    """Whether the service made a mistake, rather than a lost connection, a timeout or a temporary refusal.
 
-    asyncpg tells some of them before anything is sent, like a wrong number of arguments (InterfaceError).
+    asyncpg raises InterfaceError before anything is sent, for example for a wrong number of arguments.
     """
     if isinstance(error, asyncpg.PostgresError):
         return not error.sqlstate.startswith((*ROLLED_BACK, *DISCONNECTED))
     return not isinstance(error, OSError)  # TimeoutError is one
 
 
-def was_rolled_back(error: BaseException) -> bool:
-    """Whether nothing of the batch was applied, and its connection is as before: PostgreSQL or asyncpg refused it."""
+def was_rolled_back(error: Exception) -> bool:
+    """Whether nothing of the batch was applied and the connection can be used: PostgreSQL or asyncpg refused it."""
     if isinstance(error, asyncpg.PostgresError):
         return not error.sqlstate.startswith(DISCONNECTED)
     return isinstance(error, asyncpg.InterfaceError)
 
 
-def forget_values(error: BaseException) -> None:
+def forget_values(error: Exception) -> None:
     """Takes away what PostgreSQL quotes of the row that broke a constraint: what users write is not for the log."""
     if isinstance(error, asyncpg.PostgresError):
         error.detail = None
 
 
-def refusal(statement: Statement, error: BaseException, *, sent: bool) -> BaseException:
+def refusal(statement: Statement, error: Exception, *, sent: bool) -> Exception:
     """What a caller gets: the error if it is a mistake, otherwise a Problem that says whether it may have been applied.
 
     `sent` says whether PostgreSQL may have seen the call.

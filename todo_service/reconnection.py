@@ -76,13 +76,13 @@ class Search:
 
 
 def log_failure(logger: logging.Logger, error: Exception, message: str, *values: object) -> None:
-    """Logs that a connection could not be had, with a traceback if that may be a mistake of the service.
+    """Logs that an attempt to connect failed, with a traceback if that may be a mistake of the service.
 
     The first %s of the message is the reason, the others are the values.
     """
-    reason = f"{type(error).__name__}: {error}" if str(error) else "it does not answer"
-    is_outage = isinstance(error, (OSError, asyncpg.PostgresError))
-    logger.warning(message, reason, *values, exc_info=None if is_outage else error)
+    name = "" if type(error) is ConnectionError else f"{type(error).__name__}: "  # else it has the name of its cause
+    reason = f"{name}{error}" if str(error) else "it does not answer"
+    logger.warning(message, reason, *values, exc_info=None if isinstance(error, OSError) else error)
 
 
 async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
@@ -109,7 +109,9 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
         await _give_up([attempt for attempt in attempts if attempt is not ended])
     try:
         connection = ended.result()
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:  # how asyncpg refuses what a server sends
+    except asyncpg.ClientConfigurationError:  # what was asked for is wrong, whatever the server says
+        raise
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise ConnectionError(f"{type(error).__name__}: {error}") from error
     _notice_losses(connection)
     return connection

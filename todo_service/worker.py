@@ -13,7 +13,7 @@ class Worker(GunicornUVLoopWebWorker):
     """
 
     def run(self) -> None:
-        # uvloop closes these sockets. Objects of gunicorn's it would close twice, and gunicorn would log an error.
+        # uvloop would close gunicorn's listeners twice, which gunicorn logs as an error; plain sockets it closes once.
         self.sockets = [listener.sock for listener in self.sockets]  # type: ignore[attr-defined]
         super().run()
 

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 from multidict import istr
 
 from todo_service.auth import USER_ID
-from todo_service.background import run_in_background
+from todo_service.background import Background
 from todo_service.database import DATABASE, Database
 from todo_service.operations.log import RequestLog
 from todo_service.operations.metrics import PATH, Metrics, Seen
@@ -40,6 +40,7 @@ class Observer:
 
     def __init__(self, settings: Settings) -> None:
         self._log, self._metrics = RequestLog(settings), Metrics(settings)
+        self._background = Background()
         self._ids = _random_ids()
         self._seen: list[Seen] = []
 
@@ -56,17 +57,16 @@ class Observer:
         key = request.method, resource, response.status
         kind = self._metrics.kinds.get(key) or self._metrics.new_kind(key)
         self._seen.append((kind, began, perf_counter(), request_id, request.get(USER_ID)))
-        if len(self._seen) >= SETTLE_REQUESTS:
-            self._settle()
+        if len(self._seen) == SETTLE_REQUESTS:
+            asyncio.get_running_loop().call_soon(self._background.run, self._settle)
         return response
 
     async def context(self, app: web.Application) -> AsyncIterator[None]:
         """Settles what was seen while the application runs, and at its end."""
         database = app[DATABASE]
-        task = run_in_background(self._keep_settling(database), "log and metrics")
+        self._background.start(self._keep_settling(database), "log and metrics")
         yield
-        task.cancel()
-        await asyncio.wait([task])
+        await self._background.stop()
         self._settle()
         self._metrics.add(database)
 
