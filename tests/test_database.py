@@ -351,6 +351,26 @@ async def test_a_wrong_number_of_arguments_fails_alone_and_keeps_the_connection(
     assert await connection.fetchval("SELECT count(*) FROM users WHERE id = ANY($1)", users) == calls
 
 
+@pytest.mark.parametrize("error", [asyncpg.InterfaceError, asyncpg.InternalClientError])
+@pytest.mark.parametrize(("writes", "name"), [(True, "outcome-unknown"), (False, "unavailable")])
+async def test_what_asyncpg_says_of_a_connection_that_was_lost_is_no_mistake(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: type[Exception], writes: bool, name: str
+) -> None:
+    """After a server has said that it ends a connection, asyncpg can't use it, and may say so as if by mistake."""
+
+    async def fetchmany(connection: asyncpg.Connection, *_arguments: object, **_options: object) -> None:
+        connection.terminate()
+        raise error("cannot switch to state 13; another operation (2) is in progress")
+
+    async with pool(settings) as database_:
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncpg.Connection, "fetchmany", fetchmany)
+            with pytest.raises(Problem) as caught:
+                await database_.run(Statement("test/lost", "SELECT $1::text", writes=writes), "x")
+        assert caught.value.name == name
+        assert await database_.run(SETTINGS)
+
+
 @not_through_pgbouncer
 async def test_sessions_are_kept_and_not_reset(start: Start, connection: asyncpg.Connection) -> None:
     await has_sessions(connection, 0)

@@ -221,8 +221,8 @@ class Database:
             rows = await self._fetch(connection, statement, calls)
         except Exception as caught:  # noqa: BLE001 - the callers get it
             error = caught
-            if isinstance(error, asyncpg.InterfaceError) and not _is_open(connection):  # else it is a mistake
-                error = ConnectionError(str(error))
+            if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and not _is_open(connection):
+                error = ConnectionError(str(error))  # it was lost before or while this was sent: no mistake
             if len(calls) > 1 and was_rolled_back(error):  # all, for the sake of one
                 await self._send_one_by_one(connection, statement, calls)
                 return error
