@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -28,6 +28,7 @@ from todo_service.database import DATABASE, Database, database_context
 from todo_service.errors import Problem
 from todo_service.outcomes import RowCountError
 from todo_service.settings import Settings, read_settings
+from todo_service.shutdown import reset
 from todo_service.statements import Statement, read_statement
 
 pytestmark = pytest.mark.database
@@ -60,11 +61,16 @@ class Gateway:
         self.passing.set()
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
 
+    def cut(self) -> None:
+        """Resets all connections."""
+        for writer in self._writers:
+            reset(cast("asyncio.Transport", writer.transport))
+        self._writers.clear()
+
     async def close(self) -> None:
         self._server.close()
         self.passing.set()
-        for writer in self._writers:
-            writer.transport.abort()
+        self.cut()
         await asyncio.gather(*filter(None, self._tasks))
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

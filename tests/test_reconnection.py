@@ -2,20 +2,23 @@
 
 import asyncio
 import logging
+import random
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+import uvloop
 
 from tests.pgbouncer import not_through_pgbouncer
 from tests.processes import PATIENCE, until
 from tests.servers import TcpServer
-from tests.test_batching import GATE, TRANSACTION, WRITE, gate
+from tests.test_batching import GATE, TRANSACTION, WRITE, gate, gather
 from tests.test_database import Gateway, has_sessions, is_waiting, pool
 from todo_service import database, reconnection
 from todo_service.errors import Problem
@@ -182,6 +185,50 @@ async def test_a_mistake_while_connecting_is_logged_with_its_traceback_and_told_
     assert "Traceback" in caplog.text
 
 
+async def call_while_connections_are_cut(settings: Settings) -> Counter[str]:
+    """What calls end with, by its name: 300 times all connections are reset, whatever happens on them just then."""
+    gateway = Gateway(settings.database_url)
+    outcomes: Counter[str] = Counter()
+    done = asyncio.Event()
+
+    async def call(statement: Statement) -> None:
+        while not done.is_set():
+            [outcome] = await gather(database_.run(statement, "x"))
+            outcomes[outcome.name if isinstance(outcome, Problem) else type(outcome).__name__] += 1
+            await asyncio.sleep(0.001)
+
+    await gateway.open()
+    async with (
+        pool(settings, database_url=gateway.url, database_pool_size=4) as database_,
+        asyncio.TaskGroup() as group,
+    ):
+        for number in range(20):
+            group.create_task(call((TRANSACTION, WRITE)[number % 2]))
+        for _ in range(300):
+            await asyncio.sleep(random.random() * 0.02)
+            gateway.cut()
+        done.set()
+    await gateway.close()
+    return outcomes
+
+
+@pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_connections_that_are_cut_at_any_moment_are_outages_and_no_mistakes(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    monkeypatch.setattr(reconnection, "PAUSES", (0.001,))
+    monkeypatch.setattr(database, "RECONNECT_SECONDS", 0.001)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        outcomes = runner.run(call_while_connections_are_cut(settings))
+    assert outcomes.keys() <= {"Record", "unavailable", "outcome-unknown"}
+    assert outcomes["unavailable"] > 0
+    records = [record for record in caplog.records if record.name.startswith("todo_service")]  # not the test's gateway
+    assert [record.getMessage() for record in records if record.exc_info] == []
+
+
 @not_through_pgbouncer
 async def test_that_a_further_connection_cannot_be_had_is_logged_once_until_one_is(
     settings: Settings,
@@ -196,7 +243,7 @@ async def test_that_a_further_connection_cannot_be_had_is_logged_once_until_one_
     async def refuse(_pool: asyncpg.Pool) -> None:
         nonlocal attempts
         attempts += 1
-        raise ConnectionError("TooManyConnectionsError: test")
+        raise asyncpg.TooManyConnectionsError("test")
 
     def told() -> int:
         return caplog.text.count("a further connection can't be had (TooManyConnectionsError: test); there are 1")

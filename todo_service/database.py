@@ -157,7 +157,9 @@ class Database:
                     await self._send_over(connection)
                 finally:
                     self._open -= 1
-                    await self._pool.release(connection)
+                    # The pool takes a closed connection back by itself, and may be about to when this asks for it.
+                    with suppress(asyncpg.InterfaceError, asyncpg.InternalClientError):
+                        await self._pool.release(connection)
             elif self._open:
                 self._wake()  # the others serve meanwhile
                 await asyncio.sleep(RECONNECT_SECONDS)

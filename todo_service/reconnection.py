@@ -70,7 +70,7 @@ class Search:
                 return True
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
             log_failure(log, error, "the database is away (%s); next attempt in %g s", pause)
-            self._failed(error)
+            self._failed(_outage(error))
         await asyncio.sleep(pause)
         return False
 
@@ -80,9 +80,20 @@ def log_failure(logger: logging.Logger, error: Exception, message: str, *values:
 
     The first %s of the message is the reason, the others are the values.
     """
-    name = "" if type(error) is ConnectionError else f"{type(error).__name__}: "  # else it has the name of its cause
-    reason = f"{name}{error}" if str(error) else "it does not answer"
-    logger.warning(message, reason, *values, exc_info=None if isinstance(error, OSError) else error)
+    reason = f"{type(error).__name__}: {error}" if str(error) else "it does not answer"
+    logger.warning(message, reason, *values, exc_info=None if isinstance(_outage(error), OSError) else error)
+
+
+def _outage(error: Exception) -> Exception:
+    """What PostgreSQL or asyncpg says when there is no connection, as a ConnectionError; others unchanged.
+
+    Others are mistakes, and so is a wrong configuration of the connection.
+    """
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return error
+    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return ConnectionError(f"{type(error).__name__}: {error}")
+    return error
 
 
 async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
@@ -107,12 +118,7 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
                 attempts[1:] = [begin()]
     finally:
         await _give_up([attempt for attempt in attempts if attempt is not ended])
-    try:
-        connection = ended.result()
-    except asyncpg.ClientConfigurationError:  # what was asked for is wrong, whatever the server says
-        raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise ConnectionError(f"{type(error).__name__}: {error}") from error
+    connection = ended.result()
     _notice_losses(connection)
     return connection
 
@@ -140,6 +146,8 @@ def _notice_losses(connection: asyncpg.Connection) -> None:
     """Sets TCP_OPTIONS where the system has them; a Unix socket needs none."""
     transport: asyncio.Transport = connection._transport  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
     sock = transport.get_extra_info("socket")
+    if sock.fileno() == -1:
+        raise ConnectionResetError("the connection was lost as soon as it was open")
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in TCP_OPTIONS.items():
