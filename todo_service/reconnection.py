@@ -85,9 +85,9 @@ def log_failure(logger: logging.Logger, error: Exception, message: str, *values:
 
 
 def _outage(error: Exception) -> Exception:
-    """What PostgreSQL or asyncpg says when there is no connection, as a ConnectionError; others unchanged.
+    """Turns what PostgreSQL or asyncpg raises when there is no connection into a ConnectionError.
 
-    Others are mistakes, and so is a wrong configuration of the connection.
+    Returns other errors unchanged: they are mistakes, and so is a wrong configuration of the connection.
     """
     if isinstance(error, asyncpg.ClientConfigurationError):
         return error
