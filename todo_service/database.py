@@ -157,7 +157,7 @@ class Database:
                     await self._send_over(connection)
                 finally:
                     self._open -= 1
-                    # The pool takes a closed connection back by itself, and may be about to when this asks for it.
+                    # The pool releases a closed connection by itself; if it does so just now, this release fails.
                     with suppress(asyncpg.InterfaceError, asyncpg.InternalClientError):
                         await self._pool.release(connection)
             elif self._open:

@@ -85,7 +85,7 @@ def log_failure(logger: logging.Logger, error: Exception, message: str, *values:
 
 
 def _outage(error: Exception) -> Exception:
-    """Turns what PostgreSQL or asyncpg raises when there is no connection into a ConnectionError.
+    """Turns errors of PostgreSQL and asyncpg into a ConnectionError: an attempt that ends with one has no connection.
 
     Returns other errors unchanged: they are mistakes, and so is a wrong configuration of the connection.
     """
