@@ -185,6 +185,28 @@ async def test_a_mistake_while_connecting_is_logged_with_its_traceback_and_told_
     assert "Traceback" in caplog.text
 
 
+async def test_a_connection_that_the_pool_released_first_is_replaced(
+    settings: Settings, gateway: Forgetful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = asyncio.Event()
+    release = asyncpg.Pool.release
+
+    async def release_too_late(pool_: asyncpg.Pool, connection: asyncpg.pool.PoolConnectionProxy) -> None:
+        await release(pool_, connection)
+        released.set()
+        raise asyncpg.InternalClientError("PoolConnectionHolder.release() called on a free connection holder")
+
+    async with pool(settings, database_url=gateway.url, database_pool_size=1) as database_:
+        await database_.run(TRANSACTION, "x")
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncpg.Pool, "release", release_too_late)
+            gateway.cut()
+            await gather(database_.run(TRANSACTION, "x"))  # which may notice the loss
+            async with asyncio.timeout(PATIENCE):
+                await released.wait()
+        assert (await database_.run(TRANSACTION, "x"))["user_id"] == "x"
+
+
 async def call_while_connections_are_cut(settings: Settings) -> Counter[str]:
     """Resets all connections 300 times, at any moment of a call; returns how many calls ended with which outcome."""
     gateway = Gateway(settings.database_url)
