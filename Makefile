@@ -32,10 +32,11 @@ fuzz: $(VENV)/test ## send the service what Schemathesis makes up of its descrip
 faults: $(VENV)/test ## do what docs/faults.md says to the service under load, each fault 20 times (40 minutes; make test: once)
 	TEST_FAULT_REPETITIONS=$(or $(TEST_FAULT_REPETITIONS),20) $(BIN)/pytest -m faults $(PYTEST_ARGUMENTS)
 
-check: $(VENV)/test ## check the style of Python and SQL, and types
+check: $(VENV)/test ## check the style of Python and SQL, types, and what imports what
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/sqlfluff lint sql
 
 audit: $(VENV)/test ## look for known vulnerabilities in what is deployed (needs PyPI)

@@ -14,8 +14,8 @@ from benchmarks import chart, report
 from benchmarks.load import WORKLOADS, LoadError
 from benchmarks.rounds import Plan
 from benchmarks.stages import PARTS, Choice, measure_all
-from todo_service.children import STOP_SIGNALS
-from todo_service.embedded import EmbeddedError
+from todo_service.embedded.postgres import EmbeddedError
+from todo_service.embedded.processes import STOP_SIGNALS
 
 THOROUGH, QUICK = Plan(seconds=5, rounds=3), Plan(seconds=1, rounds=1)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import asyncpg
 
-from todo_service.embedded import run_postgres
-from todo_service.migrations import migrate, read_migrations
-from todo_service.statements import SQL
+from todo_service.database.migrations import migrate, read_migrations
+from todo_service.database.statements import SQL
+from todo_service.embedded.postgres import run_postgres
 
 TASKS_OF_READER = 50
 READERS = range(1, 401)

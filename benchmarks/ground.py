@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.database import READERS, WRITERS, Server, fetch
 from benchmarks.load import Request, write_requests
 from benchmarks.services import Competitor, Service, run_service
-from todo_service.auth import sign_token
+from todo_service.auth.tokens import sign_token
 
 BODIES = (
     {

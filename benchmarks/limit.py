@@ -9,7 +9,7 @@ from benchmarks.database import READERS, WRITERS, fetch
 from benchmarks.ground import BODIES, Ground
 from benchmarks.load import LoadError
 from benchmarks.rounds import Tick
-from todo_service.statements import SQL
+from todo_service.database.statements import SQL
 
 CLIENTS = 16
 JOBS = 2  # threads: with one, pgbench itself would be the limit of gets

@@ -17,7 +17,7 @@ from benchmarks.load import LoadError, Request
 from benchmarks.machine import ROOT
 from benchmarks.rounds import Case, Plan, Table, Target, Tick, measure
 from benchmarks.services import ours
-from todo_service.children import run_child
+from todo_service.embedded.processes import run_child
 
 ON, OFF = "with batches", "one by one"
 COMPETITORS = {ON: ours(), OFF: ours(DATABASE_BATCH_SIZE="1")}

@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.database import free_port
 from benchmarks.load import LoadError
-from todo_service.children import run_child
+from todo_service.embedded.processes import run_child
 from todo_service.settings import Settings
 
 STOP = ((signal.SIGTERM, 5.0),)

@@ -7,8 +7,8 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from marshmallow import RAISE
 
-from todo_service.schemas import ProblemSchema, TaskSchema
-from todo_service.shutdown import Runner
+from todo_service.http.schemas import ProblemSchema, TaskSchema
+from todo_service.server.graceful import Runner
 
 Client = TestClient[Any, Any]
 

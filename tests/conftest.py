@@ -24,9 +24,9 @@ from tests.servers import run_server
 from tests.service_role import grant_service, service_url
 from todo_service import background
 from todo_service.app import create_app
-from todo_service.auth import sign_token
-from todo_service.migrations import migrate
-from todo_service.runner import SERVER_OPTIONS
+from todo_service.auth.tokens import sign_token
+from todo_service.database.migrations import migrate
+from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
 
 SERVER_URL = "TEST_DATABASE_URL"

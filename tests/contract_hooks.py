@@ -14,9 +14,9 @@ from uuid import UUID
 
 import schemathesis
 
-from todo_service.etags import read_version
-from todo_service.pages import ORDERS, SORTS, Position, encode_cursor
-from todo_service.validation import UUID as DESCRIBED_ID
+from todo_service.http.cursors import ORDERS, SORTS, Position, encode_cursor
+from todo_service.http.etags import read_version
+from todo_service.http.validation import UUID as DESCRIBED_ID
 
 Case = schemathesis.Case[Any]
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 import pytest
 
-from todo_service.children import run_child
+from todo_service.embedded.processes import run_child
 
 PROGRAM = "TEST_PGBOUNCER"
 """The path of a pgbouncer: then whatever the tests' services ask goes through it."""

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from tests.sql_files import SqlFile
-from todo_service.migrations import migrate
+from todo_service.database.migrations import migrate
 
 BIG_USER = "big"
 BIG_USER_TASKS = 100_000

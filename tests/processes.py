@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import psutil
 
 from tests.pgbouncer import SETTINGS, pooled
-from todo_service.migrations import Migration, read_migrations
+from todo_service.database.migrations import Migration, read_migrations
 from todo_service.settings import VARIABLES
 
 COMMAND = str(Path(sys.executable).with_name("todo-service"))

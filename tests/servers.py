@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.processes import free_port
 from tests.tools import missing
-from todo_service.embedded import Postgres, run_postgres
+from todo_service.embedded.postgres import Postgres, run_postgres
 
 BINARIES = "TEST_POSTGRES_BINARIES"
 """A folder with another PostgreSQL's postgres and initdb, to run the tests on that one."""

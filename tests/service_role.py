@@ -4,7 +4,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from todo_service.statements import SQL
+from todo_service.database.statements import SQL
 
 ROLES = (SQL / "roles.sql").read_text(encoding="utf-8")
 ROLE = "todo_service"

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from todo_service.statements import SQL
+from todo_service.database.statements import SQL
 
 PARAMETER = re.compile(
     r"-- \$(?P<number>\d+) (?P<name>[a-z_]+) (?P<type>[a-z]+(?: [a-z]+)*(?:\[\])?)  (?P<meaning>\S.*)"

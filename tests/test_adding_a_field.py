@@ -20,7 +20,7 @@ import pytest
 from tests.members import NAMES
 from tests.processes import environment
 from tests.test_sql_lint import squawk
-from todo_service.migrations import Migration, migrate, read_migrations
+from todo_service.database.migrations import Migration, migrate, read_migrations
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sysconfig.get_path("scripts")

@@ -15,13 +15,13 @@ from tests.processes import PATIENCE, answers, served, until, wait_until
 from tests.test_batching import TRANSACTION, WRITE, create, gate, gather
 from tests.test_database import is_waiting, pool
 from todo_service.background import Background
-from todo_service.collector import Collector
-from todo_service.database import Database
-from todo_service.errors import Problem
-from todo_service.operations.metrics import Metrics
-from todo_service.pace import Pace
+from todo_service.database.collector import Collector
+from todo_service.database.database import Database
+from todo_service.database.pace import Pace
+from todo_service.database.statements import Statement
+from todo_service.observability.metrics import Metrics
+from todo_service.problems import Problem
 from todo_service.settings import Settings
-from todo_service.statements import Statement
 
 pytestmark = pytest.mark.database
 
@@ -64,11 +64,11 @@ def assert_is_logged(caplog: pytest.LogCaptureFixture, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "module", "kind", "function"),
     [
-        ("connecting", "reconnection", "Search", "_is_there"),
-        ("sending", "collector", "Collector", "take"),
-        ("sending", "collector", "Collector", "finish"),
-        ("deadlines", "collector", "Collector", "overdue"),
-        ("log and metrics", "operations.metrics", "Metrics", "add"),
+        ("connecting", "database.connecting", "Search", "_is_there"),
+        ("sending", "database.collector", "Collector", "take"),
+        ("sending", "database.collector", "Collector", "finish"),
+        ("deadlines", "database.collector", "Collector", "overdue"),
+        ("log and metrics", "observability.metrics", "Metrics", "add"),
     ],
 )
 def test_the_worker_of_a_task_that_fails_is_replaced(

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from tests.api import JSON, TASKS, Api, Client, path_of, problem_of
 from tests.members import CHANGED, CREATED, MEMBERS
 from tests.processes import PATIENCE
-from todo_service.schemas import NewTaskSchema
+from todo_service.http.schemas import NewTaskSchema
 
 pytestmark = pytest.mark.database
 

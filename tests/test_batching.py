@@ -17,13 +17,13 @@ import uvloop
 from tests.processes import until
 from tests.sql_files import OWNED
 from tests.test_database import has_sessions, is_waiting, limit, pool
-from todo_service import collector, database, sessions
-from todo_service.collector import ENOUGH_CALLS, Call, Collector
-from todo_service.database import Database
-from todo_service.errors import Problem
+from todo_service.database import collector, database, sessions
+from todo_service.database.collector import ENOUGH_CALLS, Call, Collector
+from todo_service.database.database import Database
+from todo_service.database.statements import Statement
 from todo_service.handlers.tasks import COMPLETE_TASK, CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, UPDATE_TASK
+from todo_service.problems import Problem
 from todo_service.settings import Settings
-from todo_service.statements import Statement
 
 pytestmark = pytest.mark.database
 

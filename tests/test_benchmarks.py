@@ -11,7 +11,7 @@ from benchmarks.report import BEGIN, DOCUMENT, END, replace_section, to_markdown
 from benchmarks.results import TIMES_AS_FAST, Results, goals_beside
 from benchmarks.rounds import Case, Plan, Table
 from benchmarks.services import OURS
-from todo_service.statements import SQL
+from todo_service.database.statements import SQL
 
 MEASURED = {
     "requests": 3000,

@@ -15,13 +15,13 @@ from tests.api import TASKS, Api, Client, path_of, problem_of, task_of
 from tests.pgbouncer import pooled
 from tests.service_role import grant_service
 from todo_service.app import create_app
-from todo_service.auth import sign_token
-from todo_service.migrations import migrate
-from todo_service.pages import Position, encode_cursor
-from todo_service.runner import SERVER_OPTIONS
-from todo_service.schemas import ChangesSchema
+from todo_service.auth.tokens import sign_token
+from todo_service.database.migrations import migrate
+from todo_service.database.statements import read_statement
+from todo_service.http.cursors import Position, encode_cursor
+from todo_service.http.schemas import ChangesSchema
+from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
-from todo_service.statements import read_statement
 
 pytestmark = pytest.mark.database
 

@@ -17,8 +17,8 @@ import pytest
 
 from tests.processes import SECRET, environment, served
 from tests.tools import require_node_modules
-from todo_service.auth import sign_token
-from todo_service.problem_types import TYPES
+from todo_service.auth.tokens import sign_token
+from todo_service.problems import TYPES
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from todo_service.collector import (
+from todo_service.database.collector import (
     BATCH_SECONDS,
     ENOUGH_CALLS,
     FEW_CALLS,
@@ -21,7 +21,7 @@ from todo_service.collector import (
     Call,
     Collector,
 )
-from todo_service.statements import Statement
+from todo_service.database.statements import Statement
 
 LISTS, GETS = [Statement(f"test/{name}", "SELECT", writes=False) for name in ("lists", "gets")]
 CREATES = Statement("test/creates", "INSERT", writes=True)

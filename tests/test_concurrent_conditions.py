@@ -13,10 +13,10 @@ from pytest_aiohttp import AiohttpClient
 from tests.api import Api, Client, path_of, problem_of
 from tests.processes import PATIENCE
 from tests.test_conditional_requests import WRITES, Call, ask, change, changed_since, tag_of
-from todo_service import collector, database
 from todo_service.app import create_app
-from todo_service.collector import Collector
-from todo_service.database import DATABASE
+from todo_service.database import collector, database
+from todo_service.database.collector import Collector
+from todo_service.database.database import DATABASE
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database

@@ -20,11 +20,11 @@ from tests.test_conditional_requests import tag_of
 from tests.test_database import is_waiting
 from tests.test_idempotency import KEY, OTHER, PAYLOAD, created, post, replayed
 from tests.test_sql_writes import hold_up
-from todo_service import database
 from todo_service.app import create_app
-from todo_service.auth import sign_token
-from todo_service.database import Database
-from todo_service.runner import SERVER_OPTIONS
+from todo_service.auth.tokens import sign_token
+from todo_service.database import database
+from todo_service.database.database import Database
+from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database

@@ -10,8 +10,8 @@ from multidict import CIMultiDict
 
 from tests.api import JSON, TASKS, Api, Client, path_of, problem_of
 from tests.test_pages import create_some, next_page
-from todo_service.database import Database
-from todo_service.pages import ORDERS, SORTS
+from todo_service.database.database import Database
+from todo_service.http.cursors import ORDERS, SORTS
 
 pytestmark = pytest.mark.database
 

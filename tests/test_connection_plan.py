@@ -15,7 +15,7 @@ from aiohttp import ClientSession
 from tests.api import TASKS
 from tests.pgbouncer import not_through_pgbouncer
 from tests.processes import SECRET, UP_TO_DATE, run, served, until
-from todo_service.auth import sign_token
+from todo_service.auth.tokens import sign_token
 
 pytestmark = pytest.mark.database
 

@@ -10,12 +10,13 @@ from aiohttp import web
 
 from tests.api import TASKS
 from tests.processes import PATIENCE, until
-from todo_service import connections, validation
 from todo_service.app import create_app
-from todo_service.auth import sign_token
-from todo_service.runner import SERVER_OPTIONS
+from todo_service.auth.tokens import sign_token
+from todo_service.http import validation
+from todo_service.server import http_protocol
+from todo_service.server.graceful import Runner
+from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
-from todo_service.shutdown import Runner
 
 pytestmark = pytest.mark.database
 
@@ -67,7 +68,7 @@ async def refused(reader: asyncio.StreamReader, status: int, name: str) -> None:
 
 
 async def test_a_head_that_comes_too_slowly_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
     async with connected(port) as (reader, writer):
         refusal = asyncio.create_task(refused(reader, 408, "request-timeout"))
         for byte in HEALTH:  # more than a second of it
@@ -79,7 +80,7 @@ async def test_a_head_that_comes_too_slowly_is_refused(port: int, monkeypatch: p
 
 
 async def test_so_is_one_that_follows_another_request(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
     async with connected(port) as (reader, writer):
         for _ in range(2):
             writer.write(HEALTH)
@@ -92,7 +93,7 @@ async def test_a_head_in_two_parts_leaves_nothing_behind(
     runner: Runner, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No limit that would end the connection while it is idle, or the head of the next request."""
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 10 * PATIENCE)
     async with connected(port) as (reader, writer):
         for _ in range(2):
             writer.write(HEALTH[:20])

@@ -16,7 +16,7 @@ import pytest
 
 from tests.processes import SECRET, environment, served
 from todo_service.app import description
-from todo_service.auth import sign_token
+from todo_service.auth.tokens import sign_token
 
 ROOT = Path(__file__).parent.parent
 COMMAND = Path(sys.executable).with_name("schemathesis")

@@ -12,7 +12,7 @@ from selenium.webdriver import Chrome
 
 from tests import test_docs_page
 from tests.processes import SECRET, served
-from todo_service.auth import sign_token
+from todo_service.auth.tokens import sign_token
 
 browser = test_docs_page.browser  # a fixture
 

@@ -16,7 +16,7 @@ from aiohttp import ClientSession
 from tests.api import JSON, TASKS
 from tests.processes import PATIENCE, SECRET, served
 from tests.tools import missing
-from todo_service.auth import sign_token
+from todo_service.auth.tokens import sign_token
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("crowds")]
 

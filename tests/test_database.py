@@ -21,15 +21,15 @@ from tests.pgbouncer import PROGRAM, not_through_pgbouncer, pooled, socket_of
 from tests.processes import PATIENCE, free_port
 from tests.service_role import ROLE
 from tests.sql_files import STATEMENTS, SqlFile, for_each
-from todo_service import collector, database
 from todo_service.app import create_app
-from todo_service.auth import sign_token
-from todo_service.database import DATABASE, Database, database_context
-from todo_service.errors import Problem
-from todo_service.outcomes import RowCountError
+from todo_service.auth.tokens import sign_token
+from todo_service.database import collector, database
+from todo_service.database.database import DATABASE, Database, database_context
+from todo_service.database.failures import RowCountError
+from todo_service.database.statements import Statement, read_statement
+from todo_service.http.in_flight import reset
+from todo_service.problems import Problem
 from todo_service.settings import Settings, read_settings
-from todo_service.shutdown import reset
-from todo_service.statements import Statement, read_statement
 
 pytestmark = pytest.mark.database
 

@@ -19,16 +19,17 @@ from aiohttp import ClientSession
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.processes import PATIENCE, SECRET, UP_TO_DATE, answers, environment, run, served, wait_until
+from tests.processes import PATIENCE, SECRET, UP_TO_DATE, answers, run, served, wait_until
 from tests.service_role import grant_service
 from tests.test_database import is_waiting
-from todo_service.auth import sign_token
+from todo_service.auth.tokens import sign_token
 
 pytestmark = pytest.mark.database
 
 ROOT = Path(__file__).parent.parent
 PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
 PINNED = dict(re.findall(r"^(\S+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+WHEEL_VERSION = "0.1.0+wheel"
 ALICE = {"Authorization": f"Bearer {sign_token(SECRET, 'alice', days=1)}"}
 
 
@@ -168,29 +169,61 @@ async def test_a_service_without_its_database_starts_and_says_so(tmp_path: Path)
             assert (await response.json())["type"] == "/problems#unavailable"
 
 
-def test_the_wheel_holds_statements_and_pages_and_runs(tmp_path: Path, database_url: str) -> None:
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which a wheel of this checkout was installed. Its version tells it from the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    source = tmp_path / "source"  # setuptools leaves files behind, and takes them up the next time
+    source = folder / "source"  # setuptools leaves files behind, and takes them up the next time
     for name in ("todo_service", "sql"):
         shutil.copytree(ROOT / name, source / name)
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, source], check=True, timeout=600)
-    [wheel] = tmp_path.glob("*.whl")
-    installed = tmp_path / "installed"
-    subprocess.run([*pip, "install", "--no-deps", "--target", installed, wheel], check=True, timeout=600)
-    for path in (ROOT / "todo_service" / "static").iterdir():
-        assert (installed / "todo_service" / "static" / path.name).read_bytes() == path.read_bytes()
-    packaged = {path.relative_to(installed / "todo_service") for path in installed.rglob("*.sql")}
-    assert packaged == {path.relative_to(ROOT) for path in (ROOT / "sql").rglob("*.sql")}
-    code = "import sys, todo_service.__main__ as m; print(m.__file__); sys.exit(m.main(['migrate']))"
-    result = subprocess.run(
-        [pip[0], "-c", code],
-        env=environment(PYTHONPATH=str(installed), DATABASE_URL=database_url),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=True,
+    setup = re.sub("^version = .*", f"version = {WHEEL_VERSION}", (ROOT / "setup.cfg").read_text(), flags=re.MULTILINE)
+    (source / "setup.cfg").write_text(setup)
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, source], check=True, timeout=600)
+    [wheel] = folder.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "installed", wheel], check=True, timeout=600)
+    return folder / "installed"
+
+
+def test_the_wheel_has_all_modules_statements_and_pages(installed: Path) -> None:
+    package = {path.relative_to(ROOT) for path in (ROOT / "todo_service").rglob("*") if path.suffix not in ("", ".pyc")}
+    statements = {"todo_service" / path.relative_to(ROOT) for path in (ROOT / "sql").rglob("*.sql")}
+    packaged = [path for path in (installed / "todo_service").rglob("*") if path.suffix not in ("", ".pyc")]
+    assert {path.relative_to(installed) for path in packaged} == package | statements
+
+
+async def test_the_wheel_migrates_and_serves(installed: Path, database_url: str, tmp_path: Path) -> None:
+    """The commands, gunicorn's configuration, its worker and the runner, which are named in strings, come from it."""
+    variables = {"PYTHONPATH": str(installed), "DATABASE_URL": database_url}
+    assert run("migrate", cwd=tmp_path, **variables).stdout.splitlines() == [UP_TO_DATE]
+    with served(tmp_path / "log", code=str(installed), DATABASE_URL=database_url, DOCS="off") as (_, url):
+        async with ClientSession(url) as session:
+            assert (await (await session.get("/")).json())["version"] == WHEEL_VERSION
+            assert (await session.get("/problems")).status == 200
+            created = await session.post("/api/tasks", headers=ALICE, json={"title": "Buy milk"})
+            assert created.status == 201
+            metrics = await (await session.get("/metrics")).text()
+            assert (
+                'todo_service_request_duration_seconds_count{method="POST",route="/api/tasks",status="201"} 1.0'
+                in metrics
+            )
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert all(line.startswith("time=") for line in lines)  # gunicorn's own, too
+
+
+def test_gunicorns_master_loads_only_what_its_workers_may_keep_after_a_restart() -> None:
+    code = (
+        "import sys, todo_service.server.gunicorn_config, todo_service.server.worker\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('todo_service')))"
     )
-    assert result.stdout.splitlines() == [str(installed / "todo_service" / "__main__.py"), UP_TO_DATE]
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert ran.stdout.split() == [
+        "todo_service",
+        "todo_service.observability",
+        "todo_service.observability.logfmt",
+        "todo_service.server",
+        "todo_service.server.gunicorn_config",
+        "todo_service.server.worker",
+    ]

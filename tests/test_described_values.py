@@ -6,9 +6,9 @@ from contextlib import nullcontext
 import pytest
 
 from tests.described import SCHEMAS, parameters_of
-from todo_service.etags import read_tags, read_version, version_of_nothing
-from todo_service.pages import Position, encode_cursor
-from todo_service.schemas import EXAMPLE_ID as ID
+from todo_service.http.cursors import Position, encode_cursor
+from todo_service.http.etags import read_tags, read_version, version_of_nothing
+from todo_service.http.schemas import EXAMPLE_ID as ID
 
 
 @pytest.mark.parametrize("text", ["x", " x ", "\u2028x", "\ufeff", "a\nb", "\U0001f95b", "x" * 200])

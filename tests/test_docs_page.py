@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.described import operations
 from tests.processes import PATIENCE, SECRET, served
 from tests.tools import require
-from todo_service.auth import sign_token
+from todo_service.auth.tokens import sign_token
 
 pytestmark = pytest.mark.xdist_group("browser")  # one at a time
 

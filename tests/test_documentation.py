@@ -13,8 +13,8 @@ from pytest_aiohttp import AiohttpClient
 from tests.api import Client, problem_of
 from tests.described import DOCUMENT
 from todo_service.app import create_app
-from todo_service.auth import PUBLIC, PUBLIC_PREFIX
-from todo_service.problem_types import TYPES
+from todo_service.auth.middleware import PUBLIC, PUBLIC_PREFIX
+from todo_service.problems import TYPES
 from todo_service.settings import Settings
 
 TOKEN = "a token to try things with"

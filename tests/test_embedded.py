@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from tests.servers import require_oldest
-from todo_service import embedded
-from todo_service.embedded import EmbeddedError, read_secret, run_postgres, signing_secret
+from todo_service.embedded import postgres as postgres_module
+from todo_service.embedded.postgres import EmbeddedError, read_secret, run_postgres, signing_secret
 
 FAST = ("-c", "fsync=off")
 ROOT = os.geteuid() == 0
@@ -112,13 +112,13 @@ def test_a_postgres_without_a_supervisor_is_waited_for_and_never_killed(
         (used / "lock").unlink()  # as if its supervisor were gone
         pid = postgres.process.pid
         with monkeypatch.context() as patch:
-            patch.setattr(embedded, "PATIENCE", 0.2)
+            patch.setattr(postgres_module, "PATIENCE", 0.2)
             assert refusal(used) == (
                 f"PostgreSQL (process {pid}) runs on {used} without a todo-service: "
                 f"stop it with `kill -INT {pid}`, then start again."
             )
         assert query(postgres.url, "SELECT 1") == 1
-        monkeypatch.setattr(embedded, "PATIENCE", 120.0)
+        monkeypatch.setattr(postgres_module, "PATIENCE", 120.0)
         with subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -INT {pid}"]), run_postgres(used) as successor:
             assert query(successor.url, "SELECT 1") == 1
 
@@ -199,7 +199,7 @@ def test_as_an_ordinary_user_it_works_without_copies() -> None:
     assert done.returncode == 0, done.stderr
     uid, program = done.stdout.split()
     assert uid != "0"
-    assert program == str(embedded.find_binaries() / "postgres")
+    assert program == str(postgres_module.find_binaries() / "postgres")
     assert f"The data directory {Path(place).resolve()}/data can't be used: Permission denied" in refused.stderr
 
 

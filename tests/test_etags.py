@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from todo_service.etags import EVERY, MAX_REVISION, Version, read_tags, read_version, version_of_nothing
+from todo_service.http.etags import EVERY, MAX_REVISION, Version, read_tags, read_version, version_of_nothing
 
 GENERATION = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 

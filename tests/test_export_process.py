@@ -20,13 +20,15 @@ from aiohttp import AddrInfoType, ClientResponse, ClientSession, ClientTimeout, 
 
 from tests.processes import PATIENCE, SECRET, answers, served, until, wait_until
 from tests.test_me import EXPORT, between_pages, tasks_in
-from todo_service import shutdown
 from todo_service.app import create_app
-from todo_service.auth import sign_token
+from todo_service.auth.tokens import sign_token
 from todo_service.handlers import me
-from todo_service.runner import SERVER_OPTIONS
+from todo_service.http import in_flight
+from todo_service.http.in_flight import TRAFFIC
+from todo_service.server import graceful
+from todo_service.server.graceful import Runner
+from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
-from todo_service.shutdown import TRAFFIC, Runner
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("exports")]  # two such databases at once would be slow
 
@@ -291,7 +293,7 @@ async def test_an_export_that_stopping_cuts_off_is_reset(
     user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without chunks (HTTP/1.0) an orderly end of the connection would be that of the answer."""
-    monkeypatch.setattr(shutdown, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(graceful, "DRAIN_SECONDS", 0.1)
     user = await user_with(4_000, LONGEST)
     async with run(settings) as (runner, _):
         reader, writer = await begun_without_chunks(runner, user)
@@ -307,7 +309,7 @@ async def test_an_export_that_stopping_cuts_off_between_two_pages_is_reset(
     user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the time is up, all that was read is sent; what comes yet is more than the client takes."""
-    monkeypatch.setattr(shutdown, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(graceful, "DRAIN_SECONDS", 0.1)
     user = await user_with(4_000, LONGEST)
     asked, cut_off = asyncio.Event(), asyncio.Event()  # the second page
 
@@ -353,8 +355,8 @@ def test_a_connection_that_is_closed_already_can_be_reset(
         writer.close()
         await lost.wait()
         server.close()
-        shutdown.reset(transport)
-        shutdown.reset(transport)
+        in_flight.reset(transport)
+        in_flight.reset(transport)
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(close_and_reset())

@@ -17,10 +17,10 @@ from yarl import URL
 
 from tests.api import TASKS, Api, path_of, problem_of
 from tests.test_pages import LISTS, in_order, page, walk
-from todo_service.database import Database
-from todo_service.parameters import STATUSES
-from todo_service.schemas import PRIORITIES
-from todo_service.statements import Statement
+from todo_service.database.database import Database
+from todo_service.database.statements import Statement
+from todo_service.http.parameters import STATUSES
+from todo_service.http.schemas import PRIORITIES
 
 pytestmark = pytest.mark.database
 

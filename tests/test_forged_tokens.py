@@ -31,7 +31,7 @@ from tests.tokens import (
     refusal_of,
     secret_settings,
 )
-from todo_service.auth import Verifier
+from todo_service.auth.tokens import Verifier
 
 clock, issuer, issuer_url, verifier = tokens.clock, tokens.issuer, tokens.issuer_url, tokens.verifier  # fixtures
 

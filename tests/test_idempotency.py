@@ -13,9 +13,9 @@ from multidict import CIMultiDict
 
 from tests.api import TASKS, Api, path_of, problem_of, task_of
 from tests.members import CHANGED, CLEARED, CREATED
-from todo_service.idempotency import derive_task_id, fingerprint
-from todo_service.problem_types import BODY_BYTES
-from todo_service.schemas import NewTaskSchema
+from todo_service.http.idempotency import derive_task_id, fingerprint
+from todo_service.http.schemas import NewTaskSchema
+from todo_service.problems import BODY_BYTES
 
 pytestmark = pytest.mark.database
 

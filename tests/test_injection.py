@@ -11,7 +11,7 @@ import pytest
 from tests.api import JSON, TASKS, Api, Client, path_of, problem_of
 from tests.described import operations
 from tests.wire import exchange
-from todo_service.pages import Position, encode_cursor
+from todo_service.http.cursors import Position, encode_cursor
 
 pytestmark = pytest.mark.database
 

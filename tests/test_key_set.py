@@ -31,8 +31,9 @@ from tests.tokens import (
     refusal_of,
     unavailable,
 )
-from todo_service import key_set
-from todo_service.auth import VERIFIER, Verifier, verifier_context
+from todo_service.auth import key_set
+from todo_service.auth.middleware import VERIFIER, verifier_context
+from todo_service.auth.tokens import Verifier
 
 clock, issuer, issuer_url, verifier = tokens.clock, tokens.issuer, tokens.issuer_url, tokens.verifier  # fixtures
 

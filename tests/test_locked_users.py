@@ -8,9 +8,9 @@ import pytest
 from tests import test_database
 from tests.test_batching import create, creation, tasks_of, users
 from tests.test_database import is_waiting, pool
-from todo_service import database
-from todo_service.errors import Problem
+from todo_service.database import database
 from todo_service.handlers.tasks import CREATE_TASK, LIST_TASKS
+from todo_service.problems import Problem
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database

@@ -20,7 +20,7 @@ from tests.processes import PATIENCE, free_port
 from tests.test_cors import ORIGIN, assert_readable
 from tests.test_database import Gateway, Start
 from tests.test_pages import walk
-from todo_service import database
+from todo_service.database import database
 from todo_service.handlers import me
 
 pytestmark = pytest.mark.database

@@ -20,12 +20,12 @@ from tests.conftest import SERVER_URL
 from tests.processes import PATIENCE, UP_TO_DATE, environment, free_port, up_to_date
 from tests.servers import BINARIES, run_server
 from tests.service_role import grant_service
-from todo_service import migrations
 from todo_service.__main__ import main
 from todo_service.app import create_app
-from todo_service.auth import sign_token
-from todo_service.embedded import find_binaries
-from todo_service.migrations import Migration, MigrationError, migrate, read_migrations
+from todo_service.auth.tokens import sign_token
+from todo_service.database import migrations
+from todo_service.database.migrations import Migration, MigrationError, migrate, read_migrations
+from todo_service.embedded.postgres import find_binaries
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database

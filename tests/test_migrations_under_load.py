@@ -15,9 +15,9 @@ from tests.api import TASKS
 from tests.clocks import LoopClock
 from tests.processes import PATIENCE, SECRET, served, until
 from tests.service_role import grant_service
-from todo_service import migrations
-from todo_service.auth import sign_token
-from todo_service.migrations import Migration, MigrationError, migrate, read_migrations
+from todo_service.auth.tokens import sign_token
+from todo_service.database import migrations
+from todo_service.database.migrations import Migration, MigrationError, migrate, read_migrations
 
 pytestmark = pytest.mark.database
 

@@ -14,9 +14,9 @@ from tests.members import CHANGED, CREATED, MEMBERS
 from tests.processes import run
 from tests.tools import npm_command
 from todo_service.app import create_app, description
-from todo_service.auth import PUBLIC
-from todo_service.cors import RESPONSE_HEADERS
-from todo_service.problem_types import TYPES
+from todo_service.auth.middleware import PUBLIC
+from todo_service.http.headers import RESPONSE_HEADERS
+from todo_service.problems import TYPES
 from todo_service.settings import Settings
 
 COMMITTED = Path(__file__).parent.parent / "docs" / "openapi.json"

@@ -20,9 +20,9 @@ from pytest_aiohttp import AiohttpClient
 from tests.api import FAILING, JSON, TASKS, Api, Client, path_of, problem_of
 from tests.processes import PATIENCE, SECRET, served, until, wait_until
 from todo_service.app import create_app
-from todo_service.auth import sign_token
-from todo_service.operations import log, requests
-from todo_service.operations.logfmt import Formatter
+from todo_service.auth.tokens import sign_token
+from todo_service.observability import logs, middleware
+from todo_service.observability.logfmt import Formatter
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
@@ -37,7 +37,7 @@ def fields_of(line: str) -> dict[str, str]:
 
 
 async def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
-    await asyncio.sleep(requests.SETTLE_SECONDS * 1.5)
+    await asyncio.sleep(middleware.SETTLE_SECONDS * 1.5)
     return [fields_of(line) for line in capsys.readouterr().err.splitlines() if " method=" in line]
 
 
@@ -250,7 +250,7 @@ async def test_metrics_are_those_of_all_workers_also_of_those_that_are_gone(
 
 
 def test_nothing_depends_on_it_but_the_lines_that_switch_it_on() -> None:
-    package = Path(log.__file__).parents[1]
-    files = [path for path in package.rglob("*.py") if "operations" not in path.parent.name]
-    users = {path.name for path in files if "todo_service.operations" in path.read_text()}
-    assert users == {"app.py", "runner.py", "server.py"}
+    package = Path(logs.__file__).parents[1]
+    files = [path for path in package.rglob("*.py") if "observability" not in path.parent.name]
+    users = {path.name for path in files if "todo_service.observability" in path.read_text()}
+    assert users == {"app.py", "gunicorn_config.py", "runner.py"}

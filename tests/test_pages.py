@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.api import TASKS, Api, path_of, problem_of
-from todo_service.pages import ORDERS, SORTS, Position, decode_cursor, encode_cursor
+from todo_service.http.cursors import ORDERS, SORTS, Position, decode_cursor, encode_cursor
 
 pytestmark = pytest.mark.database
 

@@ -22,13 +22,13 @@ from tests.test_batching import create, creation, gather, tasks_of, users
 from tests.test_database import SETTINGS, is_waiting, limit, pool
 from tests.test_reconnection import pauses_after
 from tests.tools import require
-from todo_service.database import Database
-from todo_service.errors import Problem
+from todo_service.database.database import Database
+from todo_service.database.failures import RowCountError
+from todo_service.database.migrations import MigrationError, migrate
+from todo_service.database.statements import Statement
 from todo_service.handlers.tasks import CREATE_TASK
-from todo_service.migrations import MigrationError, migrate
-from todo_service.outcomes import RowCountError
+from todo_service.problems import Problem
 from todo_service.settings import Settings
-from todo_service.statements import Statement
 
 ROOT = Path(__file__).parent.parent
 AWAY = re.compile(r"the database is away \(.*\); next attempt in ([0-9.]+) s", re.DOTALL)
@@ -168,7 +168,7 @@ async def test_a_connection_that_is_lost_during_the_commit_leaves_the_outcome_un
     slow_commit: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("todo_service.database.LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr("todo_service.database.database.LOCK_TIMEOUT", "30s")
     async with service(settings, pooled_url) as database_:
         await connection.execute("SELECT pg_advisory_lock(1)")
         call = asyncio.create_task(database_.run(CREATE_TASK, *creation(slow_commit)))
@@ -188,7 +188,7 @@ async def test_a_commit_that_the_server_refuses_was_not_applied(
     monkeypatch: pytest.MonkeyPatch,
     timeout_of_the_locked: int,
 ) -> None:
-    monkeypatch.setattr("todo_service.database.LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr("todo_service.database.database.LOCK_TIMEOUT", "50ms")
     other = users(1)[0]
     changes = {"database_pool_size": 1, "database_timeout": timeout_of_the_locked}
     async with service(settings, pooled_url, **changes) as database_:

@@ -13,8 +13,8 @@ from tests.api import TASKS
 from tests.processes import PATIENCE, SECRET, environment, served
 from tests.service_role import grant_service
 from tests.tools import missing
-from todo_service.auth import sign_token
-from todo_service.migrations import migrate, read_migrations
+from todo_service.auth.tokens import sign_token
+from todo_service.database.migrations import migrate, read_migrations
 
 pytestmark = pytest.mark.database
 

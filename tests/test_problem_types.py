@@ -9,7 +9,7 @@ import pytest
 
 from tests.api import JSON, TASKS, Api, path_of
 from tests.described import operations
-from todo_service.problem_types import BODY_BYTES, TYPES
+from todo_service.problems import BODY_BYTES, TYPES
 
 pytestmark = pytest.mark.database
 

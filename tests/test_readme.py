@@ -13,7 +13,7 @@ from tests.members import CREATED, NAMES
 from tests.processes import COMMAND, SECRET, environment, served
 from tests.tools import require
 from todo_service.app import create_app
-from todo_service.auth import PUBLIC_PREFIX
+from todo_service.auth.middleware import PUBLIC_PREFIX
 from todo_service.settings import Settings
 
 ROOT = Path(__file__).parent.parent

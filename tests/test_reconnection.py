@@ -20,11 +20,11 @@ from tests.processes import PATIENCE, until
 from tests.servers import TcpServer
 from tests.test_batching import GATE, TRANSACTION, WRITE, gate, gather
 from tests.test_database import Gateway, has_sessions, is_waiting, pool
-from todo_service import database, reconnection
-from todo_service.errors import Problem
-from todo_service.reconnection import PAUSES, SERVER_TCP_OPTIONS, TCP_OPTIONS, connect
+from todo_service.database import connecting, database
+from todo_service.database.connecting import PAUSES, SERVER_TCP_OPTIONS, TCP_OPTIONS, connect
+from todo_service.database.statements import Statement
+from todo_service.problems import Problem
 from todo_service.settings import Settings
-from todo_service.statements import Statement
 
 pytestmark = pytest.mark.database
 
@@ -75,7 +75,7 @@ def pauses_after(attempts: int) -> list[float]:
 
 
 def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.message for record in caplog.records if record.name == "todo_service.reconnection"]
+    return [record.message for record in caplog.records if record.name == "todo_service.database.connecting"]
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def gateway(database_url: str) -> AsyncIterator[Forgetful]:
 async def test_an_attempt_that_hangs_does_not_keep_others_from_a_network_that_is_back(
     settings: Settings, gateway: Forgetful, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconnection, "FRESH_SECONDS", 0.05)
+    monkeypatch.setattr(connecting, "FRESH_SECONDS", 0.05)
     gateway.passing.clear()
     async with asyncio.timeout(PATIENCE), pool(settings, database_url=gateway.url, database_timeout=300) as database_:
         call = asyncio.create_task(database_.run(TRANSACTION, "x"))
@@ -102,7 +102,7 @@ async def test_an_attempt_that_hangs_does_not_keep_others_from_a_network_that_is
 async def test_a_slow_server_can_be_connected_to(
     settings: Settings, gateway: Forgetful, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconnection, "FRESH_SECONDS", 0.05)
+    monkeypatch.setattr(connecting, "FRESH_SECONDS", 0.05)
     gateway.delay = 0.2
     async with (
         asyncio.timeout(PATIENCE),
@@ -114,7 +114,7 @@ async def test_a_slow_server_can_be_connected_to(
 async def test_attempts_that_are_given_up_leave_no_connection(
     gateway: Forgetful, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconnection, "FRESH_SECONDS", 0.001)
+    monkeypatch.setattr(connecting, "FRESH_SECONDS", 0.001)
     opened = await connect(gateway.url, server_settings={"application_name": "attempt"})
     await has_sessions(connection, 1, "attempt")
     assert await opened.fetchval("SELECT 1") == 1
@@ -241,7 +241,7 @@ def test_connections_that_are_cut_at_any_moment_are_outages_and_no_mistakes(
     caplog: pytest.LogCaptureFixture,
     new_event_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    monkeypatch.setattr(reconnection, "PAUSES", (0.001,))
+    monkeypatch.setattr(connecting, "PAUSES", (0.001,))
     monkeypatch.setattr(database, "RECONNECT_SECONDS", 0.001)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         outcomes = runner.run(call_while_connections_are_cut(settings))

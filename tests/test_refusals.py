@@ -7,10 +7,10 @@ import pytest
 
 from tests.test_batching import gather
 from tests.test_database import pool
-from todo_service.collector import FEW_CALLS
-from todo_service.errors import Problem
+from todo_service.database.collector import FEW_CALLS
+from todo_service.database.statements import Statement
+from todo_service.problems import Problem
 from todo_service.settings import Settings
-from todo_service.statements import Statement
 
 pytestmark = pytest.mark.database
 

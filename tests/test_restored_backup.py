@@ -15,8 +15,8 @@ from tests.test_conditional_requests import ask, tag_of
 from tests.test_idempotency import OTHER, created, post
 from tests.test_migrations import run_program
 from todo_service.app import create_app
+from todo_service.database.statements import SQL, read_statement
 from todo_service.settings import Settings
-from todo_service.statements import SQL, read_statement
 
 pytestmark = pytest.mark.database
 

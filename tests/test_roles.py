@@ -14,8 +14,8 @@ from tests.api import JSON, TASKS, problem_of
 from tests.service_role import ROLE, ROLES, grant_service, service_url
 from tests.sql_files import REQUESTS
 from tests.test_migrations import run_program
-from todo_service.migrations import migrate
-from todo_service.statements import SQL
+from todo_service.database.migrations import migrate
+from todo_service.database.statements import SQL
 
 start = test_database.start  # a fixture
 

@@ -7,7 +7,7 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.api import TASKS, Api
 from todo_service.app import create_app
-from todo_service.auth import sign_token
+from todo_service.auth.tokens import sign_token
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database

@@ -14,8 +14,8 @@ from aiohttp import ClientSession
 from tests import test_migrations
 from tests.processes import PATIENCE, free_port, run, served
 from tests.service_role import grant_service
-from todo_service.auth import sign_token
-from todo_service.migrations import migrate
+from todo_service.auth.tokens import sign_token
+from todo_service.database.migrations import migrate
 
 guarded_server = test_migrations.guarded_server  # a fixture
 

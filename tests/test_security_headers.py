@@ -11,8 +11,8 @@ from pytest_aiohttp import AiohttpClient
 from tests.api import FAILING, JSON, TASKS, Api, Client, ServiceServer, path_of, problem_of
 from tests.wire import exchange
 from todo_service.app import create_app
-from todo_service.documentation import POLICY
-from todo_service.runner import SERVER_OPTIONS
+from todo_service.http.docs_pages import POLICY
+from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database

@@ -10,7 +10,7 @@ from pglast import ast, parse_sql
 
 from tests.ownership import FUNCTIONS, violations
 from tests.sql_files import EXPECTS, FILES, OWNED, PARAMETER, REQUESTS, STATEMENTS, SqlFile, for_each
-from todo_service.migrations import NO_TRANSACTION
+from todo_service.database.migrations import NO_TRANSACTION
 
 pytestmark = pytest.mark.database
 

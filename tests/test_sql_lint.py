@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.sql_files import MIGRATIONS, SqlFile
-from todo_service.migrations import Migration
-from todo_service.statements import SQL
+from todo_service.database.migrations import Migration
+from todo_service.database.statements import SQL
 
 SQUAWK = Path(sysconfig.get_path("scripts")) / "squawk"
 

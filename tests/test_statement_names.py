@@ -10,9 +10,9 @@ import pytest
 from tests.servers import BINARIES, require_oldest
 from tests.test_database import pool
 from tests.tools import missing
-from todo_service.embedded import run_postgres
+from todo_service.database.migrations import migrate
+from todo_service.embedded.postgres import run_postgres
 from todo_service.handlers.tasks import LIST_TASKS
-from todo_service.migrations import migrate
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database

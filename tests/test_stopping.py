@@ -11,9 +11,10 @@ from tests.clocks import LoopClock
 from tests.processes import PATIENCE, until
 from tests.test_export_process import LONGEST, MakeUser, run
 from tests.test_me import EXPORT
-from todo_service import shutdown
+from todo_service.http.in_flight import TRAFFIC
+from todo_service.server import graceful
+from todo_service.server.graceful import Runner
 from todo_service.settings import Settings
-from todo_service.shutdown import TRAFFIC, Runner
 
 pytestmark = pytest.mark.database
 
@@ -31,8 +32,8 @@ async def stop(runner: Runner) -> asyncio.Task[None]:
 @pytest.fixture(autouse=True)
 def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a test waits: what ends before has not waited for it."""
-    monkeypatch.setattr(shutdown, "LINGER_SECONDS", 10 * PATIENCE)
-    monkeypatch.setattr(shutdown, "DRAIN_SECONDS", 20 * PATIENCE)
+    monkeypatch.setattr(graceful, "LINGER_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(graceful, "DRAIN_SECONDS", 20 * PATIENCE)
 
 
 async def test_a_request_that_comes_by_an_idle_connection_is_answered_as_the_last_one(settings: Settings) -> None:
@@ -60,7 +61,7 @@ async def test_a_request_that_comes_by_a_new_connection_is_answered(settings: Se
 
 
 async def test_a_silent_connection_is_closed_after_a_while(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutdown, "LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(graceful, "LINGER_SECONDS", 0.2)
     async with run(settings) as (runner, _):
         reader, writer = await asyncio.open_connection(*runner.addresses[0])
         await until(lambda: bool(runner.server and runner.server.connections))
@@ -80,13 +81,13 @@ async def test_after_an_export_that_began_before_another_request_is_answered(
 ) -> None:
     """The head of its answer had said nothing of an end, which comes later than that of a silent connection."""
     clock = LoopClock()
-    monkeypatch.setattr(shutdown, "asyncio", clock)
+    monkeypatch.setattr(graceful, "asyncio", clock)
     user = await user_with(4_000, LONGEST)
     connector: Any = TCPConnector(limit=1)
     async with run(settings) as (runner, url), ClientSession(url, headers=user.headers, connector=connector) as session:
         async with session.get(EXPORT) as export:
             stopping = await stop(runner)
-            clock.ahead = shutdown.LINGER_SECONDS + 1  # since it began to stop, not since the export's end
+            clock.ahead = graceful.LINGER_SECONDS + 1  # since it began to stop, not since the export's end
             begin = clock.looked_at
             await until(lambda: clock.looked_at > begin + 2)
             assert len((await export.read()).splitlines()) == 4_000

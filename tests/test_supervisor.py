@@ -20,7 +20,7 @@ import pytest
 
 from tests.processes import COMMAND, PATIENCE, environment, free_port, wait_until
 from todo_service.__main__ import main
-from todo_service.server import check_port
+from todo_service.server.command import check_port
 from todo_service.settings import SettingsError
 
 
@@ -194,7 +194,7 @@ def test_settings_that_can_not_work_are_refused_first(
     sentence: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("todo_service.supervisor.run_postgres", None)  # calling it would fail
+    monkeypatch.setattr("todo_service.embedded.serve.run_postgres", None)  # calling it would fail
     with mock.patch.dict(os.environ, environment(**{"PORT": str(port), **variables}), clear=True):
         assert main(["serve", "--embedded"]) == 1
     assert sentence in "".join(capsys.readouterr())

@@ -21,12 +21,12 @@ from pytest_aiohttp import AiohttpClient
 from tests.api import TASKS, Api, Client, path_of, problem_of
 from tests.processes import PATIENCE
 from tests.test_changes import CHANGES, ME, serve
-from todo_service import database
-from todo_service.auth import sign_token
-from todo_service.collector import Batch, Collector
-from todo_service.database import Database
+from todo_service.auth.tokens import sign_token
+from todo_service.database import database
+from todo_service.database.collector import Batch, Collector
+from todo_service.database.database import Database
+from todo_service.database.statements import Statement
 from todo_service.settings import Settings
-from todo_service.statements import Statement
 
 pytestmark = pytest.mark.database
 

@@ -15,8 +15,8 @@ import pytest
 from tests.api import TASKS, Api
 from tests.plans import BIG_USER, buffers, explain, nodes
 from tests.sql_files import OWNED
-from todo_service.database import Database
-from todo_service.statements import Statement
+from todo_service.database.database import Database
+from todo_service.database.statements import Statement
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("plans")]  # which has the data of the planner
 

@@ -25,7 +25,7 @@ from tests.tokens import (
     secret_settings,
 )
 from tests.wire import exchange
-from todo_service.auth import Verifier
+from todo_service.auth.tokens import Verifier
 
 clock, issuer, issuer_url, verifier = tokens.clock, tokens.issuer, tokens.issuer_url, tokens.verifier  # fixtures
 

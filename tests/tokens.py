@@ -13,9 +13,10 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from tests.issuer import Issuer, SigningKey, eddsa_key, es256_key, hmac_token, rs256_key
-from todo_service import auth, key_set
-from todo_service.auth import USER_ID, Verifier, authenticate, verifier_context
-from todo_service.errors import Problem, problems
+from todo_service.auth import key_set, tokens
+from todo_service.auth.middleware import USER_ID, authenticate, verifier_context
+from todo_service.auth.tokens import Verifier
+from todo_service.problems import Problem, problems
 from todo_service.settings import Settings
 
 SECRET = "a secret of more than 32 bytes, for tests only"
@@ -45,7 +46,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (auth, key_set):
+    for module in (tokens, key_set):
         monkeypatch.setattr(module, "time", clock)
     return clock
 

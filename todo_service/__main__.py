@@ -5,13 +5,13 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from todo_service import __version__, embedded
+from todo_service import __version__
 from todo_service.app import description
 from todo_service.auth import sign_token
-from todo_service.migrations import MigrationError, migrate
-from todo_service.server import serve
+from todo_service.database import MigrationError, migrate
+from todo_service.embedded import DATA, EmbeddedError, read_secret, serve_embedded
+from todo_service.server.command import serve
 from todo_service.settings import SettingsError, read_settings
-from todo_service.supervisor import serve_embedded
 
 ENVIRONMENT = """\
 Settings come from the environment; README.md lists them. To try the service, nothing needs to be set:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.command(options)
-    except (SettingsError, MigrationError, embedded.EmbeddedError) as error:
+    except (SettingsError, MigrationError, EmbeddedError) as error:
         print(f"todo-service: {error}", file=sys.stderr)
         return 1
     return status
@@ -93,7 +93,7 @@ def _token(options: argparse.Namespace) -> int:
     settings = read_settings(*names, *([] if options.embedded else ["jwt_jwks_url"]))
     if settings.jwt_jwks_url:
         raise SettingsError("With JWT_JWKS_URL, tokens come from that issuer: only JWT_SECRET can sign one here.")
-    secret = settings.jwt_secret or embedded.read_secret(embedded.DATA)
+    secret = settings.jwt_secret or read_secret(DATA)
     try:
         token = sign_token(
             secret, options.user, options.days, issuer=settings.jwt_issuer, audience=settings.jwt_audience

@@ -4,19 +4,14 @@ from functools import cache
 
 from aiohttp import web
 
-from todo_service import openapi
 from todo_service.auth import authenticate, verifier_context
-from todo_service.cors import cors
 from todo_service.database import database_context
-from todo_service.documentation import add_documentation
-from todo_service.errors import problems
 from todo_service.handlers import health, me, tasks
-from todo_service.operations.requests import add_operations
-from todo_service.problem_types import BODY_BYTES
-from todo_service.security_headers import adapt_aiohttp
+from todo_service.http import TRAFFIC, Traffic, add_documentation, cors, describe, validate
+from todo_service.library_internals import adapt_aiohttp
+from todo_service.observability.middleware import add_operations
+from todo_service.problems import BODY_BYTES, problems
 from todo_service.settings import Settings
-from todo_service.shutdown import TRAFFIC, Traffic
-from todo_service.validation import validate
 
 TASK = "/api/tasks/{task_id:(?!changes$)[^/]+}"  # whatever is there is a task's id, if perhaps a wrong one
 
@@ -56,4 +51,4 @@ def create_app(settings: Settings) -> web.Application:
 @cache
 def description() -> bytes:
     """The description of the API (OpenAPI, JSON), built once in a process."""
-    return openapi.describe(ROUTES)
+    return describe(ROUTES)

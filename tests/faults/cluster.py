@@ -11,7 +11,7 @@ import asyncpg
 import psutil
 
 from tests.servers import run_server
-from todo_service.embedded import Postgres
+from todo_service.embedded.postgres import Postgres
 
 CONNECTIONS = "-c", "max_connections=50"
 

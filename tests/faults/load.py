@@ -21,7 +21,7 @@ from aiohttp import (
 from tests.api import TASKS
 from tests.faults.record import KnownTask, Record
 from tests.processes import SECRET
-from todo_service.auth import sign_token
+from todo_service.auth.tokens import sign_token
 
 CLIENTS = 64
 USERS = 16

@@ -10,7 +10,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 
-from todo_service.reconnection import SERVER_TCP_OPTIONS
+from todo_service.database.connecting import SERVER_TCP_OPTIONS
 
 CHUNK = 65_536
 

@@ -3,10 +3,9 @@
 from aiohttp import web
 from aiohttp_apispec import docs, response_schema
 
-from todo_service.database import DATABASE
-from todo_service.errors import RETRY_AFTER, Problem
-from todo_service.schemas import HealthSchema
-from todo_service.statements import read_statement
+from todo_service.database import DATABASE, read_statement
+from todo_service.http import HealthSchema
+from todo_service.problems import RETRY_AFTER, Problem
 
 CHECK_READINESS = read_statement("health/check_readiness")
 

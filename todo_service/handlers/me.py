@@ -8,13 +8,10 @@ from aiohttp import web
 from aiohttp_apispec import docs
 
 from todo_service.auth import USER_ID
-from todo_service.database import DATABASE, Database
-from todo_service.errors import Problem
+from todo_service.database import DATABASE, Database, read_statement
 from todo_service.handlers.tasks import LIST_TASKS_BY
-from todo_service.parameters import NO_FILTERS
-from todo_service.schemas import TaskSchema
-from todo_service.shutdown import TRAFFIC, reset
-from todo_service.statements import read_statement
+from todo_service.http import NO_FILTERS, TRAFFIC, TaskSchema, reset
+from todo_service.problems import Problem
 
 DELETE_ME = read_statement("me/delete_me")
 OLDEST_FIRST = LIST_TASKS_BY["created", "asc"]

@@ -8,23 +8,36 @@ from aiohttp import hdrs, web
 from aiohttp_apispec import docs, headers_schema, json_schema, match_info_schema, querystring_schema, response_schema
 
 from todo_service.auth import USER_ID
-from todo_service.database import DATABASE
-from todo_service.errors import Problem
-from todo_service.etags import EVERY, revision_of, version_of_nothing
-from todo_service.idempotency import derive_task_id, fingerprint
-from todo_service.pages import ORDERS, SORTS, Position, link_to
-from todo_service.parameters import (
+from todo_service.database import DATABASE, read_statement
+from todo_service.http import (
+    BODY,
+    EVERY,
+    HEADERS,
     NO_FILTERS,
+    ORDERS,
+    QUERY,
+    SORTS,
+    TASK_ID,
     ChangesQuerySchema,
+    ChangesSchema,
+    CompletionSchema,
     CreateHeadersSchema,
     ListQuerySchema,
+    NewTaskSchema,
+    Position,
     ReadHeadersSchema,
+    TaskPatchSchema,
     TaskPathSchema,
+    TaskSchema,
     WriteHeadersSchema,
+    derive_task_id,
+    fingerprint,
+    link_to,
+    revision_of,
+    task_not_found,
+    version_of_nothing,
 )
-from todo_service.schemas import ChangesSchema, CompletionSchema, NewTaskSchema, TaskPatchSchema, TaskSchema
-from todo_service.statements import read_statement
-from todo_service.validation import BODY, HEADERS, QUERY, TASK_ID, task_not_found
+from todo_service.problems import Problem
 
 LIST_TASKS = read_statement("tasks/list_tasks")
 LIST_TASKS_BY = {

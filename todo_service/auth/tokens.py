@@ -1,0 +1,150 @@
+"""Tokens (RFC 7519): verifies them, remembers the good ones, and signs new ones."""
+
+import re
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import OrderedDict
+from contextlib import suppress
+from hashlib import sha256
+from math import inf
+from typing import Any
+
+import jwt
+from aiohttp import hdrs
+
+from todo_service import strict_json
+from todo_service.auth.key_set import KeySet
+from todo_service.problems import Problem
+from todo_service.settings import Settings
+
+REALM = 'Bearer realm="todo-service"'
+COMPACT_FORM = re.compile(r"([\w-]+)\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, section 7.1; base64url is never padded
+TOKEN_LENGTH = 8192  # strangers can't have us decode more
+USABLE_ID = re.compile(r"[^\0\ud800-\udfff]{1,255}")  # what PostgreSQL can store as text
+REMEMBERED_TOKENS = 10_000
+NOBODY = ("", -inf)
+SIGNATURES = jwt.PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
+
+
+def invalid_token(detail: str) -> Problem:
+    """`detail` is also the error_description: ASCII without quotes and backslashes (RFC 6750, section 3)."""
+    challenge = f'{REALM}, error="invalid_token", error_description="{detail}"'
+    return Problem("unauthorized", detail, headers={hdrs.WWW_AUTHENTICATE: challenge})
+
+
+class Verifier:
+    """Verifies tokens, with the secrets or the issuer's key set, and remembers the good ones until they expire."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._remembered: OrderedDict[bytes, tuple[str, float]] = OrderedDict()  # digest -> user_id, end in Unix time
+        secrets = [urlsafe_b64encode(s.encode()).decode() for s in (settings.jwt_secret, settings.jwt_secret_previous)]
+        self._secrets = [jwt.PyJWK({"kty": "oct", "k": secret}, "HS256") for secret in secrets if secret]
+        self._key_set = KeySet(settings, on_change=self._remembered.clear) if settings.jwt_jwks_url else None
+
+    def recall(self, token: str) -> str | None:
+        """The `sub` of a token that was verified before and has not expired since."""
+        if self._key_set:
+            self._key_set.refetch_when_old()  # for remembered tokens too, or revoked keys would serve on
+        digest = _digest(token)
+        user_id, end = self._remembered.get(digest, NOBODY)
+        if time.time() >= end:
+            return None
+        self._remembered.move_to_end(digest)
+        return user_id
+
+    async def user_id(self, token: str) -> str:
+        """The token's `sub`: 1 to 255 characters that PostgreSQL can store.
+
+        Raises Problem: `unauthorized`, whatever is wrong with the token; `unavailable` while there are no keys yet.
+        """
+        if user_id := self.recall(token):
+            return user_id
+        try:
+            user_id, end = await self._verify(token)
+        except ValueError:  # what reading base64 and JSON raises
+            form = f"`header.payload.signature`, at most {TOKEN_LENGTH} characters"
+            raise invalid_token(f"The token is malformed; it must be a signed JSON Web Token, {form}.") from None
+        self._remembered[_digest(token)] = user_id, end
+        if len(self._remembered) > REMEMBERED_TOKENS:
+            self._remembered.popitem(last=False)
+        return user_id
+
+    async def _verify(self, token: str) -> tuple[str, float]:
+        header = _read_header(token, self._settings.algorithms)
+        for key in await self._key_set.matching(header) if self._key_set else self._secrets:
+            with suppress(jwt.PyJWTError):
+                parts = SIGNATURES.decode_complete(token, key, algorithms=[key.algorithm_name])
+                return _check_claims(_read_json(parts["payload"]), self._settings)
+        detail = "The token's signature is wrong, or its key is not one that is trusted here; get a new token."
+        raise invalid_token(detail)
+
+    async def close(self) -> None:
+        """Ends what goes on in the background."""
+        if self._key_set:
+            await self._key_set.close()
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode(errors="surrogatepass")).digest()
+
+
+def _read_header(token: str, algorithms: tuple[str, ...]) -> dict[str, Any]:
+    """The header, of which nothing is believed but which key to try. Raises ValueError or Problem."""
+    match = COMPACT_FORM.fullmatch(token)
+    if not match or len(token) > TOKEN_LENGTH:
+        raise ValueError("not in compact form")
+    header = _read_json(urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4)))
+    if "crit" in header or header.get("b64", True) is not True or not isinstance(header.get("kid", ""), str):
+        raise invalid_token("The token's header must not have `crit` or `b64`, and its `kid` must be text.")
+    if header.get("alg") not in algorithms:
+        raise invalid_token(f"The token's `alg` is not accepted; it must be signed with {' or '.join(algorithms)}.")
+    return header
+
+
+def _check_claims(claims: dict[str, Any], settings: Settings) -> tuple[str, float]:
+    """`sub`, and the end of the token in Unix time (RFC 7519, section 4.1). Raises Problem.
+
+    `iat` is not looked at: an issuer's clock that is a second ahead would get fresh logins refused.
+    """
+    now, leeway = time.time(), settings.jwt_leeway
+    exp: Any = claims.get("exp")
+    nbf: Any = claims.get("nbf", 0)
+    aud, sub = claims.get("aud"), claims.get("sub")
+    if any(type(value) not in (int, float) or not -inf < value < inf for value in (exp, nbf)):
+        raise invalid_token("The token must have an `exp`, and `exp` and `nbf` must be numbers: seconds since 1970.")
+    if now >= exp + leeway:
+        raise invalid_token("The token has expired; get a new one.")
+    if now < nbf - leeway:
+        raise invalid_token("The token is not valid yet; wait until the time in its `nbf`.")
+    if settings.jwt_issuer and claims.get("iss") != settings.jwt_issuer:
+        raise invalid_token("The token's `iss` is not the issuer that this service trusts.")
+    if not settings.jwt_audience and "aud" in claims:
+        raise invalid_token("The token has an `aud`, but this service takes tokens without one.")
+    if settings.jwt_audience and settings.jwt_audience not in (aud if isinstance(aud, list) else [aud]):
+        raise invalid_token("The token's `aud` does not name this service.")
+    if not isinstance(sub, str) or not USABLE_ID.fullmatch(sub):
+        raise invalid_token("The token's `sub` must be the user's id: text of 1 to 255 characters, without NUL.")
+    return sub, exp + leeway
+
+
+def _read_json(text: bytes) -> dict[str, Any]:
+    """A JSON object. Raises ValueError."""
+    document = strict_json.parse(text)
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - as malformed as the rest
+    return document
+
+
+def sign_token(secret: str, user_id: str, days: int, *, issuer: str = "", audience: str = "") -> str:
+    """A token (HS256) for the user, good for 1 to 3650 days, with `iss` and `aud` if they are given.
+
+    Raises ValueError, a sentence, for a user id that would be refused, or a time out of range.
+    """
+    if not USABLE_ID.fullmatch(user_id):
+        raise ValueError("A user id is text of 1 to 255 characters, without NUL.")
+    if not 1 <= days <= 3650:
+        raise ValueError("A token is good for 1 to 3650 days.")
+    now = int(time.time())
+    claims = {"sub": user_id, "iat": now, "exp": now + days * 86_400, "iss": issuer, "aud": audience}
+    return jwt.encode({name: value for name, value in claims.items() if value}, secret, algorithm="HS256")

@@ -1,0 +1,13 @@
+"""`serve --embedded`: the service and a PostgreSQL of its own as child processes, for development and tests."""
+
+from todo_service.embedded.postgres import DATA, EmbeddedError, Postgres, read_secret, run_postgres
+from todo_service.embedded.serve import serve_embedded
+
+__all__ = [
+    "DATA",
+    "EmbeddedError",
+    "Postgres",
+    "read_secret",
+    "run_postgres",
+    "serve_embedded",
+]

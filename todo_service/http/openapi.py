@@ -1,0 +1,227 @@
+"""The description of the API (OpenAPI 3.1), made from what the handlers declare and from the schemas that validate."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from aiohttp import hdrs, web
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from marshmallow.fields import Field
+
+from todo_service import __version__
+from todo_service.http.parameters import EXAMPLE_CURSOR
+from todo_service.http.schemas import EXAMPLE_ID, ProblemSchema
+from todo_service.http.validation import MEDIA_TYPES, SAFE_METHODS, schemas_of
+from todo_service.problems import PAGE, TYPES
+
+TITLE = "todo-service"
+ABOUT = f"""\
+Tasks of many users. Whose tasks a request is about follows from its token alone, a JSON Web Token in
+`Authorization: Bearer <token>`.
+
+What is wrong is answered with a problem document (RFC 9457), whose `detail` is a sentence for humans.
+[{PAGE}]({PAGE}) says of each `type` what it means and what to do.
+
+Tasks and lists have an `ETag`. With `If-Match` a change is refused if somebody else was faster, and with an
+`Idempotency-Key` a task is created once, however often the request is sent. `HEAD` is possible wherever `GET` is.
+"""
+
+TAGS = {
+    "tasks": "Your tasks, one by one, as lists, and what has changed.",
+    "me": "All that is kept of you.",
+    "health": "How the service is; for platforms, without a token.",
+}
+
+BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A JSON Web Token whose `sub` is the user, without the word Bearer: `todo-service token` makes one.",
+}
+
+
+def _header(description: str, example: str, *, required: bool = True, **schema: object) -> dict[str, Any]:
+    return {
+        "description": description,
+        "required": required,
+        "schema": {"type": "string", **schema, "examples": [example]},
+    }
+
+
+HEADERS = {
+    "ETag": _header("The tag of what there is now, for `If-Match` and `If-None-Match`.", '"7"'),
+    "Link": _header(
+        'The address of the next page, if there is one (RFC 8288): `rel="next"`.',
+        f'</api/tasks?limit=50&cursor={EXAMPLE_CURSOR}>; rel="next"',
+        required=False,
+    ),
+    "Location": _header("The path of the task.", f"/api/tasks/{EXAMPLE_ID}", format="uri-reference"),
+    "Idempotency-Replayed": _header("That this key has created the task before.", "true", enum=["true"]),
+    "WWW-Authenticate": _header(
+        "What is wrong with the token (RFC 6750).",
+        'Bearer realm="todo-service", error="invalid_token", error_description="The token has expired; get a new one."',
+    ),
+    "Accept-Patch": _header("What a body may be (RFC 5789).", ", ".join(MEDIA_TYPES)),
+    "Retry-After": {
+        "description": "Of `unavailable`: the seconds to wait before repeating the request.",
+        "required": False,
+        "schema": {"type": "integer", "minimum": 0, "examples": [1]},
+    },
+}
+"""The headers of answers that clients need to know of."""
+
+
+class Converter(OpenAPIConverter):
+    """apispec's, which also takes over what a schema's docstring says."""
+
+    def schema2jsonschema(self, schema: Any) -> dict[str, Any]:
+        converted = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
+        return {**converted, "description": (type(schema).__doc__ or "").split("\n")[0]}
+
+
+class Plugin(MarshmallowPlugin):
+    """apispec's, with our converter."""
+
+    Converter = Converter
+
+
+def describe(routes: Sequence[web.RouteDef]) -> bytes:
+    """The description of these routes, as JSON. What a handler serves by another method is described for both."""
+    plugin = Plugin()
+    spec = APISpec(
+        title=TITLE,
+        version=__version__,
+        openapi_version="3.1.0",
+        plugins=[plugin],
+        info={"description": ABOUT, "license": {"name": "MIT", "identifier": "MIT"}, "contact": {"name": TITLE}},
+        servers=[{"url": "/", "description": "Where this description is from."}],
+        security=[{"bearer": []}],
+        tags=[{"name": name, "description": description} for name, description in TAGS.items()],
+    )
+    converter: OpenAPIConverter = plugin.converter  # type: ignore[assignment]
+    for function in (_described, _without_default_null):
+        converter.add_attribute_function(function)  # type: ignore[no-untyped-call]
+    spec.components.security_scheme("bearer", BEARER)
+    operation_ids: set[str] = set()
+    for route in routes:
+        operation = _operation(converter, route, operation_ids)
+        spec.path(path=re.sub(r"{(\w+):[^}]*}", r"{\1}", route.path), operations={route.method.lower(): operation})
+    for name, header in HEADERS.items():
+        spec.components.header(name, header)
+    answered = {name for route in routes for name in _problem_names(route)}
+    for name, kind in TYPES.items():
+        if name in answered:
+            example = {"summary": kind.title, "description": kind.meaning, "value": kind.example_document()}
+            spec.components.example(name, example)
+    return json.dumps(spec.to_dict(), indent=2).encode() + b"\n"
+
+
+def _described(_converter: OpenAPIConverter, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """What our own kinds of fields say of themselves, if nothing more precise follows from their validators."""
+    return {} if {"pattern", "enum"} & ret.keys() else dict(getattr(field, "described", {}))
+
+
+def _without_default_null(_converter: OpenAPIConverter, _field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """To be null by default is to be left out, but generators take whatever has a default for always there."""
+    if "default" in ret and ret["default"] is None:
+        del ret["default"]
+    return {}  # apispec adds what comes back
+
+
+def _declared(route: web.RouteDef) -> dict[str, Any]:
+    """What the decorators of aiohttp-apispec have noted; `problems` and `response_headers` mean nothing to it."""
+    declared: dict[str, Any] = route.handler.__apispec__  # type: ignore[union-attr]
+    return declared
+
+
+def _operation(converter: OpenAPIConverter, route: web.RouteDef, operation_ids: set[str]) -> dict[str, Any]:
+    """One route as an operation: what its handler declares, and what the middlewares answer before it."""
+    declared, schemas = _declared(route), schemas_of(route.handler)
+    operation_id = route.handler.__name__
+    if operation_id in operation_ids:
+        operation_id = f"{operation_id}_by_{route.method.lower()}"
+    operation_ids.add(operation_id)
+    operation: dict[str, Any] = {
+        "operationId": operation_id,
+        **{name: declared[name] for name in ("tags", "summary", "description", "security") if name in declared},
+        "parameters": [
+            _without_null(parameter)
+            for location, schema in schemas.items()
+            if location != "json"
+            for parameter in converter.schema2parameters(schema, location=location)
+        ],
+        "responses": dict(sorted([*_answers(declared), *_problems(route)], key=itemgetter(0))),
+    }
+    if body := schemas.get("json"):
+        media_types = MEDIA_TYPES if route.method == hdrs.METH_PATCH else MEDIA_TYPES[:1]
+        content = {media_type: {"schema": body} for media_type in media_types}
+        operation["requestBody"] = {"required": not body.optional_body, "content": content}
+    return operation
+
+
+def _without_null(parameter: dict[str, Any]) -> dict[str, Any]:
+    """A parameter is left out or a text: marshmallow takes a field that is loaded as None for one that may be null."""
+    kind = parameter["schema"]["type"]
+    return {**parameter, "schema": {**parameter["schema"], "type": kind if isinstance(kind, str) else kind[0]}}
+
+
+def _references(components: str, names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/{components}/{name}"} for name in names}
+
+
+def _answers(declared: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    (media_type,) = declared["produces"]
+    for status, answer in declared["responses"].items():
+        response = {"description": answer["description"]}
+        if "schema" in answer:
+            response["content"] = {media_type: {"schema": answer["schema"]}}
+        if names := declared.get("response_headers", {}).get(int(status)):
+            response["headers"] = _references("headers", names)
+        yield str(status), response
+
+
+def _problems(route: web.RouteDef) -> Iterator[tuple[str, dict[str, Any]]]:
+    names = sorted(_problem_names(route), key=lambda name: TYPES[name].status)
+    for status, group in groupby(names, key=lambda name: TYPES[name].status):
+        kinds = {name: TYPES[name] for name in group}
+        headers = {header for kind in kinds.values() for header in kind.headers}
+        response: dict[str, Any] = {
+            "description": " / ".join(kind.title for kind in kinds.values()),
+            "content": {
+                "application/problem+json": {
+                    "schema": ProblemSchema,
+                    "examples": _references("examples", kinds),
+                }
+            },
+        }
+        if route.method != hdrs.METH_PATCH:
+            headers.discard("Accept-Patch")
+        if headers:
+            response["headers"] = _references("headers", (name for name in HEADERS if name in headers))
+        yield str(status), response
+
+
+def _problem_names(route: web.RouteDef) -> Iterator[str]:
+    """The problems that the handler declares, and those that the database and the middlewares raise: see validate."""
+    declared, schemas = _declared(route), schemas_of(route.handler)
+    yield from declared.get("problems", ())
+    yield "internal-error"
+    if declared.get("security") == []:
+        return
+    writes = route.method not in SAFE_METHODS
+    yield from ("unauthorized", "invalid-query", "unavailable")
+    if writes:
+        yield "outcome-unknown"
+    if writes or "headers" in schemas:
+        yield "invalid-header"
+    if "json" in schemas:
+        yield from ("malformed-json", "invalid-body", "request-timeout", "body-too-large", "unsupported-media-type")
+    if "match_info" in schemas:
+        yield "task-not-found"
+    if "If-Match" in getattr(schemas.get("headers"), "declared", ()):
+        yield "precondition-failed"

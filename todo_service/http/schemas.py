@@ -1,0 +1,161 @@
+"""What may come in and what goes out: the bodies that the handlers declare.
+
+The first line of a schema's docstring is in the description of the API, so it is for clients.
+"""
+
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, fields
+from marshmallow.validate import Equal, Length, OneOf, Regexp
+
+from todo_service.http.fields import Text, Time, Truth
+from todo_service.problems import PAGE, TYPES
+
+PRIORITIES = ("low", "medium", "high")
+
+EXAMPLE_ID = "29a4e190-e9c6-41b3-9379-bc4287b0f856"
+EXAMPLE_TIME = "2026-12-31T17:00:00.000000Z"
+CALENDAR = "With an offset; in UTC within the years 0001 to 9999; no leap seconds."
+
+# \s differs: Python's has U+001C to U+001F and U+0085; JavaScript's, by which the API's description is read, U+FEFF.
+NOT_BLANK = Regexp(
+    r"^[\s\u001c-\u001f\u0085]*(?:[^\s\u0000\u001c-\u001f\u0085]|\ufeff)[^\u0000]*$", error="Must not be blank."
+)
+
+
+def about(description: str, *examples: object, **keywords: object) -> dict[str, Any]:
+    """What the description of the API says of a field, besides what follows from the field itself."""
+    return {"description": description, **({"examples": list(examples)} if examples else {}), **keywords}
+
+
+def one_of(choices: tuple[str, ...]) -> OneOf:
+    return OneOf(choices, error=f"Must be one of {', '.join(choices)}.")
+
+
+def _title(**kwargs: Any) -> Text:
+    length = Length(min=1, max=200, error="Must be 1 to 200 characters long.")
+    metadata = about("Not blank; stored without blanks at its ends.", "Buy milk")
+    return Text(validate=[length, NOT_BLANK], post_load=[str.strip], metadata=metadata, **kwargs)
+
+
+def _description(**kwargs: Any) -> Text:
+    length = Length(max=1000, error="Must be at most 1000 characters long.")
+    return Text(validate=length, allow_none=True, metadata=about("What else there is to say.", "Two bottles"), **kwargs)
+
+
+def _completed(**kwargs: Any) -> Truth:
+    return Truth(metadata=about("Whether it is done.", True), **kwargs)
+
+
+def _priority(**kwargs: Any) -> Text:
+    metadata = about("How important it is, if that was said.", "high")
+    return Text(validate=one_of(PRIORITIES), allow_none=True, metadata=metadata, **kwargs)
+
+
+def _due_date(**kwargs: Any) -> Time:
+    return Time(allow_none=True, metadata=about(f"Until when it is to be done. {CALENDAR}", EXAMPLE_TIME), **kwargs)
+
+
+class RequestSchema(Schema):
+    """Something that a client sends: what it doesn't know is refused, naming what it knows."""
+
+    optional_body = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        known = ", ".join(self.fields)
+        self.error_messages["unknown"] = f"Is not one of {known}." if known else "Is not known: there are none here."
+
+
+class NewTaskSchema(RequestSchema):
+    """A task to be created."""
+
+    title = _title(required=True)
+    description = _description(load_default=None)
+    priority = _priority(load_default=None)
+    due_date = _due_date(load_default=None)
+
+
+class TaskPatchSchema(RequestSchema):
+    """A merge patch of a task (RFC 7396): what is left out stays, null clears."""
+
+    title = _title()
+    description = _description()
+    completed = _completed()
+    priority = _priority()
+    due_date = _due_date()
+
+
+class CompletionSchema(RequestSchema):
+    """Whether the task is to be completed."""
+
+    optional_body = True
+    completed = _completed(required=True)
+
+
+class ResponseSchema(Schema):
+    """Something that a client is sent: it may have more members one day."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+class TaskSchema(ResponseSchema):
+    """A task."""
+
+    id = fields.UUID(required=True, metadata=about("Chosen by the service, for ever.", EXAMPLE_ID))
+    user_id = Text(
+        required=True, validate=Length(1, 255), metadata=about("Whose task it is: the `sub` of the token.", "alice")
+    )
+    title = _title(required=True)
+    description = _description(required=True)
+    completed = _completed(required=True)
+    priority = _priority(required=True)
+    due_date = _due_date(required=True)
+    created_at = Time(required=True, metadata=about("When it was created.", "2026-11-20T14:16:38.315613Z"))
+    updated_at = Time(required=True, metadata=about("When it changed last.", "2026-11-20T14:17:02.118846Z"))
+    revision = fields.Integer(
+        required=True,
+        strict=True,
+        metadata=about("Grows with each write of the user; the task's ETag without the quotes.", 3, format="int64"),
+    )
+
+
+class ChangesSchema(ResponseSchema):
+    """What changed since."""
+
+    since = fields.String(required=True, metadata=about("What to send as `since` next time.", f"{EXAMPLE_ID}-8"))
+    tasks = fields.List(
+        fields.Nested(TaskSchema), required=True, metadata=about("What was created or changed, as it is now.")
+    )
+    deleted = fields.List(fields.UUID(), required=True, metadata=about("The ids of what was deleted.", [EXAMPLE_ID]))
+    more = Truth(required=True, metadata=about("Whether there is more: then ask again at once.", False))
+
+
+class ProblemSchema(ResponseSchema):
+    """What is wrong (RFC 9457)."""
+
+    type = fields.String(
+        required=True,
+        metadata=about(
+            "What kind of problem it is: /problems has them all.",
+            *(f"{PAGE}#{name}" for name in TYPES),
+            format="uri-reference",
+        ),
+    )
+    title = fields.String(required=True, metadata=about("The type in words.", "Invalid body"))
+    status = fields.Integer(required=True, metadata=about("The HTTP status.", 400))
+    detail = fields.String(required=True, metadata=about("A sentence for humans.", "title must not be blank."))
+    errors = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.String()),
+        metadata=about(
+            "Of a body, query or header that is wrong: messages for each field.", {"title": ["Must not be blank."]}
+        ),
+    )
+
+
+class HealthSchema(ResponseSchema):
+    """That the service runs."""
+
+    status = fields.String(required=True, validate=Equal("healthy"), metadata=about("How it is.", "healthy"))

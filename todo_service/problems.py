@@ -1,0 +1,303 @@
+"""Problem documents (RFC 9457): their types, and the middleware that turns all that is raised into one."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
+
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
+from aiohttp.typedefs import Handler
+
+log = logging.getLogger(__name__)
+
+PAGE = "/problems"
+
+BODY_BYTES = 64 * 1024
+"""How large a request body may be: here, because two of the sentences say it."""
+
+
+@dataclass(frozen=True)
+class ProblemType:
+    """What a `type` means, and what a client does about it (with Markdown's marks for code, and no others).
+
+    `detail` is what all answers say; where they have something more precise to say, it is empty, and `example` is such
+    a sentence. `errors` is an example, too. `headers` are the names of those that an answer has besides.
+    """
+
+    name: str
+    status: int
+    title: str
+    meaning: str
+    remedy: str
+    detail: str = ""
+    example: str = ""
+    errors: dict[str, list[str]] | None = None
+    headers: tuple[str, ...] = ()
+
+    def document(self, detail: str, errors: object = None) -> dict[str, object]:
+        """The problem document: `type`, `title`, `status`, `detail`, and `errors` if there are any."""
+        document = {"type": f"{PAGE}#{self.name}", "title": self.title, "status": self.status, "detail": detail}
+        return {**document, "errors": errors} if errors else document
+
+    def example_document(self) -> dict[str, object]:
+        """What such a document looks like."""
+        return self.document(self.detail or self.example, self.errors)
+
+
+RETRY_AFTER = MappingProxyType({"Retry-After": "1"})
+"""Seconds after which what is unavailable may well be back."""
+
+
+class Problem(Exception):  # noqa: N818 - the RFC's word
+    """A request that can't be served.
+
+    `name` is one of TYPES, `detail` one sentence for humans (by default what all of this type say), `errors` the
+    messages for each field. `ends_connection` says that nobody knows where the next request on it would begin.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        detail: str = "",
+        *,
+        errors: Mapping[str, list[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        ends_connection: bool = False,
+    ) -> None:
+        self.name = name
+        self.detail = detail or TYPES[name].detail
+        super().__init__(self.detail)
+        self.errors = errors
+        self.headers = headers
+        self.ends_connection = ends_connection
+
+    def response(self) -> web.Response:
+        """The answer: a problem document."""
+        kind = TYPES[self.name]
+        return web.Response(
+            status=kind.status,
+            body=json.dumps(kind.document(self.detail, self.errors)).encode(),
+            content_type="application/problem+json",
+            headers=self.headers,
+        )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns everything that a handler or another middleware raises into a problem document."""
+    try:
+        if request.version is not HttpVersion11:
+            _check_version(request)
+        return await handler(request)
+    except Problem as problem:
+        return _answer(request, problem)
+    except web.HTTPException as exception:
+        return _answer(request, _from_http_exception(request, exception))
+    except ConnectionResetError:  # the client left while its body was being read: nobody will see this answer
+        return Problem("malformed-request", "The connection was closed before the body was complete.").response()
+    except Exception:
+        log.exception("%s %s failed", request.method, request.rel_url.raw_path)
+        return Problem("internal-error").response()
+
+
+def _check_version(request: web.Request) -> None:
+    """HTTP/1.0 has no chunks, and a proxy that speaks it takes what follows for another message (RFC 9112, 6.1)."""
+    if request.version not in (HttpVersion10, HttpVersion11):  # the parser takes 0.9 and 2.0, too
+        request._version = HttpVersion11  # noqa: SLF001 - or the answer would claim to be of that version
+        raise Problem("malformed-request", "The request must be of HTTP/1.1 or HTTP/1.0.", ends_connection=True)
+    if request.version == HttpVersion10 and hdrs.TRANSFER_ENCODING in request.headers:
+        raise Problem("malformed-request", "HTTP/1.0 has no Transfer-Encoding.", ends_connection=True)
+
+
+def _answer(request: web.Request, problem: Problem) -> web.Response:
+    response = problem.response()
+    if problem.ends_connection or request.method == hdrs.METH_CONNECT:  # whoever tunnels sends no more requests
+        response.force_close()
+    return response
+
+
+def _from_http_exception(request: web.Request, exception: web.HTTPException) -> Problem:
+    match exception:
+        case web.HTTPNotFound():
+            return Problem("route-not-found")
+        case web.HTTPMethodNotAllowed():
+            allow = ", ".join(sorted(exception.allowed_methods))
+            detail = f"{request.method} is not possible here; possible are {allow}."
+            return Problem("method-not-allowed", detail, headers={hdrs.ALLOW: allow})
+        case web.HTTPRequestEntityTooLarge():
+            return Problem("body-too-large")
+        case _:
+            phrase = HTTPStatus(exception.status).phrase
+            return Problem("malformed-request", f"The request could not be read: {phrase}.")
+
+
+ALL = (
+    ProblemType(
+        "malformed-request",
+        400,
+        "Malformed request",
+        "The request broke off, is not valid HTTP, or could not be read.",
+        "Fix the client, or what is between it and the service: the same request will fail again.",
+        example="The request could not be read: Bad Request.",
+    ),
+    ProblemType(
+        "malformed-json",
+        400,
+        "Malformed JSON",
+        "The body is no valid JSON in UTF-8. Numbers like NaN, the same member twice and absurd nesting count as such.",
+        "Send what a JSON library writes; `detail` says where it went wrong.",
+        example="The request body is not valid JSON: Expecting value: line 1 column 11 (char 10).",
+    ),
+    ProblemType(
+        "invalid-body",
+        400,
+        "Invalid body",
+        "The body is JSON, but not what is taken here: a member is missing or unknown, or can't have this value.",
+        "`errors`, if it is there, has messages for each member, 20 at most: show them beside the fields of a form.",
+        example="title must not be blank.",
+        errors={"title": ["Must not be blank."]},
+    ),
+    ProblemType(
+        "invalid-query",
+        400,
+        "Invalid query",
+        "A query parameter is unknown, given twice or has a value that it can't have.",
+        "`errors` has the messages for each parameter. A cursor is used as it came, with the list that it came from.",
+        example="limit must be a whole number from 1 to 1000.",
+        errors={"limit": ["Must be a whole number from 1 to 1000."]},
+    ),
+    ProblemType(
+        "invalid-header",
+        400,
+        "Invalid header",
+        "A condition or an Idempotency-Key is malformed, or a condition can't be heeded here. Nothing was changed.",
+        '`errors` has the messages for each header. Tags have quotes: `If-Match: "7"`.',
+        example='If-Match must be * or a list of entity tags in quotes, like "7", "9".',
+        errors={"If-Match": ['Must be * or a list of entity tags in quotes, like "7", "9".']},
+    ),
+    ProblemType(
+        "unauthorized",
+        401,
+        "Unauthorized",
+        "There is no token, or it is malformed, expired, not valid yet, not for this service, or not from the issuer "
+        "that it trusts.",
+        "`detail` and `WWW-Authenticate` (RFC 6750) say what is wrong. Send `Authorization: Bearer <token>`.",
+        example="The token has expired; get a new one.",
+        headers=("WWW-Authenticate",),
+    ),
+    ProblemType(
+        "task-not-found",
+        404,
+        "Task not found",
+        "You have no task with this id. Another user's task looks the same as none at all.",
+        "Forget the id; list the tasks, or ask for changes, to see what there is.",
+        "You have no task with this id.",
+    ),
+    ProblemType(
+        "route-not-found",
+        404,
+        "Route not found",
+        "There is no such path. A slash at the end makes it another one.",
+        "Compare the path with the description of the API.",
+        "There is nothing at this address; see / for what there is.",
+    ),
+    ProblemType(
+        "method-not-allowed",
+        405,
+        "Method not allowed",
+        "The path is right, but doesn't have this method.",
+        "`Allow` has the methods that are possible.",
+        example="POST is not possible here; possible are DELETE, GET, HEAD, PATCH, PUT.",
+        headers=("Allow",),
+    ),
+    ProblemType(
+        "request-timeout",
+        408,
+        "Request timeout",
+        "The request came too slowly, and what came of it was thrown away: nothing was changed.",
+        "Send it again, on a new connection.",
+        "The request took too long to arrive: nothing was changed, send it again.",
+    ),
+    ProblemType(
+        "task-deleted",
+        410,
+        "Task deleted",
+        "The task that this Idempotency-Key created has been deleted, and stays deleted.",
+        "Nothing, if you repeated a request; otherwise send a new key with a new task.",
+        "The task that was created with this Idempotency-Key has been deleted since.",
+    ),
+    ProblemType(
+        "start-over",
+        410,
+        "Start over",
+        "`since` is from other tasks than there are now: the user deleted everything, or a backup was restored.",
+        "Forget the copy, and synchronise again without `since`.",
+        "Your tasks are not those that `since` is from: forget them, and send no `since`.",
+    ),
+    ProblemType(
+        "precondition-failed",
+        412,
+        "Precondition failed",
+        "None of the tags in If-Match is the present one: somebody was faster, or they are weak. Nothing was changed.",
+        "Get what there is now - `ETag` has its tag -, decide anew, and repeat with the new tag.",
+        "The ETag is none of those in If-Match (weak ones never match): get what there is now, and decide anew.",
+        headers=("ETag",),
+    ),
+    ProblemType(
+        "body-too-large",
+        413,
+        "Body too large",
+        f"The body is larger than {BODY_BYTES:,} bytes.",
+        "Send less: no task needs that much.",
+        f"The request body must not be larger than {BODY_BYTES:,} bytes.",
+    ),
+    ProblemType(
+        "unsupported-media-type",
+        415,
+        "Unsupported media type",
+        "The body is not declared as JSON in UTF-8, or is compressed.",
+        "Send `Content-Type: application/json` and no `Content-Encoding`.",
+        example="The request body must be application/json in UTF-8.",
+        headers=("Accept-Patch",),
+    ),
+    ProblemType(
+        "idempotency-key-reused",
+        422,
+        "Idempotency key reused",
+        "This key was sent before with another body. Nothing was created.",
+        "Make a new key for each new task; repeat a request only as it was.",
+        "This Idempotency-Key was sent before with another body: send a new key with a new task.",
+    ),
+    ProblemType(
+        "internal-error",
+        500,
+        "Internal error",
+        "The service made a mistake, and has logged it.",
+        "Tell whoever runs the service. A change may have been made: look before you repeat it.",
+        "Something went wrong in the service; it has been logged.",
+    ),
+    ProblemType(
+        "unavailable",
+        503,
+        "Unavailable",
+        "The database or the issuer's keys can't be reached, the database has not been migrated, or too much waits. "
+        "Nothing was changed.",
+        "Repeat the request after the seconds in `Retry-After`.",
+        "The database can't be reached or is busy, nothing was changed: try again.",
+        headers=("Retry-After",),
+    ),
+    ProblemType(
+        "outcome-unknown",
+        503,
+        "Outcome unknown",
+        "The connection to the database was lost while a change was being made: it was made, or it wasn't.",
+        "Look before you repeat. With an Idempotency-Key, or with one tag in If-Match, repeat it as it was.",
+        "The connection to the database was lost: the change may have been made or not. Read your tasks before you "
+        "repeat the request, unless it had an Idempotency-Key, or an If-Match with one tag: then repeat it as it is.",
+    ),
+)
+
+TYPES = {kind.name: kind for kind in ALL}
+"""The problem types by name."""

@@ -1,0 +1,71 @@
+"""Serving: this process becomes gunicorn, whose workers run the application."""
+
+import errno
+import os
+import resource
+import socket
+import sys
+import tempfile
+from typing import NoReturn
+
+from todo_service.settings import Settings, SettingsError
+
+FILES = 1_048_576
+GRACE_SECONDS = 23  # a little more than the application waits for its requests, less than platforms wait for us
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises SettingsError when nobody could listen there: better now than after everything else started."""
+    host = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does: old connections don't matter
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                reason = f"Port {port} on {host} is in use: stop what listens there, or choose another with PORT."
+            elif error.errno == errno.EACCES:
+                reason = f"Port {port} on {host} is reserved for the administrator: choose another with PORT."
+            else:
+                reason = f"HOST must be an address of this machine, not {host!r}: {error.strerror}."
+            raise SettingsError(reason) from None
+
+
+def authority(settings: Settings) -> str:
+    """Host and port as they are written in an address (RFC 3986, section 3.2): an IPv6 address in brackets."""
+    host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
+
+
+def serve(settings: Settings) -> NoReturn:
+    """Becomes gunicorn: HUP is a rolling restart, TERM lets requests in flight finish. Raises SettingsError."""
+    check_port(settings.host, settings.port)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _make_folder()
+    _raise_file_limit()
+    arguments = {
+        "--bind": authority(settings),
+        "--workers": str(settings.web_concurrency),
+        "--worker-class": "todo_service.server.worker.Worker",
+        "--graceful-timeout": str(GRACE_SECONDS),
+        "--log-level": settings.log_level,
+        "--config": "python:todo_service.server.gunicorn_config",
+    }
+    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "todo_service.server.runner:create_runner"]
+    for name, value in arguments.items():
+        command += [name, value]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell is meant
+
+
+def _make_folder() -> str:
+    """For what all workers count."""
+    try:
+        return tempfile.mkdtemp(prefix="todo-service-metrics-")
+    except OSError as error:
+        reason = f"There must be a folder for temporary files; name one that can be written to with TMPDIR ({error})."
+        raise SettingsError(reason) from None
+
+
+def _raise_file_limit() -> None:
+    """As many connections as the system allows: many a shell still starts processes with 1,024 files at most."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES if most == resource.RLIM_INFINITY else min(FILES, most), most))
