@@ -14,8 +14,8 @@ from uuid import UUID
 
 import schemathesis
 
-from todo_service.http.cursors import ORDERS, SORTS, Position, encode_cursor
-from todo_service.http.etags import read_version
+from todo_service.http.cursors import ORDERS, SORTS, Cursor, encode_cursor
+from todo_service.http.etags import parse_sync_token
 from todo_service.http.validation import UUID as DESCRIBED_ID
 
 Case = schemathesis.Case[Any]
@@ -67,18 +67,18 @@ def use_a_cursor_of_this_list(query: dict[str, Any]) -> None:
         query["cursor"] = encode_cursor(a_position(sort, order or SORTS[sort], random.Random(cursor)))
 
 
-def a_position(sort: str, order: str, chance: random.Random) -> Position:
+def a_position(sort: str, order: str, chance: random.Random) -> Cursor:
     """Somewhere in a list that is sorted so. Tasks without a due date have no key."""
     moment = (EPOCH + timedelta(microseconds=chance.randrange(10**15))).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     title = "".join(chance.choices("aZ ß9\U0001f95b\"'\\", k=chance.randrange(1, 200)))
     keys = {"created": moment, "due_date": chance.choice([moment, None]), "title": title}
-    return Position(sort, order, keys[sort], str(UUID(int=chance.getrandbits(128))))
+    return Cursor(sort, order, keys[sort], str(UUID(int=chance.getrandbits(128))))
 
 
 def use_a_known_version(query: dict[str, Any]) -> None:
     """A made up one is of nobody's tasks: half of them become one of this user's, of the same or the last revision."""
     since = query.get("since")
-    if not isinstance(since, str) or not (version := read_version(since)):
+    if not isinstance(since, str) or not (version := parse_sync_token(since)):
         return
     if not versions:
         del query["since"]

@@ -18,7 +18,7 @@ from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
 from todo_service.database.migrations import migrate
 from todo_service.database.statements import read_statement
-from todo_service.http.cursors import Position, encode_cursor
+from todo_service.http.cursors import Cursor, encode_cursor
 from todo_service.http.schemas import ChangesSchema
 from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
@@ -60,7 +60,7 @@ MALFORMED = {
     "a generation in braces": f"{{{ANY}}}-1",
     "more than a cursor": f"{ANY}-1-1",
     "huge": f"{ANY}-{'9' * 5000}",
-    "the cursor of a list": encode_cursor(Position("created", "desc", "2026-01-01T00:00:00.000000Z", ANY)),
+    "the cursor of a list": encode_cursor(Cursor("created", "desc", "2026-01-01T00:00:00.000000Z", ANY)),
 }
 
 

@@ -68,7 +68,7 @@ async def refused(reader: asyncio.StreamReader, status: int, name: str) -> None:
 
 
 async def test_a_head_that_comes_too_slowly_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
     async with connected(port) as (reader, writer):
         refusal = asyncio.create_task(refused(reader, 408, "request-timeout"))
         for byte in HEALTH:  # more than a second of it
@@ -80,7 +80,7 @@ async def test_a_head_that_comes_too_slowly_is_refused(port: int, monkeypatch: p
 
 
 async def test_so_is_one_that_follows_another_request(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
     async with connected(port) as (reader, writer):
         for _ in range(2):
             writer.write(HEALTH)
@@ -93,7 +93,7 @@ async def test_a_head_in_two_parts_leaves_nothing_behind(
     runner: Runner, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No limit that would end the connection while it is idle, or the head of the next request."""
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 10 * PATIENCE)
     async with connected(port) as (reader, writer):
         for _ in range(2):
             writer.write(HEALTH[:20])
@@ -109,7 +109,7 @@ async def test_a_head_in_two_parts_leaves_nothing_behind(
 def limit_of(runner: Runner) -> asyncio.TimerHandle | None:
     """What will end the head that comes by the only connection, if it takes too long."""
     connections_ = runner.server.connections if runner.server else []
-    return connections_[0]._limit if connections_ else None  # type: ignore[attr-defined]
+    return connections_[0]._timer if connections_ else None  # type: ignore[attr-defined]
 
 
 def creation(settings: Settings, length: str) -> bytes:

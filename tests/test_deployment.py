@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import psutil
@@ -200,9 +201,10 @@ async def test_the_wheel_migrates_and_serves(installed: Path, database_url: str,
     assert run("migrate", cwd=tmp_path, **variables).stdout.splitlines() == [UP_TO_DATE]
     with served(tmp_path / "log", code=str(installed), DATABASE_URL=database_url, DOCS="off") as (_, url):
         async with ClientSession(url) as session:
+            headers = {"Authorization": f"Bearer {sign_token(SECRET, str(uuid4()), days=1)}"}
             assert (await (await session.get("/")).json())["version"] == WHEEL_VERSION
             assert (await session.get("/problems")).status == 200
-            created = await session.post("/api/tasks", headers=ALICE, json={"title": "Buy milk"})
+            created = await session.post("/api/tasks", headers=headers, json={"title": "Buy milk"})
             assert created.status == 201
             metrics = await (await session.get("/metrics")).text()
             assert (

@@ -6,8 +6,8 @@ from contextlib import nullcontext
 import pytest
 
 from tests.described import SCHEMAS, parameters_of
-from todo_service.http.cursors import Position, encode_cursor
-from todo_service.http.etags import read_tags, read_version, version_of_nothing
+from todo_service.http.cursors import Cursor, encode_cursor
+from todo_service.http.etags import empty_list_token, parse_sync_token, parse_tags
 from todo_service.http.schemas import EXAMPLE_ID as ID
 
 
@@ -42,18 +42,18 @@ def test_conditions_that_are_taken_are_those_that_are_described(value: str, is_d
     star, tags = parameters_of("get_task", "header")["If-Match"]["schema"]["anyOf"]
     assert (value in star["enum"] or bool(re.search(tags["pattern"], value))) == is_described
     with nullcontext() if is_described else pytest.raises(ValueError, match="entity tags in quotes"):
-        read_tags(value, strong=True)
+        parse_tags(value, strong=True)
 
 
 @pytest.mark.parametrize(
-    "text", [str(version_of_nothing("x")), f"{ID}-0", f"{ID}-{10**99}", f"{ID}-{10**100}", f"{ID}-01", f"{ID}-", "x-1"]
+    "text", [str(empty_list_token("x")), f"{ID}-0", f"{ID}-{10**99}", f"{ID}-{10**100}", f"{ID}-01", f"{ID}-", "x-1"]
 )
 def test_a_since_that_is_taken_is_one_that_is_described(text: str) -> None:
     pattern = parameters_of("list_changes", "query")["since"]["schema"]["pattern"]
-    assert (read_version(text) is not None) == bool(re.search(pattern, text))
+    assert (parse_sync_token(text) is not None) == bool(re.search(pattern, text))
 
 
 @pytest.mark.parametrize("key", [None, "", "2026-12-31T17:00:00.000000Z", "\U0001f95b" * 200])
 def test_every_cursor_is_as_it_is_described(key: str | None) -> None:
     pattern = parameters_of("list_tasks", "query")["cursor"]["schema"]["pattern"]
-    assert re.search(pattern, encode_cursor(Position("title", "asc", key, ID)))
+    assert re.search(pattern, encode_cursor(Cursor("title", "asc", key, ID)))

@@ -13,7 +13,6 @@ from pytest_aiohttp import AiohttpClient
 from tests.api import Client, problem_of
 from tests.described import DOCUMENT
 from todo_service.app import create_app
-from todo_service.auth.middleware import PUBLIC, PUBLIC_PREFIX
 from todo_service.problems import TYPES
 from todo_service.settings import Settings
 
@@ -88,11 +87,6 @@ async def test_head_is_get_without_a_body(client: Client) -> None:
     for path in ("/openapi.json", "/docs", "/problems", "/docs/static/swagger-ui.css"):
         head = await client.head(path)
         assert (head.status, await head.read()) == (200, b"")
-
-
-def test_all_outside_of_the_api_is_public(settings: Settings) -> None:
-    resources = {resource.canonical for resource in create_app(settings).router.resources()}
-    assert {path for path in resources if not path.startswith(("/api/", PUBLIC_PREFIX))} == PUBLIC
 
 
 async def test_the_start_leads_to_the_page(client: Client) -> None:

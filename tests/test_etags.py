@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from todo_service.http.etags import EVERY, MAX_REVISION, Version, read_tags, read_version, version_of_nothing
+from todo_service.http.etags import ANY, MAX_REVISION, SyncToken, empty_list_token, parse_sync_token, parse_tags
 
 GENERATION = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 
@@ -16,7 +16,7 @@ LIST = re.compile(rf"[ \t]*(?:{TAG})?(?:[ \t]*,[ \t]*(?:{TAG})?)*[ \t]*")
 
 FRAGMENTS = ["W/", "w/", '"', '"1"', 'W/"1"', "*", ",", " ", "\t", "1", "ä", "\x7f", "\x80", "\udcff", "\n", "\0"]
 SEPARATORS = st.from_regex(r"[ \t]*,[ \t,]*", fullmatch=True)
-VERSIONS = st.builds(Version, st.uuids().map(str), st.integers(0, MAX_REVISION))
+VERSIONS = st.builds(SyncToken, st.uuids().map(str), st.integers(0, MAX_REVISION))
 OURS = st.one_of(st.integers(0, MAX_REVISION).map(str), VERSIONS.map(str))
 # Anything between quotes, commas and asterisks included; lone surrogates are what broken UTF-8 is decoded to.
 ANYTHING = st.text(st.sampled_from(["!", *map(chr, range(0x23, 0x7F)), "\x80", "ä", "\udc80", "\U0010ffff"]))
@@ -38,9 +38,9 @@ def test_a_list_is_read_as_the_tags_that_could_be_ours(
         value += (separators[number % len(separators)] if number else "") + ("W/" if weak else "") + f'"{tag}"'
     value += ends[1]
 
-    every, strong = read_tags(value, strong=False), read_tags(value, strong=True)
+    every, strong = parse_tags(value, strong=False), parse_tags(value, strong=True)
 
-    ours = [(weak, tag) for weak, tag in tags if re.fullmatch("0|[1-9][0-9]*", tag) or read_version(tag)]
+    ours = [(weak, tag) for weak, tag in tags if re.fullmatch("0|[1-9][0-9]*", tag) or parse_sync_token(tag)]
     assert [tag for tag in every if (False, tag) in ours or (True, tag) in ours] == [tag for _, tag in ours]
     assert [tag for tag in strong if (False, tag) in ours] == [tag for weak, tag in ours if not weak]
     assert set(every) <= {tag for _, tag in tags}
@@ -62,22 +62,22 @@ def test_a_list_is_read_as_the_tags_that_could_be_ours(
 def test_what_is_not_of_the_grammar_is_refused(value: str) -> None:
     is_list = LIST.fullmatch(value) is not None and '"' in value
     try:
-        tags: tuple[str, ...] | None = read_tags(value, strong=False)
+        tags: tuple[str, ...] | None = parse_tags(value, strong=False)
     except ValueError:
         tags = None
-    assert (tags == EVERY) is (value.strip(" \t") == "*")
-    assert (tags is not None) is (is_list or tags == EVERY)
+    assert (tags == ANY) is (value.strip(" \t") == "*")
+    assert (tags is not None) is (is_list or tags == ANY)
 
 
 @pytest.mark.parametrize("strong", [True, False])
 @pytest.mark.parametrize("value", ["*", " *", "*\t", "\t * "])
 def test_an_asterisk_stands_for_every_tag(value: str, strong: bool) -> None:
-    assert read_tags(value, strong=strong) == EVERY
+    assert parse_tags(value, strong=strong) == ANY
 
 
 @pytest.mark.parametrize("value", ['"*"', 'W/"*"', '"*", "*"', '"x,*,y"', '""', '"Ä"', '"1\x80"'])
 def test_tags_that_cannot_be_ours_are_left_out(value: str) -> None:
-    assert read_tags(value, strong=False) == ()
+    assert parse_tags(value, strong=False) == ()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_tags_that_cannot_be_ours_are_left_out(value: str) -> None:
 @pytest.mark.parametrize("strong", [True, False])
 def test_what_is_no_list_says_what_would_be_one(value: str, strong: bool) -> None:
     with pytest.raises(ValueError, match=r"Must be .* list of entity tags in quotes"):
-        read_tags(value, strong=strong)
+        parse_tags(value, strong=strong)
 
 
 @pytest.mark.parametrize("strong", [True, False])
@@ -108,7 +108,7 @@ def test_what_is_no_list_says_what_would_be_one(value: str, strong: bool) -> Non
 )
 def test_a_hostile_value_is_refused_in_linear_time(value: str, strong: bool) -> None:
     with pytest.raises(ValueError, match="list of entity tags"):
-        read_tags(value, strong=strong)
+        parse_tags(value, strong=strong)
 
 
 @pytest.mark.parametrize(
@@ -124,13 +124,13 @@ def test_a_hostile_value_is_refused_in_linear_time(value: str, strong: bool) -> 
     ids=lambda value: value[:9] + "..." if isinstance(value, str) else str(value),
 )
 def test_a_long_list_is_read_in_linear_time(value: str, count: int) -> None:
-    assert len(read_tags(value, strong=False)) == count
+    assert len(parse_tags(value, strong=False)) == count
 
 
 @at_any_speed
 @given(version=VERSIONS)
-def test_a_version_is_read_as_it_is_written(version: Version) -> None:
-    assert read_version(str(version)) == version
+def test_a_version_is_read_as_it_is_written(version: SyncToken) -> None:
+    assert parse_sync_token(str(version)) == version
 
 
 @pytest.mark.parametrize(
@@ -143,21 +143,21 @@ def test_a_version_is_read_as_it_is_written(version: Version) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_version_is_not_read(text: str) -> None:
-    assert read_version(text) is None
+    assert parse_sync_token(text) is None
 
 
 @pytest.mark.parametrize("number", [MAX_REVISION + 1, 10**19 - 1, 10**100 - 1])
 def test_a_revision_is_never_more_than_postgresql_can_hold(number: int) -> None:
-    assert read_version(f"{GENERATION}-{number}") == Version(GENERATION, 2**63 - 1)
+    assert parse_sync_token(f"{GENERATION}-{number}") == SyncToken(GENERATION, 2**63 - 1)
 
 
 @at_any_speed
 @given(users=st.lists(st.text(min_size=1, max_size=255), min_size=2, max_size=20, unique=True))
 def test_users_without_anything_have_different_versions(users: list[str]) -> None:
-    versions = {version_of_nothing(user_id) for user_id in users}
+    versions = {empty_list_token(user_id) for user_id in users}
     assert len(versions) == len(users)
-    assert all(read_version(str(version)) == version for version in versions)
+    assert all(parse_sync_token(str(version)) == version for version in versions)
 
 
 def test_every_process_and_release_gives_a_user_without_anything_the_same_version() -> None:
-    assert str(version_of_nothing("alice")) == "0de3c05c-94f1-52e3-b384-de445691c3a4-0"
+    assert str(empty_list_token("alice")) == "0de3c05c-94f1-52e3-b384-de445691c3a4-0"

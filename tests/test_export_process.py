@@ -24,7 +24,7 @@ from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
 from todo_service.handlers import me
 from todo_service.http import in_flight
-from todo_service.http.in_flight import TRAFFIC
+from todo_service.http.in_flight import IN_FLIGHT
 from todo_service.server import graceful
 from todo_service.server.graceful import Runner
 from todo_service.server.runner import SERVER_OPTIONS
@@ -238,7 +238,7 @@ async def test_stopping_waits_for_an_export_that_is_being_sent(
     async with run(settings) as (runner, url), reluctant(url, user) as session:
         export = await begun(session)
         stopping = asyncio.create_task(runner.cleanup())
-        await until(lambda: runner.app[TRAFFIC].stopping)
+        await until(lambda: runner.app[IN_FLIGHT].stopping)
 
         digest = await digest_of(export.content.iter_any())
 
@@ -252,7 +252,7 @@ async def test_stopping_waits_for_an_export_whose_first_page_is_being_read(
     user = await user_with(4_000, LONGEST)
     read_page = me._page
     async with run(settings) as (runner, url), reluctant(url, user) as session:
-        traffic = runner.app[TRAFFIC]
+        traffic = runner.app[IN_FLIGHT]
 
         async def read_late(*arguments: Any) -> me.Page:
             await until(lambda: traffic.stopping)
@@ -369,4 +369,4 @@ async def test_stopping_does_not_wait_for_a_client_that_has_left(user_with: Make
 
         export.close()
 
-        await until(lambda: runner.app[TRAFFIC].requests == 0)
+        await until(lambda: runner.app[IN_FLIGHT].requests == 0)

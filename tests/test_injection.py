@@ -11,7 +11,7 @@ import pytest
 from tests.api import JSON, TASKS, Api, Client, path_of, problem_of
 from tests.described import operations
 from tests.wire import exchange
-from todo_service.http.cursors import Position, encode_cursor
+from todo_service.http.cursors import Cursor, encode_cursor
 
 pytestmark = pytest.mark.database
 
@@ -142,7 +142,7 @@ async def test_sql_in_a_user_or_a_cursor_is_only_a_name(user: Callable[..., Api]
         somebody = user(f"{text} {uuid4()}")
         task = await somebody.create(text)
         assert await somebody.tasks() == [task]
-        cursor = encode_cursor(Position("title", "asc", text.lower(), "00000000-0000-0000-0000-000000000000"))
+        cursor = encode_cursor(Cursor("title", "asc", text.lower(), "00000000-0000-0000-0000-000000000000"))
         assert await somebody.tasks(sort="title", cursor=cursor) == [task]
         assert (await somebody.call("DELETE", "/api/me")).status == 204
 

@@ -57,20 +57,20 @@ async def test_every_algorithm_is_verified_with_its_key(
     issuer.keys = (
         [EDDSA, ES256, RS256] if named else [SigningKey(k.algorithm, k.private) for k in (EDDSA, ES256, RS256)]
     )
-    assert await verifier.user_id((key if named else plain).sign({}, claims())) == "ada"
+    assert await verifier.verify((key if named else plain).sign({}, claims())) == "ada"
 
 
 async def test_without_a_kid_each_key_of_the_algorithm_is_tried(issuer: Issuer, verifier: Verifier) -> None:
     issuer.keys = [ES256, EDDSA, EDDSA_2]
     plain = SigningKey("EdDSA", EDDSA_2.private)
-    assert await verifier.user_id(plain.sign({}, claims())) == "ada"
+    assert await verifier.verify(plain.sign({}, claims())) == "ada"
 
 
 async def test_of_keys_with_the_same_kid_each_is_tried(issuer: Issuer, verifier: Verifier) -> None:
     twin = eddsa_key(kid="p")
     issuer.keys = [ES256, twin]
-    assert await verifier.user_id(ES256.sign({}, claims())) == "ada"
-    assert await verifier.user_id(twin.sign({}, claims())) == "ada"
+    assert await verifier.verify(ES256.sign({}, claims())) == "ada"
+    assert await verifier.verify(twin.sign({}, claims())) == "ada"
 
 
 async def test_a_set_without_a_key_for_a_pinned_algorithm_is_as_good_as_none(issuer: Issuer, issuer_url: str) -> None:
@@ -87,38 +87,38 @@ async def test_keys_are_fetched_at_first_need_and_once(issuer: Issuer, verifier:
     assert MALFORMED in await refusal_of(verifier, "rubbish")
     assert issuer.requests == 0
     for clock.now in (NOW, NOW + 1, NOW + 59):
-        assert await verifier.user_id(EDDSA.sign({"n": clock.now}, claims())) == "ada"
+        assert await verifier.verify(EDDSA.sign({"n": clock.now}, claims())) == "ada"
         await fetched(verifier)
     assert issuer.requests == 1
 
 
-async def test_remembered_tokens_are_forgotten_when_the_keys_change_and_only_then(
+async def test_cache_tokens_are_forgotten_when_the_keys_change_and_only_then(
     issuer: Issuer, verifier: Verifier, clock: Clock
 ) -> None:
     issuer.keys = [EDDSA, ES256]
     revoked, kept = EDDSA.sign({}, claims(exp=NOW + 9999)), ES256.sign({}, claims(exp=NOW + 9999))
-    assert [await verifier.user_id(revoked), await verifier.user_id(kept)] == ["ada", "ada"]
+    assert [await verifier.verify(revoked), await verifier.verify(kept)] == ["ada", "ada"]
     for keys, remembered in (([EDDSA, ES256], 2), ([ES256], 0)):
         issuer.keys = keys
         clock.now += 601
-        assert await verifier.user_id(revoked) == "ada"  # the old keys serve while newer ones are fetched
+        assert await verifier.verify(revoked) == "ada"  # the old keys serve while newer ones are fetched
         await fetched(verifier)
-        assert len(verifier._remembered) == remembered
+        assert len(verifier._cache) == remembered
     assert SIGNATURE in await refusal_of(verifier, revoked)
-    assert await verifier.user_id(kept) == "ada"
+    assert await verifier.verify(kept) == "ada"
 
 
 async def test_an_unknown_kid_fetches_a_rotated_key_at_most_every_30_seconds(
     issuer: Issuer, verifier: Verifier, clock: Clock
 ) -> None:
     issuer.keys = [EDDSA]
-    await verifier.user_id(EDDSA.sign({}, claims()))
+    await verifier.verify(EDDSA.sign({}, claims()))
     issuer.keys = [EDDSA, EDDSA_2]
     clock.now = NOW + 29
     assert SIGNATURE in await refusal_of(verifier, EDDSA_2.sign({}, claims()))
     assert issuer.requests == 1
     clock.now = NOW + 30
-    assert await verifier.user_id(EDDSA_2.sign({}, claims())) == "ada"
+    assert await verifier.verify(EDDSA_2.sign({}, claims())) == "ada"
     assert issuer.requests == 2
     for _ in range(3):
         assert SIGNATURE in await refusal_of(verifier, EDDSA.sign({"kid": "nobody's"}, claims()))
@@ -129,15 +129,15 @@ async def test_an_algorithm_without_a_key_fetches_as_an_unknown_kid_does(
     issuer: Issuer, verifier: Verifier, clock: Clock
 ) -> None:
     issuer.keys = [EDDSA]
-    await verifier.user_id(EDDSA.sign({}, claims()))
+    await verifier.verify(EDDSA.sign({}, claims()))
     issuer.keys = [SigningKey("ES256", ES256.private)]
     clock.now = NOW + 30
-    assert await verifier.user_id(issuer.keys[0].sign({}, claims())) == "ada"
+    assert await verifier.verify(issuer.keys[0].sign({}, claims())) == "ada"
 
 
 async def test_a_forged_signature_fetches_nothing(issuer: Issuer, verifier: Verifier, clock: Clock) -> None:
     issuer.keys = [EDDSA]
-    await verifier.user_id(EDDSA.sign({}, claims()))
+    await verifier.verify(EDDSA.sign({}, claims()))
     clock.now = NOW + 31
     assert SIGNATURE in await refusal_of(verifier, EDDSA_2.sign({"kid": "e"}, claims()))
     assert issuer.requests == 1
@@ -147,11 +147,11 @@ async def test_failures_count_as_attempts_and_the_old_keys_go_on_serving(
     issuer: Issuer, verifier: Verifier, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     issuer.keys = [EDDSA]
-    await verifier.user_id(EDDSA.sign({}, claims()))
+    await verifier.verify(EDDSA.sign({}, claims()))
     issuer.rubbish = rubbish(b"a secret of the issuer", 500)
     for clock.now, requests in ((NOW + 30, 2), (NOW + 31, 2), (NOW + 59, 2)):
         assert SIGNATURE in await refusal_of(verifier, EDDSA_2.sign({}, claims()))
-        assert await verifier.user_id(EDDSA.sign({"n": clock.now}, claims())) == "ada"
+        assert await verifier.verify(EDDSA.sign({"n": clock.now}, claims())) == "ada"
         assert issuer.requests == requests
     [record] = caplog.records
     assert record.levelno == logging.WARNING
@@ -195,14 +195,14 @@ async def test_a_useless_answer_of_the_issuer_changes_nothing_and_is_logged(
 ) -> None:
     issuer.keys = [EDDSA]
     token = EDDSA.sign({}, claims(exp=NOW + 9999))
-    await verifier.user_id(token)
+    await verifier.verify(token)
     issuer.keys = [EDDSA_2]
     issuer.rubbish = answer
     clock.now = NOW + 601
-    await verifier.user_id(token)
+    await verifier.verify(token)
     await fetched(verifier)
     assert issuer.requests == 2
-    assert await verifier.user_id(EDDSA.sign({"n": 2}, claims(exp=NOW + 9999))) == "ada"
+    assert await verifier.verify(EDDSA.sign({"n": 2}, claims(exp=NOW + 9999))) == "ada"
     [record] = caplog.records
     assert "could not be fetched" in record.getMessage()
     assert len(record.getMessage()) < 300
@@ -210,24 +210,24 @@ async def test_a_useless_answer_of_the_issuer_changes_nothing_and_is_logged(
 
 async def test_a_set_that_is_just_small_enough_is_read(issuer: Issuer, verifier: Verifier) -> None:
     issuer.rubbish = rubbish(GOOD_SET + b" " * ((1 << 20) - len(GOOD_SET)))
-    assert await verifier.user_id(EDDSA_2.sign({}, claims())) == "ada"
+    assert await verifier.verify(EDDSA_2.sign({}, claims())) == "ada"
 
 
-async def test_old_keys_are_fetched_again_in_the_background_for_remembered_tokens_too(
+async def test_old_keys_are_fetched_again_in_the_background_for_cache_tokens_too(
     issuer: Issuer, verifier: Verifier, clock: Clock
 ) -> None:
     issuer.keys = [EDDSA]
     token = EDDSA.sign({}, claims(exp=NOW + 9999))
-    await verifier.user_id(token)
+    await verifier.verify(token)
     clock.now = NOW + 600
-    await verifier.user_id(token)
+    await verifier.verify(token)
     await fetched(verifier)
     assert issuer.requests == 1
     issuer.open.clear()  # who waited for the issuer now would wait for ever
     issuer.arrived.clear()
     clock.now = NOW + 601
     for _ in range(3):
-        assert await verifier.user_id(token) == "ada"
+        assert await verifier.verify(token) == "ada"
     await issuer.arrived.wait()
     issuer.open.set()
     await fetched(verifier)
@@ -239,10 +239,10 @@ async def test_while_the_issuer_is_down_old_keys_are_fetched_at_most_every_30_se
 ) -> None:
     issuer.keys = [EDDSA]
     token = EDDSA.sign({}, claims(exp=NOW + 9999))
-    await verifier.user_id(token)
+    await verifier.verify(token)
     issuer.rubbish = rubbish(b"", 502)
     for clock.now, requests in ((NOW + 601, 2), (NOW + 602, 2), (NOW + 630, 2), (NOW + 631, 3)):
-        assert await verifier.user_id(token) == "ada"
+        assert await verifier.verify(token) == "ada"
         await fetched(verifier)
         assert issuer.requests == requests
 
@@ -251,7 +251,7 @@ async def test_requests_at_the_same_time_share_one_fetch(issuer: Issuer, verifie
     issuer.keys = [EDDSA]
     issuer.open.clear()
     tokens = [EDDSA.sign({}, claims(sub=f"user {n}")) for n in range(20)]
-    requests = [asyncio.create_task(verifier.user_id(token)) for token in tokens]
+    requests = [asyncio.create_task(verifier.verify(token)) for token in tokens]
     await issuer.arrived.wait()
     issuer.open.set()
     assert await asyncio.gather(*requests) == [f"user {n}" for n in range(20)]
@@ -261,8 +261,8 @@ async def test_requests_at_the_same_time_share_one_fetch(issuer: Issuer, verifie
 async def test_a_request_that_is_cancelled_leaves_the_fetch_to_the_others(issuer: Issuer, verifier: Verifier) -> None:
     issuer.keys = [EDDSA]
     issuer.open.clear()
-    first = asyncio.create_task(verifier.user_id(EDDSA.sign({}, claims(sub="first"))))
-    second = asyncio.create_task(verifier.user_id(EDDSA.sign({}, claims(sub="second"))))
+    first = asyncio.create_task(verifier.verify(EDDSA.sign({}, claims(sub="first"))))
+    second = asyncio.create_task(verifier.verify(EDDSA.sign({}, claims(sub="second"))))
     await issuer.arrived.wait()
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -315,7 +315,7 @@ async def test_the_service_ends_while_a_fetch_is_under_way_and_leaves_nothing_be
     context = verifier_context(key_set_settings(issuer_url))(app)
     await anext(context)
     issuer.open.clear()
-    request = asyncio.create_task(app[VERIFIER].user_id(EDDSA.sign({}, claims())))
+    request = asyncio.create_task(app[VERIFIER].verify(EDDSA.sign({}, claims())))
     await issuer.arrived.wait()
     with pytest.raises(StopAsyncIteration):
         await anext(context)

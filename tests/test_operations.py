@@ -37,7 +37,7 @@ def fields_of(line: str) -> dict[str, str]:
 
 
 async def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
-    await asyncio.sleep(middleware.SETTLE_SECONDS * 1.5)
+    await asyncio.sleep(middleware.FLUSH_SECONDS * 1.5)
     return [fields_of(line) for line in capsys.readouterr().err.splitlines() if " method=" in line]
 
 

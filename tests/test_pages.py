@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.api import TASKS, Api, path_of, problem_of
-from todo_service.http.cursors import ORDERS, SORTS, Position, decode_cursor, encode_cursor
+from todo_service.http.cursors import ORDERS, SORTS, Cursor, decode_cursor, encode_cursor
 
 pytestmark = pytest.mark.database
 
@@ -272,14 +272,14 @@ async def test_a_forged_title_is_refused(owner: Api, key: Any) -> None:
 
 @given(
     st.builds(
-        Position,
+        Cursor,
         st.just("title"),
         st.sampled_from(ORDERS),
         st.text(st.characters(codec="utf-8", exclude_characters="\0")),
         st.uuids().map(str),
     )
 )
-def test_a_cursor_names_its_position(position: Position) -> None:
+def test_a_cursor_names_its_position(position: Cursor) -> None:
     assert decode_cursor(encode_cursor(position)) == position
 
 

@@ -11,7 +11,7 @@ from tests.clocks import LoopClock
 from tests.processes import PATIENCE, until
 from tests.test_export_process import LONGEST, MakeUser, run
 from tests.test_me import EXPORT
-from todo_service.http.in_flight import TRAFFIC
+from todo_service.http.in_flight import IN_FLIGHT
 from todo_service.server import graceful
 from todo_service.server.graceful import Runner
 from todo_service.settings import Settings
@@ -25,7 +25,7 @@ user_with = test_export_process.user_with
 async def stop(runner: Runner) -> asyncio.Task[None]:
     """Begins to stop."""
     stopping = asyncio.create_task(runner.cleanup())
-    await until(lambda: runner.app[TRAFFIC].stopping)
+    await until(lambda: runner.app[IN_FLIGHT].stopping)
     return stopping
 
 

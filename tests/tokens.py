@@ -16,6 +16,7 @@ from tests.issuer import Issuer, SigningKey, eddsa_key, es256_key, hmac_token, r
 from todo_service.auth import key_set, tokens
 from todo_service.auth.middleware import USER_ID, authenticate, verifier_context
 from todo_service.auth.tokens import Verifier
+from todo_service.http.routes import Route, add_routes
 from todo_service.problems import Problem, problems
 from todo_service.settings import Settings
 
@@ -99,7 +100,7 @@ def jwk_like(key: SigningKey, **members: Any) -> SigningKey:
 async def refusal_of(verifier: Verifier, token: str) -> str:
     """The detail of a 401, after looking at everything else that a refusal has to be."""
     with pytest.raises(Problem) as raised:
-        await verifier.user_id(token)
+        await verifier.verify(token)
     problem = raised.value
     assert problem.name == "unauthorized"
     assert re.fullmatch(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+\.", problem.detail)
@@ -112,7 +113,7 @@ async def refusal_of(verifier: Verifier, token: str) -> str:
 
 async def unavailable(verifier: Verifier, token: str) -> None:
     with pytest.raises(Problem) as raised:
-        await verifier.user_id(token)
+        await verifier.verify(token)
     assert (raised.value.name, raised.value.headers) == ("unavailable", {"Retry-After": "1"})
 
 
@@ -123,8 +124,8 @@ async def client_for(aiohttp_client: AiohttpClient, settings: Settings) -> TestC
     app = web.Application(middlewares=[problems, authenticate])
     app.cleanup_ctx.append(verifier_context(settings))
     public = ["/health", "/health/ready", "/openapi.json", "/docs", "/docs/static/{name}"]
-    for path in ("/api/me", "/internal", "/docs/staticky", "/healthy", *public):
-        app.router.add_get(path, who)
+    add_routes(app, [Route("GET", "/api/me", who), *(Route("GET", path, who, public=True) for path in public)])
+    app.router.add_get("/undeclared", who)
     return await aiohttp_client(app)
 
 

@@ -1,4 +1,4 @@
-"""The map of the service: its routes, its middlewares, and what it holds while it runs."""
+"""The map of the service: all routes, and all middlewares in the order in which they run."""
 
 from functools import cache
 
@@ -7,48 +7,99 @@ from aiohttp import web
 from todo_service.auth import authenticate, verifier_context
 from todo_service.database import database_context
 from todo_service.handlers import health, me, tasks
-from todo_service.http import TRAFFIC, Traffic, add_documentation, cors, describe, validate
-from todo_service.library_internals import adapt_aiohttp
-from todo_service.observability.middleware import add_operations
+from todo_service.http import (
+    DESCRIPTION,
+    IN_FLIGHT,
+    ChangesQuerySchema,
+    CompletionSchema,
+    CreateHeadersSchema,
+    InFlight,
+    ListQuerySchema,
+    NewTaskSchema,
+    ReadHeadersSchema,
+    Route,
+    TaskPatchSchema,
+    WriteHeadersSchema,
+    add_headers,
+    add_routes,
+    describe,
+    docs_pages,
+    validate,
+)
+from todo_service.library_internals import ignore_unknown_expectations
+from todo_service.observability.middleware import OBSERVER, Observer, get_metrics
 from todo_service.problems import BODY_BYTES, problems
 from todo_service.settings import Settings
 
-TASK = "/api/tasks/{task_id:(?!changes$)[^/]+}"  # whatever is there is a task's id, if perhaps a wrong one
+READ, WRITE = ReadHeadersSchema(), WriteHeadersSchema()
+PATCH, COMPLETION = TaskPatchSchema(), CompletionSchema()
 
-ROUTES = (
-    web.get("/api/tasks", tasks.list_tasks),
-    web.post("/api/tasks", tasks.create_task),
-    web.get("/api/tasks/changes", tasks.list_changes),
-    web.get(TASK, tasks.get_task),
-    web.patch(TASK, tasks.update_task),  # whose operation has the handler's name, because it comes first
-    web.put(TASK, tasks.update_task),
-    web.delete(TASK, tasks.delete_task),
-    web.patch(f"{TASK}/complete", tasks.complete_task),
-    web.get("/api/export", me.export_tasks),
-    web.delete("/api/me", me.delete_me),
-    web.get("/health", health.get_health),
-    web.get("/health/ready", health.get_readiness),
+# A task's path: any other segment than `changes`, because a malformed id gets the same 404 as an unknown one.
+TASK = "/api/tasks/{task_id:(?!changes$)[^/]+}"
+
+API = (
+    Route("GET", "/api/tasks", tasks.list_tasks, query=ListQuerySchema(), headers=READ),
+    Route(
+        "POST",
+        "/api/tasks",
+        tasks.create_task,
+        body=NewTaskSchema(),
+        headers=CreateHeadersSchema(),
+        problems=("task-deleted", "idempotency-key-reused"),
+    ),
+    Route("GET", "/api/tasks/changes", tasks.list_changes, query=ChangesQuerySchema(), problems=("start-over",)),
+    Route("GET", TASK, tasks.get_task, headers=READ),
+    Route("PATCH", TASK, tasks.update_task, body=PATCH, headers=WRITE),
+    Route("PUT", TASK, tasks.update_task, body=PATCH, headers=WRITE),
+    Route("DELETE", TASK, tasks.delete_task, headers=WRITE),
+    Route("PATCH", f"{TASK}/complete", tasks.complete_task, body=COMPLETION, headers=WRITE),
+    Route("GET", "/api/export", me.export_tasks),
+    Route("DELETE", "/api/me", me.delete_me),
+    Route("GET", "/health", health.get_health, public=True),
+    Route("GET", "/health/ready", health.get_readiness, public=True, problems=("unavailable",)),
 )
+
+OPERATIONS = (
+    Route("GET", "/metrics", get_metrics, public=True),
+    Route("GET", "/problems", docs_pages.get_problems, public=True),
+    Route("GET", "/docs/static/problems.css", docs_pages.get_file, public=True),
+)
+
+DOCS = (
+    Route("GET", "/", docs_pages.redirect_to_docs, public=True),
+    Route("GET", "/docs", docs_pages.get_docs, public=True),
+    Route("GET", "/openapi.json", docs_pages.get_description, public=True),
+    *(Route("GET", f"/docs/static/{name}", docs_pages.get_file, public=True) for name in docs_pages.FILES),
+)
+
+WITHOUT_DOCS = (Route("GET", "/", docs_pages.get_name, public=True),)
 
 
 def create_app(settings: Settings) -> web.Application:
-    """The whole service. Each request passes the middlewares from the first to the last."""
-    adapt_aiohttp()
-    traffic = Traffic()
+    """The service. Each request passes the middlewares from the first to the last."""
+    ignore_unknown_expectations()
+    observer, in_flight = Observer(settings), InFlight()
     app = web.Application(
-        middlewares=[traffic.count, cors(settings.cors_origins), problems, authenticate, validate],
+        middlewares=[
+            observer.observe,  # gives the request its id, logs and counts it
+            in_flight.count,  # so that a worker that stops can wait for it
+            add_headers(settings.cors_origins),  # security, caching and CORS; answers preflight requests
+            problems,  # turns what the next ones raise into problem documents
+            authenticate,  # sets request[USER_ID]
+            validate,  # sets what the handler reads: request[NEW_TASK], request[LIST_QUERY], ...
+        ],
         client_max_size=BODY_BYTES,
     )
-    app[TRAFFIC] = traffic
-    app.cleanup_ctx.append(database_context(settings))
-    app.cleanup_ctx.append(verifier_context(settings))
-    app.add_routes(ROUTES)
-    add_documentation(app, settings, description())
-    add_operations(app, settings)
+    app[IN_FLIGHT] = in_flight
+    app[OBSERVER] = observer
+    app[DESCRIPTION] = description()
+    app[docs_pages.DOCS_TOKEN] = settings.docs_token
+    app.cleanup_ctx.extend([database_context(settings), verifier_context(settings), observer.context])
+    add_routes(app, [*API, *OPERATIONS, *(DOCS if settings.docs == "on" else WITHOUT_DOCS)])
     return app
 
 
 @cache
 def description() -> bytes:
     """The description of the API (OpenAPI, JSON), built once in a process."""
-    return describe(ROUTES)
+    return describe(API)

@@ -1,21 +1,104 @@
-"""Private names of libraries, each with the reason why no documented way does."""
+"""Private names of libraries. Each function and class says why no documented way does.
 
+tests/test_library_internals.py fails if a release changes what is used here, and setup.cfg allows only the versions
+that were tried.
+"""
+
+import socket
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
+from typing import Any, cast
 
-from aiohttp import web, web_response, web_urldispatcher
+import asyncpg
+from aiohttp import HttpVersion11, web, web_urldispatcher
+from aiohttp.typedefs import Handler
+from marshmallow import fields
+from marshmallow.validate import And
+from prometheus_client import Histogram
 
-_meet_expectation = web_urldispatcher._default_expect_handler  # noqa: SLF001 - there is no way to replace it for 404
+# ruff: noqa: SLF001 - this is the module for that
+
+_handle_expectation = web_urldispatcher._default_expect_handler
 
 
-def adapt_aiohttp() -> None:
-    """Changes what aiohttp sends by itself, in all of this process: `Server`, and 417, which no middleware sees.
+def ignore_unknown_expectations() -> None:
+    """Has aiohttp ignore an unknown `Expect`, in this whole process (RFC 9110, section 10.1.1).
 
-    An expectation that nobody knows is ignored instead (RFC 9110, section 10.1.1).
+    `expect_handler=` of a route does that, but 404 and 405 have no route: aiohttp would answer 417 before any
+    middleware runs.
     """
-    web_response.SERVER_SOFTWARE = "todo-service"  # type: ignore[attr-defined] # which tells no versions
-    web_urldispatcher._default_expect_handler = _answer_expectation  # noqa: SLF001
+    web_urldispatcher._default_expect_handler = _ignore_unknown
 
 
-async def _answer_expectation(request: web.Request) -> None:
+async def _ignore_unknown(request: web.Request) -> None:
     with suppress(web.HTTPExpectationFailed):
-        await _meet_expectation(request)
+        await _handle_expectation(request)
+
+
+def respond_with_http_1_1(request: web.BaseRequest) -> None:
+    """Has the response to this request say HTTP/1.1. aiohttp repeats the version of the request, even if it is 2.0."""
+    request._version = HttpVersion11
+
+
+class RequestHandler(web.RequestHandler):
+    """aiohttp's HTTP connection, with names for the state that a time limit for headers needs. aiohttp has no limit."""
+
+    __slots__ = ()
+
+    @property
+    def requests_started(self) -> int:
+        """The number of requests on this connection whose headers were complete."""
+        return self._request_count
+
+    @property
+    def is_waiting_for_headers(self) -> bool:
+        """Whether no request is being handled, so that what arrives is the beginning of the next one."""
+        return self._waiter is not None
+
+
+class AppRunner(web.AppRunner):
+    """aiohttp's runner, whose connections are of the class `connection_class`. aiohttp has no parameter for that."""
+
+    connection_class: type[web.RequestHandler] = web.RequestHandler
+
+    async def _make_server(self) -> web.Server:
+        connection_class = self.connection_class
+
+        class Server(web.Server):
+            def __call__(self) -> web.RequestHandler:
+                return connection_class(self, loop=self._loop, **self._kwargs)
+
+        server = await super()._make_server()
+        server.__class__ = Server
+        return server
+
+
+def declared_by(handler: Handler) -> dict[str, Any]:
+    """What the decorators of aiohttp-apispec say of a handler. It is made for an older OpenAPI than ours."""
+    return cast("dict[str, Any]", getattr(handler, "__apispec__"))  # noqa: B009 - typeshed knows no such attribute
+
+
+def socket_of(connection: asyncpg.Connection) -> socket.socket:
+    """The socket of a connection to PostgreSQL. asyncpg has no parameters for the options of TCP."""
+    transport = connection._transport  # type: ignore[attr-defined]
+    return cast("socket.socket", transport.get_extra_info("socket"))
+
+
+class BulkHistogram(Histogram):
+    """A histogram that takes many observations at once. prometheus-client takes them one by one: 4 us for each."""
+
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """Adds so many observations to each bucket, the last of which has no bound. `total` is the sum of all."""
+        for bucket, number in zip(self._buckets, counts, strict=True):
+            if number:
+                bucket.inc(number)
+        self._sum.inc(total)
+
+
+class CachedValidators(fields.Field[Any]):
+    """A field that combines its validators once. marshmallow does it for each value, which takes 5 us of a creation."""
+
+    @cached_property
+    def _validate_all(self) -> And:
+        return And(*self.validators)

@@ -10,6 +10,8 @@ from types import MappingProxyType
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
+from todo_service.library_internals import respond_with_http_1_1
+
 log = logging.getLogger(__name__)
 
 PAGE = "/problems"
@@ -105,7 +107,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 def _check_version(request: web.Request) -> None:
     """HTTP/1.0 has no chunks, and a proxy that speaks it takes what follows for another message (RFC 9112, 6.1)."""
     if request.version not in (HttpVersion10, HttpVersion11):  # the parser takes 0.9 and 2.0, too
-        request._version = HttpVersion11  # noqa: SLF001 - or the answer would claim to be of that version
+        respond_with_http_1_1(request)
         raise Problem("malformed-request", "The request must be of HTTP/1.1 or HTTP/1.0.", ends_connection=True)
     if request.version == HttpVersion10 and hdrs.TRANSFER_ENCODING in request.headers:
         raise Problem("malformed-request", "HTTP/1.0 has no Transfer-Encoding.", ends_connection=True)

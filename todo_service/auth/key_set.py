@@ -38,7 +38,7 @@ class KeySet:
         if self._keys and time.monotonic() - self._fetched > KEY_SET_AGE:
             self._fetch_unless_within(REFETCH_PAUSE)
 
-    async def matching(self, header: dict[str, Any]) -> list[jwt.PyJWK]:
+    async def candidates(self, header: dict[str, Any]) -> list[jwt.PyJWK]:
         """The keys that a token with this header may be signed with. Raises Problem while there are no keys at all."""
         if not self._keys:
             await asyncio.shield(self._fetch_unless_within(FIRST_FETCH_PAUSE))

@@ -6,36 +6,32 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from todo_service.auth.tokens import REALM, Verifier, invalid_token
+from todo_service.http import is_api, route_of
 from todo_service.problems import Problem
 from todo_service.settings import Settings
 
 USER_ID = web.RequestKey("user_id", str)
 VERIFIER = web.AppKey("verifier", Verifier)
 
-PUBLIC = frozenset({"/", "/docs", "/health", "/health/ready", "/metrics", "/openapi.json", "/problems"})
-PUBLIC_PREFIX = "/docs/static/"
-
 
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Sets `request[USER_ID]` on all but public and unknown paths; raises Problem if there is no good token."""
+    """Sets `request[USER_ID]`, unless the route is public. Raises Problem if there is no valid token."""
     if _needs_token(request):
         verifier, token = request.app[VERIFIER], _bearer_token(request)
-        request[USER_ID] = verifier.recall(token) or await verifier.user_id(token)
+        request[USER_ID] = verifier.cached_user_id(token) or await verifier.verify(token)
     return await handler(request)
 
 
-def is_api(request: web.Request) -> bool:
-    """Whether the path is the API's, there or not."""
-    return f"{request.path}/".startswith("/api/")
-
-
 def _needs_token(request: web.Request) -> bool:
-    if is_api(request):
-        return True  # for unknown routes and wrong methods too: strangers don't learn what there is
-    if request.path in PUBLIC or request.path.startswith(PUBLIC_PREFIX):
-        return False
-    return not isinstance(request.match_info.http_exception, web.HTTPNotFound)
+    """Whether a request needs a token. Unknown paths of the API need one: strangers don't learn which ones exist.
+
+    So does a route that app.py does not declare.
+    """
+    route = route_of(request)
+    if route is None:
+        return is_api(request) or request.match_info.http_exception is None
+    return not route.public
 
 
 def _bearer_token(request: web.Request) -> str:

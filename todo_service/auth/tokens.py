@@ -1,4 +1,4 @@
-"""Tokens (RFC 7519): verifies them, remembers the good ones, and signs new ones."""
+"""Tokens (RFC 7519): verifies and signs them, and caches the valid ones until they expire."""
 
 import re
 import time
@@ -19,11 +19,11 @@ from todo_service.settings import Settings
 
 REALM = 'Bearer realm="todo-service"'
 COMPACT_FORM = re.compile(r"([\w-]+)\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, section 7.1; base64url is never padded
-TOKEN_LENGTH = 8192  # strangers can't have us decode more
+MAX_TOKEN_LENGTH = 8192  # a limit for the work that strangers can cause
 USABLE_ID = re.compile(r"[^\0\ud800-\udfff]{1,255}")  # what PostgreSQL can store as text
-REMEMBERED_TOKENS = 10_000
-NOBODY = ("", -inf)
-SIGNATURES = jwt.PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
+MAX_CACHED_TOKENS = 10_000
+CACHE_MISS = ("", -inf)
+JWS = jwt.PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
 
 
 def invalid_token(detail: str) -> Problem:
@@ -33,54 +33,54 @@ def invalid_token(detail: str) -> Problem:
 
 
 class Verifier:
-    """Verifies tokens, with the secrets or the issuer's key set, and remembers the good ones until they expire."""
+    """Verifies tokens with the secrets or the issuer's key set, and caches the valid ones until they expire."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._remembered: OrderedDict[bytes, tuple[str, float]] = OrderedDict()  # digest -> user_id, end in Unix time
+        self._cache: OrderedDict[bytes, tuple[str, float]] = OrderedDict()  # digest -> user_id, end in Unix time
         secrets = [urlsafe_b64encode(s.encode()).decode() for s in (settings.jwt_secret, settings.jwt_secret_previous)]
         self._secrets = [jwt.PyJWK({"kty": "oct", "k": secret}, "HS256") for secret in secrets if secret]
-        self._key_set = KeySet(settings, on_change=self._remembered.clear) if settings.jwt_jwks_url else None
+        self._key_set = KeySet(settings, on_change=self._cache.clear) if settings.jwt_jwks_url else None
 
-    def recall(self, token: str) -> str | None:
-        """The `sub` of a token that was verified before and has not expired since."""
+    def cached_user_id(self, token: str) -> str | None:
+        """The `sub` of a token that is in the cache and has not expired."""
         if self._key_set:
-            self._key_set.refetch_when_old()  # for remembered tokens too, or revoked keys would serve on
+            self._key_set.refetch_when_old()  # for cached tokens, too: their key may have been revoked
         digest = _digest(token)
-        user_id, end = self._remembered.get(digest, NOBODY)
+        user_id, end = self._cache.get(digest, CACHE_MISS)
         if time.time() >= end:
             return None
-        self._remembered.move_to_end(digest)
+        self._cache.move_to_end(digest)
         return user_id
 
-    async def user_id(self, token: str) -> str:
+    async def verify(self, token: str) -> str:
         """The token's `sub`: 1 to 255 characters that PostgreSQL can store.
 
         Raises Problem: `unauthorized`, whatever is wrong with the token; `unavailable` while there are no keys yet.
         """
-        if user_id := self.recall(token):
+        if user_id := self.cached_user_id(token):
             return user_id
         try:
-            user_id, end = await self._verify(token)
+            user_id, end = await self._check(token)
         except ValueError:  # what reading base64 and JSON raises
-            form = f"`header.payload.signature`, at most {TOKEN_LENGTH} characters"
+            form = f"`header.payload.signature`, at most {MAX_TOKEN_LENGTH} characters"
             raise invalid_token(f"The token is malformed; it must be a signed JSON Web Token, {form}.") from None
-        self._remembered[_digest(token)] = user_id, end
-        if len(self._remembered) > REMEMBERED_TOKENS:
-            self._remembered.popitem(last=False)
+        self._cache[_digest(token)] = user_id, end
+        if len(self._cache) > MAX_CACHED_TOKENS:
+            self._cache.popitem(last=False)
         return user_id
 
-    async def _verify(self, token: str) -> tuple[str, float]:
+    async def _check(self, token: str) -> tuple[str, float]:
         header = _read_header(token, self._settings.algorithms)
-        for key in await self._key_set.matching(header) if self._key_set else self._secrets:
+        for key in await self._key_set.candidates(header) if self._key_set else self._secrets:
             with suppress(jwt.PyJWTError):
-                parts = SIGNATURES.decode_complete(token, key, algorithms=[key.algorithm_name])
+                parts = JWS.decode_complete(token, key, algorithms=[key.algorithm_name])
                 return _check_claims(_read_json(parts["payload"]), self._settings)
         detail = "The token's signature is wrong, or its key is not one that is trusted here; get a new token."
         raise invalid_token(detail)
 
     async def close(self) -> None:
-        """Ends what goes on in the background."""
+        """Cancels a fetch of the key set."""
         if self._key_set:
             await self._key_set.close()
 
@@ -90,9 +90,9 @@ def _digest(token: str) -> bytes:
 
 
 def _read_header(token: str, algorithms: tuple[str, ...]) -> dict[str, Any]:
-    """The header, of which nothing is believed but which key to try. Raises ValueError or Problem."""
+    """The header. It is not verified yet, and only says which keys to try. Raises ValueError or Problem."""
     match = COMPACT_FORM.fullmatch(token)
-    if not match or len(token) > TOKEN_LENGTH:
+    if not match or len(token) > MAX_TOKEN_LENGTH:
         raise ValueError("not in compact form")
     header = _read_json(urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4)))
     if "crit" in header or header.get("b64", True) is not True or not isinstance(header.get("kid", ""), str):

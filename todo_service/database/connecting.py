@@ -8,6 +8,8 @@ from typing import Any
 
 import asyncpg
 
+from todo_service.library_internals import socket_of
+
 log = logging.getLogger(__name__)
 
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.0)
@@ -144,8 +146,7 @@ async def _give_up(attempts: list[asyncio.Task[asyncpg.Connection]]) -> None:
 
 def _notice_losses(connection: asyncpg.Connection) -> None:
     """Sets TCP_OPTIONS where the system has them; a Unix socket needs none."""
-    transport: asyncio.Transport = connection._transport  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
-    sock = transport.get_extra_info("socket")
+    sock = socket_of(connection)
     if sock.fileno() == -1:
         raise ConnectionResetError("the connection was lost as soon as it was open")
     if sock.family in (socket.AF_INET, socket.AF_INET6):

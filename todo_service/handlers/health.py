@@ -14,7 +14,6 @@ CHECK_READINESS = read_statement("health/check_readiness")
     tags=["health"],
     summary="Tell that the service runs",
     description="Touches nothing, not even the database.",
-    security=[],
 )
 @response_schema(HealthSchema, 200, description="It runs")
 async def get_health(_request: web.Request) -> web.Response:
@@ -26,8 +25,6 @@ async def get_health(_request: web.Request) -> web.Response:
     tags=["health"],
     summary="Tell whether the service can work",
     description="Asks the database whether it is there and has been migrated.",
-    security=[],
-    problems=("unavailable",),
 )
 @response_schema(HealthSchema, 200, description="It can")
 async def get_readiness(request: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ from aiohttp_apispec import docs
 from todo_service.auth import USER_ID
 from todo_service.database import DATABASE, Database, read_statement
 from todo_service.handlers.tasks import LIST_TASKS_BY
-from todo_service.http import NO_FILTERS, TRAFFIC, TaskSchema, reset
+from todo_service.http import IN_FLIGHT, NO_FILTERS, TaskSchema, reset
 from todo_service.problems import Problem
 
 DELETE_ME = read_statement("me/delete_me")
@@ -33,7 +33,7 @@ PAGE_SIZE = 100  # what is in memory for each client, however slow
 async def export_tasks(request: web.Request) -> web.Response:
     """GET /api/export"""
     first = await _page(request.app[DATABASE], request[USER_ID], None, None)  # what fails here is a problem document
-    request.app[TRAFFIC].count_until_sent(request)
+    request.app[IN_FLIGHT].count_until_sent(request)
     return web.Response(body=_stream(request, *first), content_type="application/x-ndjson", charset="utf-8")
 
 

@@ -1,41 +1,35 @@
 """The endpoints of tasks: each runs one statement, of the same name in sql/tasks/."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import asyncpg
 from aiohttp import hdrs, web
-from aiohttp_apispec import docs, headers_schema, json_schema, match_info_schema, querystring_schema, response_schema
+from aiohttp_apispec import docs, response_schema
 
 from todo_service.auth import USER_ID
 from todo_service.database import DATABASE, read_statement
 from todo_service.http import (
-    BODY,
-    EVERY,
-    HEADERS,
+    ANY,
+    CHANGES_QUERY,
+    COMPLETION,
+    CONDITIONS,
+    CREATE_HEADERS,
+    LIST_QUERY,
+    NEW_TASK,
     NO_FILTERS,
     ORDERS,
-    QUERY,
     SORTS,
     TASK_ID,
-    ChangesQuerySchema,
+    TASK_PATCH,
     ChangesSchema,
-    CompletionSchema,
-    CreateHeadersSchema,
-    ListQuerySchema,
-    NewTaskSchema,
-    Position,
-    ReadHeadersSchema,
-    TaskPatchSchema,
-    TaskPathSchema,
+    Conditions,
+    Cursor,
+    Tags,
     TaskSchema,
-    WriteHeadersSchema,
     derive_task_id,
+    empty_list_token,
     fingerprint,
-    link_to,
+    next_link,
     revision_of,
     task_not_found,
-    version_of_nothing,
 )
 from todo_service.problems import Problem
 
@@ -62,26 +56,22 @@ DELETE_TASK = read_statement("tasks/delete_task")
     responses={304: {"description": "Nothing has changed since"}},
     response_headers={200: ("ETag", "Link"), 304: ("ETag",)},
 )
-@headers_schema(ReadHeadersSchema)
-@querystring_schema(ListQuerySchema)
 @response_schema(TaskSchema(many=True), 200, description="An array of tasks")
 async def list_tasks(request: web.Request) -> web.Response:
     """GET /api/tasks"""
-    query, conditions = request[QUERY], request[HEADERS]
-    known = conditions["if_none_match"]
-    run = request.app[DATABASE].run
-    if query["is_usual"]:
-        row = await run(LIST_TASKS, request[USER_ID], query["limit"], known)
+    query, conditions = request[LIST_QUERY], request[CONDITIONS]
+    run, user_id, known = request.app[DATABASE].run, request[USER_ID], conditions.if_none_match
+    if query.is_default:
+        row = await run(LIST_TASKS, user_id, query.limit, known)
     else:
-        filters, position = query["filters"], query["position"]
-        key, task_id = (position.key, position.id) if position else (None, None)
-        statement = (LIST_TASKS_BY if filters == NO_FILTERS else SEARCH_TASKS_BY)[query["sort"], query["order"]]
-        row = await run(statement, request[USER_ID], query["completed"], query["limit"], key, task_id, known, *filters)
-    tag = row["tag"] or str(version_of_nothing(request[USER_ID]))
+        key, task_id = (query.cursor.key, query.cursor.id) if query.cursor else (None, None)
+        statement = (LIST_TASKS_BY if query.filters == NO_FILTERS else SEARCH_TASKS_BY)[query.sort, query.order]
+        row = await run(statement, user_id, query.completed, query.limit, key, task_id, known, *query.filters)
+    tag = row["tag"] or str(empty_list_token(user_id))
     response = _representation(conditions, row["body"], tag)
     if row["next_id"]:
-        following = Position(query["sort"], query["order"], row["next_key"], str(row["next_id"]))
-        response.headers[hdrs.LINK] = link_to(request.path, request.query, following)
+        cursor = Cursor(query.sort, query.order, row["next_key"], str(row["next_id"]))
+        response.headers[hdrs.LINK] = next_link(request.path, request.query, cursor)
     return response
 
 
@@ -89,17 +79,15 @@ async def list_tasks(request: web.Request) -> web.Response:
     tags=["tasks"],
     summary="Synchronise your tasks",
     description="What changed `since`; without it, all there is. Ask again at once while `more` is true.",
-    problems=("start-over",),
 )
-@querystring_schema(ChangesQuerySchema)
 @response_schema(ChangesSchema, 200, description="What changed, and since what to ask next")
 async def list_changes(request: web.Request) -> web.Response:
     """GET /api/tasks/changes"""
-    since, nothing = request[QUERY]["since"], version_of_nothing(request[USER_ID])
-    generation, revision = (since.generation, since.revision) if since not in (None, nothing) else (None, 0)
-    row = await request.app[DATABASE].run(
-        LIST_CHANGES, request[USER_ID], generation, revision, request[QUERY]["limit"], str(nothing)
-    )
+    user_id, query = request[USER_ID], request[CHANGES_QUERY]
+    empty = empty_list_token(user_id)
+    since = None if query.since == empty else query.since
+    generation, revision = (since.generation, since.revision) if since else (None, 0)
+    row = await request.app[DATABASE].run(LIST_CHANGES, user_id, generation, revision, query.limit, str(empty))
     if row["body"] is None:
         raise Problem("start-over")
     return _json_response(row["body"])
@@ -109,16 +97,13 @@ async def list_changes(request: web.Request) -> web.Response:
     tags=["tasks"],
     summary="Create a task",
     description="With an `Idempotency-Key` exactly once, however often the request is sent.",
-    problems=("task-deleted", "idempotency-key-reused"),
     response_headers={201: ("ETag", "Location"), 200: ("ETag", "Location", "Idempotency-Replayed")},
 )
-@headers_schema(CreateHeadersSchema)
-@json_schema(NewTaskSchema)
 @response_schema(TaskSchema, 201, description="The task; `Location` has its address")
 @response_schema(TaskSchema, 200, description="The task that this key created before")
 async def create_task(request: web.Request) -> web.Response:
     """POST /api/tasks"""
-    new, key = request[BODY], request[HEADERS]["idempotency_key"]
+    new, key = request[NEW_TASK], request[CREATE_HEADERS].idempotency_key
     values = (
         new["title"],
         new["description"],
@@ -149,15 +134,13 @@ async def create_task(request: web.Request) -> web.Response:
     responses={304: {"description": "It has not changed since"}},
     response_headers={200: ("ETag",), 304: ("ETag",)},
 )
-@headers_schema(ReadHeadersSchema)
-@match_info_schema(TaskPathSchema)
 @response_schema(TaskSchema, 200, description="The task")
 async def get_task(request: web.Request) -> web.Response:
     """GET /api/tasks/{task_id}"""
     row = await request.app[DATABASE].run(GET_TASK, request[USER_ID], request[TASK_ID])
     if row["body"] is None:
         raise task_not_found()
-    return _representation(request[HEADERS], row["body"], revision_of(row["body"]))
+    return _representation(request[CONDITIONS], row["body"], revision_of(row["body"]))
 
 
 @docs(
@@ -166,13 +149,10 @@ async def get_task(request: web.Request) -> web.Response:
     description="Only the members that are sent change, null clears (RFC 7396). PUT does the same, for old clients.",
     response_headers={200: ("ETag",)},
 )
-@headers_schema(WriteHeadersSchema)
-@match_info_schema(TaskPathSchema)
-@json_schema(TaskPatchSchema)
 @response_schema(TaskSchema, 200, description="The task as it is now")
 async def update_task(request: web.Request) -> web.Response:
     """PATCH and PUT /api/tasks/{task_id}"""
-    changes = request[BODY]
+    changes = request[TASK_PATCH]
     row = await request.app[DATABASE].run(
         UPDATE_TASK,
         request[USER_ID],
@@ -196,13 +176,10 @@ async def update_task(request: web.Request) -> web.Response:
     description="Without a body it toggles `completed`, with one it sets it to what the body says.",
     response_headers={200: ("ETag",)},
 )
-@headers_schema(WriteHeadersSchema)
-@match_info_schema(TaskPathSchema)
-@json_schema(CompletionSchema)
 @response_schema(TaskSchema, 200, description="The task as it is now")
 async def complete_task(request: web.Request) -> web.Response:
     """PATCH /api/tasks/{task_id}/complete"""
-    completed = request[BODY].get("completed")
+    completed = request[COMPLETION].get("completed")
     row = await request.app[DATABASE].run(
         COMPLETE_TASK, request[USER_ID], request[TASK_ID], _if_match(request), completed
     )
@@ -215,8 +192,6 @@ async def complete_task(request: web.Request) -> web.Response:
     description="For good. Clients that synchronise are told of its id.",
     responses={204: {"description": "It is gone"}},
 )
-@headers_schema(WriteHeadersSchema)
-@match_info_schema(TaskPathSchema)
 async def delete_task(request: web.Request) -> web.Response:
     """DELETE /api/tasks/{task_id}"""
     row = await request.app[DATABASE].run(DELETE_TASK, request[USER_ID], request[TASK_ID], _if_match(request))
@@ -225,18 +200,18 @@ async def delete_task(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-def _if_match(request: web.Request) -> tuple[str, ...] | None:
-    """The revisions of which the task must have one; None for any, since no statement changes what isn't there."""
-    tags: tuple[str, ...] | None = request[HEADERS]["if_match"]
-    return None if tags == EVERY else tags
+def _if_match(request: web.Request) -> Tags | None:
+    """The revisions that the task may have. None if the task may have any: the statements need no `*`."""
+    tags = request[CONDITIONS].if_match
+    return None if tags == ANY else tags
 
 
-def _representation(conditions: Mapping[str, Any], body: str, tag: str) -> web.Response:
-    """What there is, unless the client has it already or wanted something else (RFC 9110, section 13.2.2)."""
-    if_match, if_none_match = conditions["if_match"], conditions["if_none_match"]
-    if if_match is not None and tag not in if_match and if_match != EVERY:
+def _representation(conditions: Conditions, body: str, tag: str) -> web.Response:
+    """The body; or 304 or 412 as the conditions say (RFC 9110, section 13.2.2)."""
+    if_match, if_none_match = conditions
+    if if_match is not None and tag not in if_match and if_match != ANY:
         raise _precondition_failed(tag)
-    if if_none_match is not None and (tag in if_none_match or if_none_match == EVERY):
+    if if_none_match is not None and (tag in if_none_match or if_none_match == ANY):
         return web.Response(status=304, headers={hdrs.ETAG: f'"{tag}"'})
     return _json_response(body, tag)
 

@@ -1,22 +1,32 @@
-"""What the API is made of: headers, validation of requests, entity tags, cursors, and the API's description."""
+"""HTTP: the routes and their schemas, headers, validation, entity tags, cursors, and the API's description."""
 
-from todo_service.http.cursors import ORDERS, SORTS, Position, link_to
-from todo_service.http.docs_pages import add_documentation
-from todo_service.http.etags import EVERY, revision_of, version_of_nothing
-from todo_service.http.headers import SECURITY_HEADERS, cors
+from todo_service.http import docs_pages
+from todo_service.http.cursors import ORDERS, SORTS, Cursor, next_link
+from todo_service.http.docs_pages import DESCRIPTION
+from todo_service.http.etags import ANY, Tags, empty_list_token, revision_of
+from todo_service.http.headers import SECURITY_HEADERS, add_headers
 from todo_service.http.idempotency import derive_task_id, fingerprint
-from todo_service.http.in_flight import TRAFFIC, Traffic, reset
+from todo_service.http.in_flight import IN_FLIGHT, InFlight, reset
 from todo_service.http.openapi import describe
 from todo_service.http.parameters import (
+    CHANGES_QUERY,
+    CONDITIONS,
+    CREATE_HEADERS,
+    LIST_QUERY,
     NO_FILTERS,
+    TASK_ID,
     ChangesQuerySchema,
+    Conditions,
     CreateHeadersSchema,
     ListQuerySchema,
     ReadHeadersSchema,
-    TaskPathSchema,
     WriteHeadersSchema,
 )
+from todo_service.http.routes import Route, add_routes, is_api, route_of
 from todo_service.http.schemas import (
+    COMPLETION,
+    NEW_TASK,
+    TASK_PATCH,
     ChangesSchema,
     CompletionSchema,
     HealthSchema,
@@ -24,42 +34,52 @@ from todo_service.http.schemas import (
     TaskPatchSchema,
     TaskSchema,
 )
-from todo_service.http.validation import BODY, HEADERS, QUERY, TASK_ID, task_not_found, validate
+from todo_service.http.validation import task_not_found, validate
 
 __all__ = [
-    "BODY",
-    "EVERY",
-    "HEADERS",
+    "ANY",
+    "CHANGES_QUERY",
+    "COMPLETION",
+    "CONDITIONS",
+    "CREATE_HEADERS",
+    "DESCRIPTION",
+    "IN_FLIGHT",
+    "LIST_QUERY",
+    "NEW_TASK",
     "NO_FILTERS",
     "ORDERS",
-    "QUERY",
     "SECURITY_HEADERS",
     "SORTS",
     "TASK_ID",
-    "TRAFFIC",
+    "TASK_PATCH",
     "ChangesQuerySchema",
     "ChangesSchema",
     "CompletionSchema",
+    "Conditions",
     "CreateHeadersSchema",
+    "Cursor",
     "HealthSchema",
+    "InFlight",
     "ListQuerySchema",
     "NewTaskSchema",
-    "Position",
     "ReadHeadersSchema",
+    "Route",
+    "Tags",
     "TaskPatchSchema",
-    "TaskPathSchema",
     "TaskSchema",
-    "Traffic",
     "WriteHeadersSchema",
-    "add_documentation",
-    "cors",
+    "add_headers",
+    "add_routes",
     "derive_task_id",
     "describe",
+    "docs_pages",
+    "empty_list_token",
     "fingerprint",
-    "link_to",
+    "is_api",
+    "next_link",
     "reset",
     "revision_of",
+    "route_of",
     "task_not_found",
     "validate",
-    "version_of_nothing",
 ]

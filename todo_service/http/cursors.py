@@ -1,4 +1,4 @@
-"""Pages of a list: the cursor that names where a page begins, and the Link to the next one (RFC 8288)."""
+"""Cursors: where a page of a list begins, and the Link to the next page (RFC 8288)."""
 
 import base64
 import json
@@ -12,19 +12,19 @@ from uuid import UUID
 from multidict import MultiMapping
 
 SORTS = {"created": "desc", "title": "asc", "due_date": "asc"}
-"""What a list can be sorted by, and the order of each if none is asked for."""
+"""The sorts of a list, each with its default order."""
 
 ORDERS = ("asc", "desc")
 
-# As the statements write it. PostgreSQL takes fewer fractions and offsets than RFC 3339 allows.
+# As the statements write it. PostgreSQL accepts fewer fractions and offsets than RFC 3339 allows.
 UTC_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
 CHECKSUM_BYTES = 6
 
 
 @dataclass(frozen=True)
-class Position:
-    """The first task of a page, in a list of this sort and order; `key` is what the list is sorted by, as text."""
+class Cursor:
+    """The first task of a page in a list of this sort and order. `key` is its sort key as text."""
 
     sort: str
     order: str
@@ -32,40 +32,40 @@ class Position:
     id: str
 
 
-def encode_cursor(position: Position) -> str:
-    """The position as an opaque URL-safe text, with a checksum: a damaged cursor must not lead elsewhere."""
-    payload = json.dumps(astuple(position), ensure_ascii=False, separators=(",", ":")).encode()
+def encode_cursor(cursor: Cursor) -> str:
+    """The cursor as opaque, URL-safe text. A checksum in it makes sure that a damaged cursor is refused."""
+    payload = json.dumps(astuple(cursor), ensure_ascii=False, separators=(",", ":")).encode()
     checksum = blake2b(payload, digest_size=CHECKSUM_BYTES).digest()
     return base64.urlsafe_b64encode(checksum + payload).rstrip(b"=").decode()
 
 
-def decode_cursor(cursor: str) -> Position | None:
-    """The position that a cursor names, or None if this text can't be a cursor of ours."""
+def decode_cursor(text: str) -> Cursor | None:
+    """The cursor in a text, or None if the service can't have sent this one."""
     try:
-        octets = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4))
-        position = Position(*json.loads(octets[CHECKSUM_BYTES:]))
-        return position if _is_valid(position) and encode_cursor(position) == cursor else None
+        octets = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4))
+        cursor = Cursor(*json.loads(octets[CHECKSUM_BYTES:]))
+        return cursor if _is_valid(cursor) and encode_cursor(cursor) == text else None
     except (ValueError, TypeError, RecursionError):
         return None
 
 
-def _is_valid(position: Position) -> bool:
-    """Whether the statements can take it: a checksum is no proof that it was made here."""
-    match position:
-        case Position(sort="created" | "due_date", key=str(key), id=str(task_id)):
+def _is_valid(cursor: Cursor) -> bool:
+    """Whether the statements accept it. The checksum doesn't prove that: a client could compute one."""
+    match cursor:
+        case Cursor(sort="created" | "due_date", key=str(key), id=str(task_id)):
             datetime.fromisoformat(key)
             usable = UTC_TIME.fullmatch(key) is not None
-        case Position(sort="title", key=str(key), id=str(task_id)):
+        case Cursor(sort="title", key=str(key), id=str(task_id)):
             usable = "\0" not in key
-        case Position(sort="due_date", key=None, id=str(task_id)):
+        case Cursor(sort="due_date", key=None, id=str(task_id)):
             usable = True
         case _:
             return False
     return usable and str(UUID(task_id)) == task_id
 
 
-def link_to(path: str, query: MultiMapping[str], position: Position) -> str:
-    """The value of a Link header: this list again, as the client asked for it, from the position on."""
+def next_link(path: str, query: MultiMapping[str], cursor: Cursor) -> str:
+    """The value of a Link header: the list that the client asked for, from the cursor on."""
     parameters = [(name, value) for name, value in query.items() if name != "cursor"]
-    parameters.append(("cursor", encode_cursor(position)))
+    parameters.append(("cursor", encode_cursor(cursor)))
     return f'<{path}?{urlencode(parameters)}>; rel="next"'

@@ -1,29 +1,41 @@
-"""What people read: the page to try the API on, the page of the problem types, and where / leads to."""
+"""The pages for people: /docs, where the API can be tried, and /problems, which explains the problem types."""
 
 import json
 import re
+from functools import cache
 from hashlib import sha256
 from html import escape
 from importlib.metadata import distribution
 from pathlib import Path
 
 from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.typedefs import Handler
 
 from todo_service import __version__
 from todo_service.http.openapi import TITLE
 from todo_service.problems import PAGE as PROBLEMS
 from todo_service.problems import TYPES, ProblemType
-from todo_service.settings import Settings, is_loopback
+from todo_service.settings import is_loopback
 
-DESCRIPTION = "/openapi.json"
-DOCS = "/docs"
-STATIC = "/docs/static/"
-# Nothing foreign, nothing inline, and no other page may frame these. Swagger UI has its icons in data addresses.
+DESCRIPTION = web.AppKey("description", bytes)
+DOCS_TOKEN = web.AppKey("docs_token", str)
+
+# Nothing from elsewhere, nothing inline, and no page may frame these. Swagger UI has its icons in data URLs.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+STATIC = Path(__file__).with_name("static")
+SWAGGER_UI = Path(str(distribution("flask-swagger-ui").locate_file("flask_swagger_ui/dist")))
+"""The files of Swagger UI. The package is for Flask, which is not imported: new releases appear there first."""
+
+FILES = {
+    "docs.js": STATIC,
+    "swagger-ui-bundle.js": SWAGGER_UI,
+    "swagger-ui.css": SWAGGER_UI,
+    "favicon-32x32.png": SWAGGER_UI,
+}
+"""The files of /docs and their folders. /problems needs problems.css only."""
 
 CONTENT_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".png": "image/png"}
 
@@ -42,11 +54,11 @@ PAGE = """\
 </html>
 """
 
-DOCS_BODY = f"""\
-<noscript>This page needs JavaScript. It shows <a href="{DESCRIPTION}">{DESCRIPTION}</a>.</noscript>
-<div id="swagger-ui" data-description="{DESCRIPTION}" data-token="{{token}}"></div>
-<script src="{STATIC}swagger-ui-bundle.js"></script>
-<script src="{STATIC}docs.js"></script>
+DOCS_BODY = """\
+<noscript>This page needs JavaScript. It shows <a href="/openapi.json">/openapi.json</a>.</noscript>
+<div id="swagger-ui" data-description="/openapi.json" data-token="{token}"></div>
+<script src="/docs/static/swagger-ui-bundle.js"></script>
+<script src="/docs/static/docs.js"></script>
 """
 
 PROBLEMS_BODY = """\
@@ -56,94 +68,95 @@ PROBLEMS_BODY = """\
 {contents}</ul>
 """
 
-# A page of another origin that could read the answer sends Origin; many proxies, but not all, send one of the others.
-FROM_ELSEWHERE = ("cf-connecting-ip", "forwarded", "origin", "via", "x-forwarded-", "x-real-ip")
+# Headers of requests that don't come from a browser on this machine. A page of another origin that could read the
+# response sends Origin. Many proxies send one of the others.
+PROXY_HEADERS = ("cf-connecting-ip", "forwarded", "origin", "via", "x-forwarded-", "x-real-ip")
 
 
-def add_documentation(app: web.Application, settings: Settings, description: bytes) -> None:
-    """Adds the pages and their files, and the description of the API; with DOCS=off only what errors refer to."""
-    ours = Path(__file__).with_name("static")
-    files = [ours / "problems.css"]
-    app.router.add_get(PROBLEMS, _serve(_problems_page().encode(), "text/html; charset=utf-8"))
-    if settings.docs == "on":
-        names = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
-        files += [ours / "docs.js", *(_swagger_ui() / name for name in names)]
-        app.router.add_get("/", _redirect_to_docs)
-        app.router.add_get(DOCS, _docs_page(settings.docs_token))
-        app.router.add_get(DESCRIPTION, _serve(description, "application/json"))
-    else:
-        app.router.add_get("/", _tell_what_this_is)
-    for path in files:
-        app.router.add_get(f"{STATIC}{path.name}", _serve(path.read_bytes(), CONTENT_TYPES[path.suffix]))
+async def get_docs(request: web.Request) -> web.Response:
+    """GET /docs: the page. A browser on this machine gets it with the token of `serve --embedded`.
 
-
-def _swagger_ui() -> Path:
-    """The files of Swagger UI. The package is for Flask, which is never loaded: it is the first with new releases."""
-    return Path(str(distribution("flask-swagger-ui").locate_file("flask_swagger_ui/dist")))
-
-
-def _headers() -> dict[str, str]:
-    """Ask again each time, since files of two versions don't go together."""
-    return {
-        hdrs.CACHE_CONTROL: "no-cache",
-        "Content-Security-Policy": POLICY,
-    }
-
-
-def _serve(body: bytes, content_type: str) -> Handler:
-    """A handler that answers with these bytes, unless the client has them already."""
-    tag = sha256(body).hexdigest()[:32]
-
-    async def handler(request: web.Request) -> web.Response:
-        known = {etag.value for etag in request.if_none_match or ()}
-        headers = {**_headers(), hdrs.CONTENT_TYPE: content_type, hdrs.ETAG: f'"{tag}"'}
-        if known & {tag, "*"}:
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=body, headers=headers)
-
-    return handler
-
-
-def _docs_page(token: str) -> Handler:
-    """A handler for the page, with the token in it for those who call it as an address of this machine.
-
-    That the service listens to this machine only is not enough: a foreign page may have its own name lead here, and a
-    proxy may pass on what others ask for. What tells is looked at; yet other users of this machine see the token.
+    That the service listens to this machine only is not enough: the name of another site may lead to this address, and
+    a proxy may forward requests of other machines. Other users of this machine get the token, too.
     """
-
-    async def handler(request: web.Request) -> web.Response:
-        body = DOCS_BODY.format(token=escape(token if token and _is_from_here(request) else ""))
-        page = PAGE.format(title=TITLE, icon=f"{STATIC}favicon-32x32.png", style=f"{STATIC}swagger-ui.css", body=body)
-        headers = {**_headers(), hdrs.CACHE_CONTROL: "no-store"}
-        return web.Response(text=page, content_type="text/html", headers=headers)
-
-    return handler
-
-
-def _is_from_here(request: web.Request) -> bool:
-    """Whether a browser on this machine asks for itself, as far as a request can tell."""
-    if any(name.lower().startswith(FROM_ELSEWHERE) for name in request.headers) or "@" in request.host:
-        return False
-    if request.version < HttpVersion11:  # as proxies speak it, and no browser
-        return False
-    try:
-        return request.host.isascii() and is_loopback(request.url.host or "")
-    except ValueError:  # a Host that is none
-        return False
+    token = request.app[DOCS_TOKEN]
+    body = DOCS_BODY.format(token=escape(token if token and _is_local(request) else ""))
+    page = PAGE.format(
+        title=TITLE, icon="/docs/static/favicon-32x32.png", style="/docs/static/swagger-ui.css", body=body
+    )
+    headers = {**_headers("text/html; charset=utf-8"), hdrs.CACHE_CONTROL: "no-store"}
+    return web.Response(body=page.encode(), headers=headers)
 
 
-async def _redirect_to_docs(_request: web.Request) -> web.Response:
-    return web.Response(status=302, headers={hdrs.LOCATION: DOCS})
+async def get_description(request: web.Request) -> web.Response:
+    """GET /openapi.json"""
+    return _respond(request, request.app[DESCRIPTION], "application/json")
 
 
-async def _tell_what_this_is(_request: web.Request) -> web.Response:
+async def get_problems(request: web.Request) -> web.Response:
+    """GET /problems"""
+    return _respond(request, _problems_page(), "text/html; charset=utf-8")
+
+
+async def get_file(request: web.Request) -> web.Response:
+    """GET /docs/static/..."""
+    path = Path(request.path)
+    return _respond(request, _read_file(path.name), CONTENT_TYPES[path.suffix])
+
+
+async def redirect_to_docs(_request: web.Request) -> web.Response:
+    """GET /"""
+    return web.Response(status=302, headers={hdrs.LOCATION: "/docs"})
+
+
+async def get_name(_request: web.Request) -> web.Response:
+    """GET / with DOCS=off"""
     return web.json_response({"name": TITLE, "version": __version__, "health": "/health", "problems": PROBLEMS})
 
 
-def _problems_page() -> str:
+def _headers(content_type: str) -> dict[str, str]:
+    """`no-cache` has browsers ask each time: files of two releases don't work together."""
+    return {hdrs.CACHE_CONTROL: "no-cache", "Content-Security-Policy": POLICY, hdrs.CONTENT_TYPE: content_type}
+
+
+def _respond(request: web.Request, body: bytes, content_type: str) -> web.Response:
+    """The body, or 304 if the client has it."""
+    tag = _tag(body)
+    known = {etag.value for etag in request.if_none_match or ()}
+    headers = {**_headers(content_type), hdrs.ETAG: f'"{tag}"'}
+    if known & {tag, "*"}:
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, headers=headers)
+
+
+@cache
+def _tag(body: bytes) -> str:
+    return sha256(body).hexdigest()[:32]
+
+
+@cache
+def _read_file(name: str) -> bytes:
+    return (FILES.get(name, STATIC) / name).read_bytes()
+
+
+def _is_local(request: web.Request) -> bool:
+    """Whether a browser on this machine sent the request, as far as one can tell from its headers."""
+    if any(name.lower().startswith(PROXY_HEADERS) for name in request.headers) or "@" in request.host:
+        return False
+    if request.version < HttpVersion11:  # some proxies use HTTP/1.0, browsers never do
+        return False
+    try:
+        return request.host.isascii() and is_loopback(request.url.host or "")
+    except ValueError:  # an invalid Host
+        return False
+
+
+@cache
+def _problems_page() -> bytes:
     links = (f'<li><a href="#{kind.name}">{escape(kind.title)}</a></li>\n' for kind in TYPES.values())
     body = PROBLEMS_BODY.format(contents="".join(links)) + "".join(map(_section, TYPES.values()))
-    return PAGE.format(title=f"Problem types of {TITLE}", icon="data:,", style=f"{STATIC}problems.css", body=body)
+    page = PAGE.format(title=f"Problem types of {TITLE}", icon="data:,", style="/docs/static/problems.css", body=body)
+    return page.encode()
 
 
 def _section(kind: ProblemType) -> str:

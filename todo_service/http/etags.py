@@ -1,6 +1,6 @@
-"""Entity tags (RFC 9110, section 8.8.3): what tells a state of a task, or of all of a user's tasks, from any other.
+"""Entity tags (RFC 9110, section 8.8.3), and the sync tokens that clients send as `since`.
 
-A task's tag is its revision. The tag of a user's list is a Version; clients that synchronise send it as `since`.
+The tag of a task is its revision. The tag of a user's list is their sync token.
 """
 
 import re
@@ -8,25 +8,28 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid5
 
-EVERY: Final = ("*",)
-"""What the field value `*` is read as: no list of tags, since none of ours has an asterisk."""
+Tags = tuple[str, ...]
+"""The entity tags of a header, without their quotes."""
+
+ANY: Final = ("*",)
+"""What the header value `*` is parsed to. It can't be a list of tags: no tag of this service is an asterisk."""
 
 MALFORMED: Final = 'Must be * or a list of entity tags in quotes, like "7", "9".'
 
-# What is not ASCII comes decoded, broken UTF-8 as surrogates.
+# Bytes that are not ASCII arrive decoded; invalid UTF-8 arrives as surrogates.
 TAG = r'(?:W/)?"[^\u0000-\u0020"\u007f]*"'
 TAGS = re.compile(rf"[ \t,]*{TAG}(?:[ \t]*,[ \t,]*{TAG})*[ \t,]*")
 EACH = re.compile(TAG)
-ONE_OF_OURS = re.compile('"([0-9a-f-]+)"')
+OWN_TAG = re.compile('"([0-9a-f-]+)"')
 
-VERSION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(0|[1-9][0-9]{0,99})", re.ASCII)
-NOBODY = UUID("2b1f0f5e-3c5d-4b52-a5f4-0d9b9a1f7c11")
+SYNC_TOKEN = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(0|[1-9][0-9]{0,99})", re.ASCII)
+EMPTY_LIST_NAMESPACE = UUID("2b1f0f5e-3c5d-4b52-a5f4-0d9b9a1f7c11")
 MAX_REVISION = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class Version:
-    """A state of a user's tasks: so many writes into this life of them."""
+class SyncToken:
+    """A state of a user's tasks: the generation of the user's data, and the revision of the last write to it."""
 
     generation: str
     revision: int
@@ -35,33 +38,33 @@ class Version:
         return f"{self.generation}-{self.revision}"
 
 
-def version_of_nothing(user_id: str) -> Version:
-    """The version of a user who is not in the database: users who have nothing yet are still told apart."""
-    return Version(str(uuid5(NOBODY, user_id)), 0)
+def empty_list_token(user_id: str) -> SyncToken:
+    """The sync token of a user who is not in the database. It differs from user to user, like all others."""
+    return SyncToken(str(uuid5(EMPTY_LIST_NAMESPACE, user_id)), 0)
+
+
+def parse_sync_token(text: str) -> SyncToken | None:
+    """The sync token in a text, or None if the service can't have sent this one."""
+    match = SYNC_TOKEN.fullmatch(text)
+    return SyncToken(match[1], min(int(match[2]), MAX_REVISION)) if match else None
+
+
+def parse_tags(value: str, *, strong: bool) -> Tags:
+    """The tags of an If-Match or If-None-Match header that the service may have sent: possibly none.
+
+    With `strong`, weak tags are left out: they never match for a write (RFC 9110, section 8.8.3.2). Raises ValueError.
+    """
+    if match := OWN_TAG.fullmatch(value):  # what nearly all clients send
+        return (match[1],)
+    value = value.strip(" \t")
+    if value == "*":
+        return ANY
+    if not TAGS.fullmatch(value):
+        raise ValueError(MALFORMED)
+    tags = [tag for tag in EACH.findall(value) if not (strong and tag.startswith("W/"))]
+    return tuple(match[1] for tag in tags if (match := OWN_TAG.fullmatch(tag.removeprefix("W/"))))
 
 
 def revision_of(task: str) -> str:
     """The revision of a task's JSON text, whose last member it is: no statement needs a column more for it."""
     return task[task.rindex(":") + 1 : -1]
-
-
-def read_version(text: str) -> Version | None:
-    """The version that a text names, or None if it can't be one of ours."""
-    match = VERSION.fullmatch(text)
-    return Version(match[1], min(int(match[2]), MAX_REVISION)) if match else None
-
-
-def read_tags(value: str, *, strong: bool) -> tuple[str, ...]:
-    """The tags of an If-Match or If-None-Match, without quotes: only those that could be ours, so perhaps none.
-
-    `strong` leaves out weak ones, which never match for a write (RFC 9110, section 8.8.3.2). Raises ValueError.
-    """
-    if match := ONE_OF_OURS.fullmatch(value):  # what nearly all clients send
-        return (match[1],)
-    value = value.strip(" \t")
-    if value == "*":
-        return EVERY
-    if not TAGS.fullmatch(value):
-        raise ValueError(MALFORMED)
-    tags = [tag for tag in EACH.findall(value) if not (strong and tag.startswith("W/"))]
-    return tuple(match[1] for tag in tags if (match := ONE_OF_OURS.fullmatch(tag.removeprefix("W/"))))

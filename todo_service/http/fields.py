@@ -1,25 +1,24 @@
-"""The kinds of values that come in: what marshmallow would take besides, or otherwise, is refused.
+"""Kinds of values in requests. Each accepts less than marshmallow's field of the same kind, or loads something else.
 
-Messages are predicates: a field's name and its message make a sentence. `described` is what the description of the API
-says of a text, with patterns as regular expressions of JavaScript have them too: they let through what is loaded
-without complaint.
+Messages are predicates: a field's name and its message make a sentence. `openapi_schema` is what the API's description
+says of a string. Its patterns are regular expressions of Python and of JavaScript, and accept all that is loaded
+without an error.
 """
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 from marshmallow import ValidationError, fields
-from marshmallow.validate import And
 
 from todo_service.http.cursors import decode_cursor
-from todo_service.http.etags import TAGS, VERSION, read_tags, read_version
+from todo_service.http.etags import SYNC_TOKEN, TAGS, parse_sync_token, parse_tags
+from todo_service.library_internals import CachedValidators
 
 MAX_PAGE_SIZE = 1000
 
-# RFC 3339, section 5.6, in ASCII digits. That the day exists is for datetime to check.
+# RFC 3339, section 5.6, in ASCII digits. datetime checks that the day exists.
 DATE_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt]([01][0-9]|2[0-3])(:[0-5][0-9]){2}(\.[0-9]+)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
@@ -29,18 +28,10 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 MESSAGES = {"required": "Is required.", "null": "Must not be null."}
 
 
-class Member(fields.Field[Any]):
-    """A member of a body."""
-
-    @cached_property
-    def _validate_all(self) -> And:  # which marshmallow makes anew for each value
-        return And(*self.validators)
-
-
-class Text(Member, fields.String):
+class StrictString(CachedValidators, fields.String):
     """A JSON string that PostgreSQL can store."""
 
-    described: Mapping[str, Any] = {"pattern": r"^[^\u0000]*$"}
+    openapi_schema: Mapping[str, Any] = {"pattern": r"^[^\u0000]*$"}
     default_error_messages = {**MESSAGES, "invalid": "Must be a string."}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
@@ -52,8 +43,8 @@ class Text(Member, fields.String):
         return value
 
 
-class Truth(Member, fields.Boolean):
-    """A JSON boolean: not 1, not "yes"."""
+class StrictBoolean(CachedValidators, fields.Boolean):
+    """A JSON boolean: neither 1 nor "yes"."""
 
     default_error_messages = {**MESSAGES, "invalid": "Must be true or false."}
 
@@ -63,10 +54,10 @@ class Truth(Member, fields.Boolean):
         return value
 
 
-class Time(Member, fields.DateTime):
-    """An RFC 3339 date-time with seconds and offset, loaded as the text of the same moment in UTC.
+class UtcDateTime(CachedValidators, fields.DateTime):
+    """An RFC 3339 date-time with seconds and offset, loaded as the text of the same time in UTC.
 
-    Text, because asyncpg takes the first and the last moment that a datetime can hold for infinity.
+    Text, because asyncpg takes the first and the last time that a datetime can hold for infinity.
     """
 
     default_error_messages = {**MESSAGES}
@@ -81,7 +72,7 @@ class Time(Member, fields.DateTime):
 
 
 class PageSize(fields.Integer):
-    """A number in a query: ASCII digits, nothing that only int() would take."""
+    """A number in a query, in ASCII digits: int() would accept more."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not re.fullmatch("0{0,9}[0-9]{1,4}", value, re.ASCII) or not 1 <= int(value) <= MAX_PAGE_SIZE:
@@ -89,20 +80,20 @@ class PageSize(fields.Integer):
         return int(value)
 
 
-class Cursor(fields.String):
-    """The opaque cursor of a `Link`, loaded as the position that it names."""
+class CursorParameter(fields.String):
+    """The opaque cursor of a `Link`, loaded as a Cursor."""
 
-    described: Mapping[str, Any] = {"pattern": "^[A-Za-z0-9_-]+$"}
+    openapi_schema: Mapping[str, Any] = {"pattern": "^[A-Za-z0-9_-]+$"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        position = decode_cursor(value)
-        if position is None:
+        cursor = decode_cursor(value)
+        if cursor is None:
             raise ValidationError("Must be taken unchanged from the Link of the page before.")
-        return position
+        return cursor
 
 
-class AnyOf(fields.List[str]):
-    """A parameter of a query that may be repeated. What is wrong with one value is wrong with the parameter."""
+class RepeatedParameter(fields.List[str]):
+    """A query parameter that may be repeated. The error of one value is the error of the parameter."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         try:
@@ -111,24 +102,23 @@ class AnyOf(fields.List[str]):
             raise ValidationError(next(iter(error.messages_dict.values()))) from None
 
 
-class Since(fields.String):
-    """What a client that synchronises has already, loaded as a Version."""
+class SyncTokenParameter(fields.String):
+    """The `since` of a client that synchronises, loaded as a SyncToken."""
 
-    described: Mapping[str, Any] = {"pattern": f"^{VERSION.pattern}$"}
+    openapi_schema: Mapping[str, Any] = {"pattern": f"^{SYNC_TOKEN.pattern}$"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        version = read_version(value)
-        if version is None:
+        token = parse_sync_token(value)
+        if token is None:
             raise ValidationError("Must be the `since` of the answer before, or the ETag of a list without its quotes.")
-        return version
+        return token
 
 
 class EntityTags(fields.String):
-    """A list of entity tags, loaded as those that could be ours."""
+    """A list of entity tags, loaded as those that the service may have sent."""
 
-    described: Mapping[
-        str, Any
-    ] = {  # not in one pattern: Schemathesis finds no value for one without letters and digits
+    openapi_schema: Mapping[str, Any] = {
+        # Not one pattern: Schemathesis finds no value for a pattern without letters and digits.
         "anyOf": [{"type": "string", "enum": ["*"]}, {"type": "string", "pattern": f"^{TAGS.pattern}$"}]
     }
 
@@ -138,6 +128,6 @@ class EntityTags(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         try:
-            return read_tags(value, strong=self._strong)
+            return parse_tags(value, strong=self._strong)
         except ValueError as error:
             raise ValidationError(str(error)) from None

@@ -1,4 +1,4 @@
-"""In-flight requests: how many there are, so that a stop can wait for them."""
+"""In-flight requests: a worker counts them, so that it can finish them before it stops."""
 
 import asyncio
 import socket
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # linger for no second
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # on, with a linger time of 0 seconds
 
 
 @dataclass
-class Traffic:
-    """How many requests are being served, and whether those are the last ones.
+class InFlight:
+    """The number of in-flight requests, and whether the worker is stopping.
 
-    `streams` are the connections of those whose answers are made while they are sent.
+    `streams` are the connections of responses that are produced while they are sent.
     """
 
     requests: int = 0
@@ -25,7 +25,7 @@ class Traffic:
 
     @web.middleware
     async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """A middleware around all that answers; while stopping, makes each answer the last on its connection."""
+        """The middleware. While the worker is stopping, each response closes its connection."""
         self.requests += 1
         try:
             response = await handler(request)
@@ -36,24 +36,27 @@ class Traffic:
         return response
 
     def count_until_sent(self, request: web.Request) -> None:
-        """Counts a request, whose answer is made while it is sent, until it has been: the middleware would not."""
+        """Counts a request until its response has been sent. The middleware counts it until the handler returns."""
         task, transport = asyncio.current_task(), request.transport
-        if task and transport:  # the task is that of this request, which also sends the answer
+        if task and transport:  # the task of this request, which also sends the response
             self.requests += 1
             self.streams.add(transport)
-            task.add_done_callback(lambda _task: self._has_been_sent(transport))
+            task.add_done_callback(lambda _task: self._sent(transport))
 
-    def _has_been_sent(self, transport: asyncio.Transport) -> None:
+    def _sent(self, transport: asyncio.Transport) -> None:
         self.requests -= 1
         self.streams.discard(transport)
 
 
-TRAFFIC = web.AppKey("traffic", Traffic)
+IN_FLIGHT = web.AppKey("in_flight", InFlight)
 
 
 def reset(transport: asyncio.Transport | None) -> None:
-    """Closes a connection so that nobody takes what came for all: without chunks (HTTP/1.0) an orderly end says so."""
+    """Closes a connection with a TCP reset, so that a client can't take a truncated body for a complete one.
+
+    Without chunks (HTTP/1.0) an orderly end of the connection is the end of the body.
+    """
     if transport:
-        with suppress(AttributeError, OSError, ValueError):  # uvloop and asyncio say so if it is closed already
+        with suppress(AttributeError, OSError, ValueError):  # what uvloop and asyncio raise if it is closed already
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
         transport.abort()

@@ -1,22 +1,25 @@
-"""The description of the API (OpenAPI 3.1), made from what the handlers declare and from the schemas that validate."""
+"""The API's description (OpenAPI 3.1), made from the routes, their schemas, and the decorators of their handlers."""
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from marshmallow import Schema
 from marshmallow.fields import Field
 
 from todo_service import __version__
-from todo_service.http.parameters import EXAMPLE_CURSOR
+from todo_service.http.parameters import EXAMPLE_CURSOR, TaskPathSchema
+from todo_service.http.routes import Route
 from todo_service.http.schemas import EXAMPLE_ID, ProblemSchema
-from todo_service.http.validation import MEDIA_TYPES, SAFE_METHODS, schemas_of
+from todo_service.http.validation import MEDIA_TYPES
+from todo_service.library_internals import declared_by
 from todo_service.problems import PAGE, TYPES
 
 TITLE = "todo-service"
@@ -90,8 +93,8 @@ class Plugin(MarshmallowPlugin):
     Converter = Converter
 
 
-def describe(routes: Sequence[web.RouteDef]) -> bytes:
-    """The description of these routes, as JSON. What a handler serves by another method is described for both."""
+def describe(routes: Iterable[Route]) -> bytes:
+    """The description of these routes as JSON."""
     plugin = Plugin()
     spec = APISpec(
         title=TITLE,
@@ -104,7 +107,7 @@ def describe(routes: Sequence[web.RouteDef]) -> bytes:
         tags=[{"name": name, "description": description} for name, description in TAGS.items()],
     )
     converter: OpenAPIConverter = plugin.converter  # type: ignore[assignment]
-    for function in (_described, _without_default_null):
+    for function in (_openapi_schema, _without_default_null):
         converter.add_attribute_function(function)  # type: ignore[no-untyped-call]
     spec.components.security_scheme("bearer", BEARER)
     operation_ids: set[str] = set()
@@ -113,7 +116,7 @@ def describe(routes: Sequence[web.RouteDef]) -> bytes:
         spec.path(path=re.sub(r"{(\w+):[^}]*}", r"{\1}", route.path), operations={route.method.lower(): operation})
     for name, header in HEADERS.items():
         spec.components.header(name, header)
-    answered = {name for route in routes for name in _problem_names(route)}
+    answered = {name for route in routes for name in route.all_problems()}
     for name, kind in TYPES.items():
         if name in answered:
             example = {"summary": kind.title, "description": kind.meaning, "value": kind.example_document()}
@@ -121,9 +124,9 @@ def describe(routes: Sequence[web.RouteDef]) -> bytes:
     return json.dumps(spec.to_dict(), indent=2).encode() + b"\n"
 
 
-def _described(_converter: OpenAPIConverter, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+def _openapi_schema(_converter: OpenAPIConverter, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
     """What our own kinds of fields say of themselves, if nothing more precise follows from their validators."""
-    return {} if {"pattern", "enum"} & ret.keys() else dict(getattr(field, "described", {}))
+    return {} if {"pattern", "enum"} & ret.keys() else dict(getattr(field, "openapi_schema", {}))
 
 
 def _without_default_null(_converter: OpenAPIConverter, _field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
@@ -133,35 +136,38 @@ def _without_default_null(_converter: OpenAPIConverter, _field: Field[Any], ret:
     return {}  # apispec adds what comes back
 
 
-def _declared(route: web.RouteDef) -> dict[str, Any]:
-    """What the decorators of aiohttp-apispec have noted; `problems` and `response_headers` mean nothing to it."""
-    declared: dict[str, Any] = route.handler.__apispec__  # type: ignore[union-attr]
-    return declared
-
-
-def _operation(converter: OpenAPIConverter, route: web.RouteDef, operation_ids: set[str]) -> dict[str, Any]:
-    """One route as an operation: what its handler declares, and what the middlewares answer before it."""
-    declared, schemas = _declared(route), schemas_of(route.handler)
+def _operation(converter: OpenAPIConverter, route: Route, operation_ids: set[str]) -> dict[str, Any]:
+    """One route as an operation. Of two routes with one handler, the second has the method in its operationId."""
+    declared = declared_by(route.handler)
     operation_id = route.handler.__name__
     if operation_id in operation_ids:
         operation_id = f"{operation_id}_by_{route.method.lower()}"
     operation_ids.add(operation_id)
     operation: dict[str, Any] = {
         "operationId": operation_id,
-        **{name: declared[name] for name in ("tags", "summary", "description", "security") if name in declared},
+        **{name: declared[name] for name in ("tags", "summary", "description")},
+        **({"security": []} if route.public else {}),
         "parameters": [
             _without_null(parameter)
-            for location, schema in schemas.items()
-            if location != "json"
+            for location, schema in _parameters(route)
             for parameter in converter.schema2parameters(schema, location=location)
         ],
         "responses": dict(sorted([*_answers(declared), *_problems(route)], key=itemgetter(0))),
     }
-    if body := schemas.get("json"):
+    if route.body:
         media_types = MEDIA_TYPES if route.method == hdrs.METH_PATCH else MEDIA_TYPES[:1]
-        content = {media_type: {"schema": body} for media_type in media_types}
-        operation["requestBody"] = {"required": not body.optional_body, "content": content}
+        content = {media_type: {"schema": route.body} for media_type in media_types}
+        operation["requestBody"] = {"required": not route.body.optional_body, "content": content}
     return operation
+
+
+def _parameters(route: Route) -> Iterator[tuple[str, Schema]]:
+    """The schemas of what is not in the body, each with what apispec calls its location."""
+    if route.has_task_id:
+        yield "match_info", TaskPathSchema()
+    yield "querystring", route.query
+    if route.headers:
+        yield "headers", route.headers
 
 
 def _without_null(parameter: dict[str, Any]) -> dict[str, Any]:
@@ -185,8 +191,8 @@ def _answers(declared: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield str(status), response
 
 
-def _problems(route: web.RouteDef) -> Iterator[tuple[str, dict[str, Any]]]:
-    names = sorted(_problem_names(route), key=lambda name: TYPES[name].status)
+def _problems(route: Route) -> Iterator[tuple[str, dict[str, Any]]]:
+    names = sorted(route.all_problems(), key=lambda name: TYPES[name].status)
     for status, group in groupby(names, key=lambda name: TYPES[name].status):
         kinds = {name: TYPES[name] for name in group}
         headers = {header for kind in kinds.values() for header in kind.headers}
@@ -204,24 +210,3 @@ def _problems(route: web.RouteDef) -> Iterator[tuple[str, dict[str, Any]]]:
         if headers:
             response["headers"] = _references("headers", (name for name in HEADERS if name in headers))
         yield str(status), response
-
-
-def _problem_names(route: web.RouteDef) -> Iterator[str]:
-    """The problems that the handler declares, and those that the database and the middlewares raise: see validate."""
-    declared, schemas = _declared(route), schemas_of(route.handler)
-    yield from declared.get("problems", ())
-    yield "internal-error"
-    if declared.get("security") == []:
-        return
-    writes = route.method not in SAFE_METHODS
-    yield from ("unauthorized", "invalid-query", "unavailable")
-    if writes:
-        yield "outcome-unknown"
-    if writes or "headers" in schemas:
-        yield "invalid-header"
-    if "json" in schemas:
-        yield from ("malformed-json", "invalid-body", "request-timeout", "body-too-large", "unsupported-media-type")
-    if "match_info" in schemas:
-        yield "task-not-found"
-    if "If-Match" in getattr(schemas.get("headers"), "declared", ()):
-        yield "precondition-failed"

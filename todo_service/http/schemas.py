@@ -1,21 +1,22 @@
-"""What may come in and what goes out: the bodies that the handlers declare.
+"""The bodies of requests and of responses: their schemas, and what handlers read.
 
-The first line of a schema's docstring is in the description of the API, so it is for clients.
+The first line of a schema's docstring is in the API's description.
 """
 
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
+from aiohttp import web
 from marshmallow import EXCLUDE, Schema, fields
 from marshmallow.validate import Equal, Length, OneOf, Regexp
 
-from todo_service.http.fields import Text, Time, Truth
+from todo_service.http.fields import StrictBoolean, StrictString, UtcDateTime
 from todo_service.problems import PAGE, TYPES
 
 PRIORITIES = ("low", "medium", "high")
 
 EXAMPLE_ID = "29a4e190-e9c6-41b3-9379-bc4287b0f856"
 EXAMPLE_TIME = "2026-12-31T17:00:00.000000Z"
-CALENDAR = "With an offset; in UTC within the years 0001 to 9999; no leap seconds."
+DATE_TIME_RULES = "With an offset; in UTC within the years 0001 to 9999; no leap seconds."
 
 # \s differs: Python's has U+001C to U+001F and U+0085; JavaScript's, by which the API's description is read, U+FEFF.
 NOT_BLANK = Regexp(
@@ -23,7 +24,7 @@ NOT_BLANK = Regexp(
 )
 
 
-def about(description: str, *examples: object, **keywords: object) -> dict[str, Any]:
+def openapi_metadata(description: str, *examples: object, **keywords: object) -> dict[str, Any]:
     """What the description of the API says of a field, besides what follows from the field itself."""
     return {"description": description, **({"examples": list(examples)} if examples else {}), **keywords}
 
@@ -32,33 +33,46 @@ def one_of(choices: tuple[str, ...]) -> OneOf:
     return OneOf(choices, error=f"Must be one of {', '.join(choices)}.")
 
 
-def _title(**kwargs: Any) -> Text:
+def _title(**kwargs: Any) -> StrictString:
     length = Length(min=1, max=200, error="Must be 1 to 200 characters long.")
-    metadata = about("Not blank; stored without blanks at its ends.", "Buy milk")
-    return Text(validate=[length, NOT_BLANK], post_load=[str.strip], metadata=metadata, **kwargs)
+    metadata = openapi_metadata("Not blank; stored without blanks at its ends.", "Buy milk")
+    return StrictString(validate=[length, NOT_BLANK], post_load=[str.strip], metadata=metadata, **kwargs)
 
 
-def _description(**kwargs: Any) -> Text:
+def _description(**kwargs: Any) -> StrictString:
     length = Length(max=1000, error="Must be at most 1000 characters long.")
-    return Text(validate=length, allow_none=True, metadata=about("What else there is to say.", "Two bottles"), **kwargs)
+    return StrictString(
+        validate=length,
+        allow_none=True,
+        metadata=openapi_metadata("What else there is to say.", "Two bottles"),
+        **kwargs,
+    )
 
 
-def _completed(**kwargs: Any) -> Truth:
-    return Truth(metadata=about("Whether it is done.", True), **kwargs)
+def _completed(**kwargs: Any) -> StrictBoolean:
+    return StrictBoolean(metadata=openapi_metadata("Whether it is done.", True), **kwargs)
 
 
-def _priority(**kwargs: Any) -> Text:
-    metadata = about("How important it is, if that was said.", "high")
-    return Text(validate=one_of(PRIORITIES), allow_none=True, metadata=metadata, **kwargs)
+def _priority(**kwargs: Any) -> StrictString:
+    metadata = openapi_metadata("How important it is, if that was said.", "high")
+    return StrictString(validate=one_of(PRIORITIES), allow_none=True, metadata=metadata, **kwargs)
 
 
-def _due_date(**kwargs: Any) -> Time:
-    return Time(allow_none=True, metadata=about(f"Until when it is to be done. {CALENDAR}", EXAMPLE_TIME), **kwargs)
+def _due_date(**kwargs: Any) -> UtcDateTime:
+    return UtcDateTime(
+        allow_none=True,
+        metadata=openapi_metadata(f"Until when it is to be done. {DATE_TIME_RULES}", EXAMPLE_TIME),
+        **kwargs,
+    )
 
 
 class RequestSchema(Schema):
-    """Something that a client sends: what it doesn't know is refused, naming what it knows."""
+    """A part of a request. An unknown member is an error, whose message names the known ones.
 
+    `request[key]` has what was loaded.
+    """
+
+    key: ClassVar[web.RequestKey[Any]]
     optional_body = False
 
     def __init__(self, **kwargs: Any) -> None:
@@ -67,18 +81,45 @@ class RequestSchema(Schema):
         self.error_messages["unknown"] = f"Is not one of {known}." if known else "Is not known: there are none here."
 
 
+class NewTask(TypedDict):
+    """A task to be created. Members that were not sent are None."""
+
+    title: str
+    description: str | None
+    priority: str | None
+    due_date: str | None
+
+
+NEW_TASK = web.RequestKey("new_task", NewTask)
+
+
 class NewTaskSchema(RequestSchema):
     """A task to be created."""
 
+    key = NEW_TASK
     title = _title(required=True)
     description = _description(load_default=None)
     priority = _priority(load_default=None)
     due_date = _due_date(load_default=None)
 
 
+class TaskPatch(TypedDict, total=False):
+    """The members of a task that are to be changed."""
+
+    title: str
+    description: str | None
+    completed: bool
+    priority: str | None
+    due_date: str | None
+
+
+TASK_PATCH = web.RequestKey("task_patch", TaskPatch)
+
+
 class TaskPatchSchema(RequestSchema):
     """A merge patch of a task (RFC 7396): what is left out stays, null clears."""
 
+    key = TASK_PATCH
     title = _title()
     description = _description()
     completed = _completed()
@@ -86,15 +127,25 @@ class TaskPatchSchema(RequestSchema):
     due_date = _due_date()
 
 
+class Completion(TypedDict, total=False):
+    """Whether the task is to be completed. Without a body there is no such member."""
+
+    completed: bool
+
+
+COMPLETION = web.RequestKey("completion", Completion)
+
+
 class CompletionSchema(RequestSchema):
     """Whether the task is to be completed."""
 
+    key = COMPLETION
     optional_body = True
     completed = _completed(required=True)
 
 
 class ResponseSchema(Schema):
-    """Something that a client is sent: it may have more members one day."""
+    """A body that a client is sent. It may have more members in a later release."""
 
     class Meta:
         unknown = EXCLUDE
@@ -103,33 +154,49 @@ class ResponseSchema(Schema):
 class TaskSchema(ResponseSchema):
     """A task."""
 
-    id = fields.UUID(required=True, metadata=about("Chosen by the service, for ever.", EXAMPLE_ID))
-    user_id = Text(
-        required=True, validate=Length(1, 255), metadata=about("Whose task it is: the `sub` of the token.", "alice")
+    id = fields.UUID(required=True, metadata=openapi_metadata("Chosen by the service, for ever.", EXAMPLE_ID))
+    user_id = StrictString(
+        required=True,
+        validate=Length(1, 255),
+        metadata=openapi_metadata("Whose task it is: the `sub` of the token.", "alice"),
     )
     title = _title(required=True)
     description = _description(required=True)
     completed = _completed(required=True)
     priority = _priority(required=True)
     due_date = _due_date(required=True)
-    created_at = Time(required=True, metadata=about("When it was created.", "2026-11-20T14:16:38.315613Z"))
-    updated_at = Time(required=True, metadata=about("When it changed last.", "2026-11-20T14:17:02.118846Z"))
+    created_at = UtcDateTime(
+        required=True, metadata=openapi_metadata("When it was created.", "2026-11-20T14:16:38.315613Z")
+    )
+    updated_at = UtcDateTime(
+        required=True, metadata=openapi_metadata("When it changed last.", "2026-11-20T14:17:02.118846Z")
+    )
     revision = fields.Integer(
         required=True,
         strict=True,
-        metadata=about("Grows with each write of the user; the task's ETag without the quotes.", 3, format="int64"),
+        metadata=openapi_metadata(
+            "Grows with each write of the user; the task's ETag without the quotes.", 3, format="int64"
+        ),
     )
 
 
 class ChangesSchema(ResponseSchema):
     """What changed since."""
 
-    since = fields.String(required=True, metadata=about("What to send as `since` next time.", f"{EXAMPLE_ID}-8"))
-    tasks = fields.List(
-        fields.Nested(TaskSchema), required=True, metadata=about("What was created or changed, as it is now.")
+    since = fields.String(
+        required=True, metadata=openapi_metadata("What to send as `since` next time.", f"{EXAMPLE_ID}-8")
     )
-    deleted = fields.List(fields.UUID(), required=True, metadata=about("The ids of what was deleted.", [EXAMPLE_ID]))
-    more = Truth(required=True, metadata=about("Whether there is more: then ask again at once.", False))
+    tasks = fields.List(
+        fields.Nested(TaskSchema),
+        required=True,
+        metadata=openapi_metadata("What was created or changed, as it is now."),
+    )
+    deleted = fields.List(
+        fields.UUID(), required=True, metadata=openapi_metadata("The ids of what was deleted.", [EXAMPLE_ID])
+    )
+    more = StrictBoolean(
+        required=True, metadata=openapi_metadata("Whether there is more: then ask again at once.", False)
+    )
 
 
 class ProblemSchema(ResponseSchema):
@@ -137,19 +204,21 @@ class ProblemSchema(ResponseSchema):
 
     type = fields.String(
         required=True,
-        metadata=about(
+        metadata=openapi_metadata(
             "What kind of problem it is: /problems has them all.",
             *(f"{PAGE}#{name}" for name in TYPES),
             format="uri-reference",
         ),
     )
-    title = fields.String(required=True, metadata=about("The type in words.", "Invalid body"))
-    status = fields.Integer(required=True, metadata=about("The HTTP status.", 400))
-    detail = fields.String(required=True, metadata=about("A sentence for humans.", "title must not be blank."))
+    title = fields.String(required=True, metadata=openapi_metadata("The type in words.", "Invalid body"))
+    status = fields.Integer(required=True, metadata=openapi_metadata("The HTTP status.", 400))
+    detail = fields.String(
+        required=True, metadata=openapi_metadata("A sentence for humans.", "title must not be blank.")
+    )
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),
-        metadata=about(
+        metadata=openapi_metadata(
             "Of a body, query or header that is wrong: messages for each field.", {"title": ["Must not be blank."]}
         ),
     )
@@ -158,4 +227,4 @@ class ProblemSchema(ResponseSchema):
 class HealthSchema(ResponseSchema):
     """That the service runs."""
 
-    status = fields.String(required=True, validate=Equal("healthy"), metadata=about("How it is.", "healthy"))
+    status = fields.String(required=True, validate=Equal("healthy"), metadata=openapi_metadata("How it is.", "healthy"))

@@ -1,11 +1,10 @@
-"""The validate middleware: loads body, query, headers and path with the schemas that the handler declares."""
+"""The middleware that loads body, query, headers and path of a request with the schemas of its route."""
 
 import asyncio
 import re
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import islice
-from types import MappingProxyType
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -17,53 +16,39 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from todo_service import strict_json
-from todo_service.auth import USER_ID
-from todo_service.http.parameters import HeadersSchema, NoQuerySchema
+from todo_service.http.parameters import TASK_ID, HeadersSchema
+from todo_service.http.routes import route_of
 from todo_service.http.schemas import RequestSchema
 from todo_service.problems import Problem
 
-BODY = web.RequestKey("body", dict[str, Any])
-QUERY = web.RequestKey("query", Mapping[str, Any])
-HEADERS = web.RequestKey("headers", Mapping[str, Any])
-TASK_ID = web.RequestKey("task_id", str)
-
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
-BODY_SECONDS = 20.0  # for what has not come with the head
+BODY_SECONDS = 20.0  # for the part of the body that did not arrive together with the headers
 MAX_ERRORS = 20
-KNOWN_QUERY_LENGTH = 100  # longer ones are not worth the memory
+MAX_CACHED_QUERY_LENGTH = 100  # longer queries are not worth the memory
 UUID = re.compile("[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
-NO_QUERY = NoQuerySchema()
-NO_CONDITIONS = HeadersSchema()
-SAFE_METHODS = (hdrs.METH_GET, hdrs.METH_HEAD)
 
 
 @web.middleware
 async def validate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Puts what the schemas loaded into request[BODY], [QUERY], [HEADERS] and [TASK_ID]; refuses what they refuse.
+    """Sets `request[schema.key]` for each schema of the route, and `request[TASK_ID]`. Raises Problem.
 
-    Public routes declare nothing and are left alone, so that a platform may call /health as it likes.
+    Public routes take any query and headers: a platform may call /health as it likes.
     """
-    if USER_ID not in request or request.match_info.http_exception is not None:
+    route = route_of(request)
+    if route is None or route.public:
         return await handler(request)
-    declared = schemas_of(request.match_info.handler)
-    if "json" in declared:
-        request[BODY] = await _load_body(request, declared["json"])
-    request[QUERY] = _load_query(declared.get("querystring", NO_QUERY), request.rel_url.raw_query_string)
-    if "headers" in declared or request.method not in SAFE_METHODS:
-        request[HEADERS] = _load_headers(declared.get("headers", NO_CONDITIONS), request.headers)
-    if "match_info" in declared:
+    if route.body:
+        request[route.body.key] = await _load_body(request, route.body)
+    request[route.query.key] = _load_query(route.query, request.rel_url.raw_query_string)
+    if route.headers:
+        request[route.headers.key] = _load_headers(route.headers, request.headers)
+    if route.has_task_id:
         request[TASK_ID] = _task_id(request)
     return await handler(request)
 
 
-@cache
-def schemas_of(handler: Handler) -> dict[str, Any]:
-    """The schema for each part of a request: `json`, `querystring`, `headers`, `match_info`."""
-    return {each["location"]: each["schema"] for each in getattr(handler, "__schemas__", ())}
-
-
-async def _load_body(request: web.Request, schema: RequestSchema) -> dict[str, Any]:
-    """Without a body, what an optional one gives: an empty dict."""
+async def _load_body(request: web.Request, schema: RequestSchema) -> Any:
+    """What the schema loads, or an empty dict if an optional body is missing."""
     if schema.optional_body and not await _read_body(request):
         return {}
     if request.content_type not in MEDIA_TYPES or (request.charset or "utf-8").lower() != "utf-8":
@@ -96,12 +81,12 @@ def _refuse_media_type(request: web.Request, detail: str) -> NoReturn:
     raise Problem("unsupported-media-type", detail, headers=headers)
 
 
-def _load_query(schema: Schema, raw_query_string: str) -> Mapping[str, Any]:
-    load = _load_known_query if len(raw_query_string) < KNOWN_QUERY_LENGTH else _load_query_string
+def _load_query(schema: RequestSchema, raw_query_string: str) -> Any:
+    load = _load_cached_query if len(raw_query_string) < MAX_CACHED_QUERY_LENGTH else _load_query_string
     return load(schema, raw_query_string)
 
 
-def _load_query_string(schema: Schema, raw_query_string: str) -> Mapping[str, Any]:
+def _load_query_string(schema: RequestSchema, raw_query_string: str) -> Any:
     query = URL.build(query_string=raw_query_string, encoded=True).query
     _check_encoding(raw_query_string, query)
     lists = {name for name, field in schema.fields.items() if isinstance(field, List)}
@@ -109,11 +94,11 @@ def _load_query_string(schema: Schema, raw_query_string: str) -> Mapping[str, An
     if repeated:
         _refuse("invalid-query", repeated)
     values = {name: query.getall(name) if name in lists else query[name] for name in query}
-    return MappingProxyType(_load(schema, values, "invalid-query"))
+    return _load(schema, values, "invalid-query")
 
 
 def _check_encoding(raw_query_string: str, query: Mapping[str, str]) -> None:
-    """Refuses what is no UTF-8: yarl has replaced it, and would find what nobody asked for."""
+    """Refuses invalid UTF-8. yarl has replaced it by U+FFFD, so that a search would find something else."""
     try:
         unquote_to_bytes(raw_query_string).decode()
     except UnicodeError:
@@ -121,16 +106,16 @@ def _check_encoding(raw_query_string: str, query: Mapping[str, str]) -> None:
         _refuse("invalid-query", {name: ["Must be percent-encoded UTF-8."] for name in replaced or query})
 
 
-_load_known_query = lru_cache(1000)(_load_query_string)  # clients send the same few again and again
+_load_cached_query = lru_cache(1000)(_load_query_string)  # clients send the same few queries again and again
 
 
-def _load_headers(schema: HeadersSchema, headers: CIMultiDictProxy[str]) -> Mapping[str, Any]:
-    """What `schema.load` would give: it takes 15 us, more than the rest of an answer that is not modified."""
-    given = [name for name in schema.names if name in headers]
-    if not given:
+def _load_headers(schema: HeadersSchema, headers: CIMultiDictProxy[str]) -> Any:
+    """What `schema.load` would return. That takes 15 us, more than all the rest of an answer that is not modified."""
+    sent = [name for name in schema.names if name in headers]
+    if not sent:
         return schema.absent
-    loaded, errors = dict(schema.absent), {}
-    for name in given:
+    loaded, errors = {}, {}
+    for name in sent:
         try:
             field = schema.declared[name]
             value = ", ".join(headers.getall(name))  # several lines are one list (RFC 9110, section 5.3)
@@ -141,7 +126,7 @@ def _load_headers(schema: HeadersSchema, headers: CIMultiDictProxy[str]) -> Mapp
             errors[str(name)] = [str(message) for message in error.messages]
     if errors:
         _refuse("invalid-header", errors)
-    return loaded
+    return schema.values(**loaded)
 
 
 def _task_id(request: web.Request) -> str:
@@ -152,20 +137,19 @@ def _task_id(request: web.Request) -> str:
 
 
 def task_not_found() -> Problem:
-    """What every endpoint of a task says of one that isn't there, or is another user's, or has an id that is none."""
+    """The answer for a task that does not exist, that belongs to another user, or whose id is not a UUID."""
     return Problem("task-not-found")
 
 
-def _load(schema: Schema, document: dict[str, Any], problem: str) -> dict[str, Any]:
+def _load(schema: Schema, document: dict[str, Any], problem: str) -> Any:
     try:
-        loaded: dict[str, Any] = schema.load(document)
+        return schema.load(document)
     except ValidationError as error:
         _refuse(problem, error.messages_dict)
-    return loaded
 
 
 def _refuse(problem: str, errors: dict[str, list[str]]) -> NoReturn:
-    """One sentence of all the messages: `title is required; priority must be one of low, medium, high.`"""
+    """Raises a Problem with one sentence of all messages: `title is required; priority must be one of low, high.`"""
     some = dict(islice(((name[:100], messages) for name, messages in errors.items()), MAX_ERRORS))
     clauses = [f"{name} {messages[0][0].lower()}{messages[0][1:].rstrip('.')}" for name, messages in some.items()]
     raise Problem(problem, "; ".join(clauses) + ".", errors=some)

@@ -1,4 +1,4 @@
-"""The log of requests: neither bodies nor tokens, and users only as a hash."""
+"""The log of requests. It has no bodies and no tokens, and users only as a hash."""
 
 import logging
 import sys
@@ -8,19 +8,19 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 
 from todo_service.observability.logfmt import TIME, Formatter
-from todo_service.observability.metrics import Seen
+from todo_service.observability.metrics import RequestRecord
 from todo_service.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
-    """Has everything that this process logs written to stderr."""
+    """Has all that this process logs written to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter())
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
 
 
 class RequestLog:
-    """A line for each request."""
+    """Writes a line for each request."""
 
     def __init__(self, settings: Settings) -> None:
         self._level = logging.getLevelNamesMapping()[settings.log_level.upper()]
@@ -28,32 +28,32 @@ class RequestLog:
             partial(_user, blake2b((settings.jwt_secret or settings.database_url).encode()).digest())
         )
 
-    def write(self, seen: list[Seen]) -> None:
-        """Writes lines for requests, the first of which ended first."""
+    def write(self, records: list[RequestRecord]) -> None:
+        """Writes the lines of requests, which are in the order of their ends."""
         lines = []
         since_1970 = time.time() - time.perf_counter()
         next_stamp = 0.0
-        for kind, began, ended, request_id, user_id in seen:
-            if kind.level >= self._level:
-                if ended >= next_stamp:  # once in a millisecond
+        for series, began, ended, request_id, user_id in records:
+            if series.level >= self._level:
+                if ended >= next_stamp:  # once a millisecond
                     milliseconds = int((since_1970 + ended) * 1000)
                     next_stamp = (milliseconds + 1) / 1000 - since_1970
                     stamp = f"{time.strftime(TIME, time.gmtime(milliseconds // 1000))}.{milliseconds % 1000:03d}Z"
                 user = "" if user_id is None else self._user(user_id)
                 lines.append(
-                    f"time={stamp} {kind.text} ms={(ended - began) * 1000:.2f} request_id={request_id}{user}\n"
+                    f"time={stamp} {series.text} ms={(ended - began) * 1000:.2f} request_id={request_id}{user}\n"
                 )
         if lines:
             _write("".join(lines))
 
 
 def _write(text: str) -> None:
-    """Where nobody reads the log any more, serving goes on."""
-    with suppress(OSError, ValueError, AttributeError):  # there may be no stderr
+    """Ignores errors: if stderr is closed, the service goes on."""
+    with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
 def _user(key: bytes, user_id: str) -> str:
-    """Tells users apart without telling who they are: nobody can try names without the key."""
+    """A hash that tells users apart. Without the key one can't find out who they are by hashing their ids."""
     return f" user={blake2b(user_id.encode(), digest_size=8, key=key).hexdigest()}"

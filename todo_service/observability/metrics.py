@@ -1,6 +1,6 @@
-"""Metrics for Prometheus. Each process counts in plain numbers, and adds them to those of all processes now and then.
+"""Metrics for Prometheus. Each process counts in memory, and regularly adds its numbers to those of all processes.
 
-prometheus-client keeps those of several processes in files. To write there for each request would take 4 us.
+prometheus-client shares numbers between processes in files. Writing there for each request would take 4 us.
 """
 
 import hmac
@@ -10,42 +10,31 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from aiohttp import hdrs, web
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from todo_service.database import Database
+from todo_service.library_internals import BulkHistogram
 from todo_service.problems import Problem
 from todo_service.settings import Settings
 
-PATH = "/metrics"
 METHODS = frozenset(hdrs.METH_ALL)
-UNKNOWN = "unknown"  # rather than what strangers make up, without end
+UNKNOWN = "unknown"  # for unknown methods and routes: each label value takes memory
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-BUCKETS = len(DURATIONS) + 1  # the last has no bound
+BUCKETS = len(DURATIONS) + 1  # the last one has no upper bound
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
-class TalliedHistogram(Histogram):
-    """A histogram that takes many observations at once, which prometheus-client has no way to do."""
-
-    def add(self, counts: list[int], total: float) -> None:
-        """Adds so many observations to each bucket, the last one without a bound; `total` is the sum of them all."""
-        for bucket, number in zip(self._buckets, counts, strict=True):
-            if number:
-                bucket.inc(number)
-        self._sum.inc(total)
-
-
-REQUESTS = TalliedHistogram(
+REQUESTS = BulkHistogram(
     "todo_service_request_duration_seconds",
     "How long requests took, until their answers were ready to be sent.",
     ["method", "route", "status"],
     buckets=DURATIONS,
 )
-BATCHES = TalliedHistogram(
+BATCHES = BulkHistogram(
     "todo_service_database_batch_size", "How many requests shared a round trip to the database.", buckets=SIZES
 )
 REFUSED = Counter(
@@ -67,10 +56,10 @@ WAITING = Gauge(
 
 
 @dataclass(slots=True)
-class Kind:
-    """Requests of one method, route and status: how their lines in the log begin, and what is not yet added up."""
+class Series:
+    """The requests of one method, route and status: `text` for their log lines, and numbers that are not yet added."""
 
-    histogram: TalliedHistogram
+    histogram: BulkHistogram
     level: int
     text: str
     counts: list[int] = field(default_factory=lambda: [0] * BUCKETS)
@@ -80,39 +69,39 @@ class Kind:
 Key = tuple[str, web.AbstractResource | None, int]
 """Method, resource and status."""
 
-Seen = tuple[Kind, float, float, str, str | None]
-"""A request: its kind, begin and end (seconds of the clock for durations), its id, and its user's."""
+RequestRecord = tuple[Series, float, float, str, str | None]
+"""A request: its series, begin and end (seconds of perf_counter), its id, and its user's id."""
 
 
 class Metrics:
-    """What this process has counted and not yet added to the numbers of all."""
+    """The numbers of this process that are not yet added to those of all processes."""
 
     def __init__(self, settings: Settings) -> None:
         self._token = settings.metrics_token
-        self.has_others = bool(os.environ.get(DIRECTORY))
-        self.kinds: dict[Key, Kind] = {}
+        self.is_multiprocess = bool(os.environ.get(DIRECTORY))
+        self.series: dict[Key, Series] = {}
 
-    def count(self, seen: list[Seen]) -> None:
-        """Counts requests, for `add`."""
-        for kind, began, ended, _, _ in seen:
+    def count(self, records: list[RequestRecord]) -> None:
+        """Counts requests; `add` adds them."""
+        for series, began, ended, _, _ in records:
             seconds = ended - began
-            kind.counts[bisect_left(DURATIONS, seconds)] += 1
-            kind.seconds += seconds
+            series.counts[bisect_left(DURATIONS, seconds)] += 1
+            series.seconds += seconds
 
-    def new_kind(self, key: Key) -> Kind:
-        """The kind of a request that is none of `kinds` yet, or has a method that strangers make up."""
+    def new_series(self, key: Key) -> Series:
+        """The series of a key that `series` lacks. Unknown methods share one."""
         method, resource, status = key
         method = method if method in METHODS else UNKNOWN
         key = method, resource, status
-        if key not in self.kinds:
+        if key not in self.series:
             route = resource.canonical if resource else UNKNOWN
             level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
             text = f"level={logging.getLevelName(level).lower()} method={method} route={route} status={status}"
-            self.kinds[key] = Kind(REQUESTS.labels(method, route, str(status)), level, text)
-        return self.kinds[key]
+            self.series[key] = Series(REQUESTS.labels(method, route, str(status)), level, text)
+        return self.series[key]
 
     def check_token(self, request: web.Request) -> None:
-        """Raises Problem when there is a METRICS_TOKEN and the request doesn't have it."""
+        """Raises Problem if METRICS_TOKEN is set and the request does not have it."""
         scheme, _, given = ", ".join(request.headers.getall(hdrs.AUTHORIZATION, ())).partition(" ")
         is_right = hmac.compare_digest(given.strip().encode(errors="replace"), self._token.encode())
         if self._token and not (scheme.lower() == "bearer" and is_right):
@@ -120,19 +109,19 @@ class Metrics:
             raise Problem("unauthorized", detail, headers={hdrs.WWW_AUTHENTICATE: 'Bearer realm="metrics"'})
 
     def response(self) -> web.Response:
-        """The numbers of all processes, as Prometheus reads them."""
+        """The numbers of all processes in Prometheus' text format."""
         registry: CollectorRegistry = REGISTRY
-        if self.has_others:
+        if self.is_multiprocess:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return web.Response(body=generate_latest(registry), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
 
     def add(self, database: Database) -> None:
-        """Adds what was counted, here and by the database, to the numbers of all processes."""
-        for kind in self.kinds.values():
-            if any(kind.counts):
-                kind.histogram.add(kind.counts, kind.seconds)
-                kind.counts, kind.seconds = [0] * BUCKETS, 0.0
+        """Adds the numbers of this process, and of its database, to those of all processes."""
+        for series in self.series.values():
+            if any(series.counts):
+                series.histogram.add(series.counts, series.seconds)
+                series.counts, series.seconds = [0] * BUCKETS, 0.0
         numbers = database.numbers
         for reason, number in numbers.refused.items():
             REFUSED.labels(reason).inc(number)

@@ -1,7 +1,7 @@
-"""Observes each request: gives it an id, has it logged and counted.
+"""The middleware that observes each request: gives it an id, has it logged and counted.
 
-While a request is served it is only noted; lines are written and numbers added for many at a time, which takes half of
-the time that it would take in between.
+A request is only recorded while it is served. Its line is written and its numbers are added later, for many requests at
+a time: that takes half as long as doing it for each.
 """
 
 import asyncio
@@ -17,82 +17,85 @@ from multidict import istr
 from todo_service.auth import USER_ID
 from todo_service.background import Background
 from todo_service.database import DATABASE, Database
+from todo_service.observability.logfmt import REQUEST_ID
 from todo_service.observability.logs import RequestLog
-from todo_service.observability.metrics import PATH, Metrics, Seen
+from todo_service.observability.metrics import Metrics, RequestRecord
 from todo_service.settings import Settings
 
 HEADER = istr("X-Request-ID")
 USABLE_ID = re.compile(r"[\w./:+=-]{1,128}", re.ASCII)
-SETTLE_SECONDS = 0.1
-SETTLE_REQUESTS = 200  # which takes 0.3 ms: nobody waits for longer
-
-
-def add_operations(app: web.Application, settings: Settings) -> None:
-    """Makes the application log and count its requests, and serve /metrics. Comes last: it sees what others answer."""
-    observer = Observer(settings)
-    app.middlewares.insert(0, observer.observe)
-    app.cleanup_ctx.append(observer.context)
-    app.router.add_get(PATH, observer.serve_metrics)
+FLUSH_SECONDS = 0.1
+FLUSH_REQUESTS = 200  # which takes 0.3 ms, for which other requests wait
 
 
 class Observer:
-    """What is known of the requests of this process."""
+    """The log and the metrics of this process."""
 
     def __init__(self, settings: Settings) -> None:
         self._log, self._metrics = RequestLog(settings), Metrics(settings)
         self._background = Background()
         self._ids = _random_ids()
-        self._seen: list[Seen] = []
+        self._records: list[RequestRecord] = []
 
     @web.middleware
     async def observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """A middleware around all others."""
+        """The middleware."""
         began = perf_counter()
         request_id = request.headers.get(HEADER)
         if request_id is None or not USABLE_ID.fullmatch(request_id):
             request_id = next(self._ids)
+        before = REQUEST_ID.set(request_id)
         response = await handler(request)
+        REQUEST_ID.reset(before)
         response.headers[HEADER] = request_id
-        resource = request.match_info.route.resource or await _resource_of_others(request)
+        resource = request.match_info.route.resource or await _resource_of_other_methods(request)
         key = request.method, resource, response.status
-        kind = self._metrics.kinds.get(key) or self._metrics.new_kind(key)
-        self._seen.append((kind, began, perf_counter(), request_id, request.get(USER_ID)))
-        if len(self._seen) == SETTLE_REQUESTS:
-            asyncio.get_running_loop().call_soon(self._background.run, self._settle)
+        series = self._metrics.series.get(key) or self._metrics.new_series(key)
+        self._records.append((series, began, perf_counter(), request_id, request.get(USER_ID)))
+        if len(self._records) == FLUSH_REQUESTS:
+            asyncio.get_running_loop().call_soon(self._background.run, self._flush)
         return response
 
     async def context(self, app: web.Application) -> AsyncIterator[None]:
-        """Settles what was seen while the application runs, and at its end."""
+        """The cleanup context that flushes what was recorded, regularly and at the end."""
         database = app[DATABASE]
-        self._background.start(self._keep_settling(database), "log and metrics")
+        self._background.start(self._flush_regularly(database), "log and metrics")
         yield
         await self._background.stop()
-        self._settle()
+        self._flush()
         self._metrics.add(database)
 
-    async def serve_metrics(self, request: web.Request) -> web.Response:
-        """GET /metrics"""
+    async def metrics_response(self, request: web.Request) -> web.Response:
+        """The metrics of all processes. Raises Problem without METRICS_TOKEN, if there is one."""
         self._metrics.check_token(request)
-        self._settle()
+        self._flush()
         self._metrics.add(request.app[DATABASE])
-        if self._metrics.has_others:
-            await asyncio.sleep(SETTLE_SECONDS * 2)  # until all processes have added what they had seen by now
+        if self._metrics.is_multiprocess:
+            await asyncio.sleep(FLUSH_SECONDS * 2)  # until each process has added what it has recorded
         return self._metrics.response()
 
-    async def _keep_settling(self, database: Database) -> None:
+    async def _flush_regularly(self, database: Database) -> None:
         while True:
-            await asyncio.sleep(SETTLE_SECONDS)
-            self._settle()
+            await asyncio.sleep(FLUSH_SECONDS)
+            self._flush()
             self._metrics.add(database)
 
-    def _settle(self) -> None:
-        seen, self._seen = self._seen, []
-        self._metrics.count(seen)
-        self._log.write(seen)
+    def _flush(self) -> None:
+        records, self._records = self._records, []
+        self._metrics.count(records)
+        self._log.write(records)
 
 
-async def _resource_of_others(request: web.Request) -> web.AbstractResource | None:
-    """The resource at this path, if only other methods are possible there: CORS asks for it by OPTIONS."""
+OBSERVER = web.AppKey("observer", Observer)
+
+
+async def get_metrics(request: web.Request) -> web.Response:
+    """GET /metrics"""
+    return await request.app[OBSERVER].metrics_response(request)
+
+
+async def _resource_of_other_methods(request: web.Request) -> web.AbstractResource | None:
+    """The resource at this path, if it has other methods: preflight requests are OPTIONS."""
     refusal = request.match_info.http_exception
     if not isinstance(refusal, web.HTTPMethodNotAllowed):
         return None

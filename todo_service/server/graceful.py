@@ -1,61 +1,55 @@
-"""Stopping: requests that have begun are served to their end, also when bodies or answers are under way."""
+"""Graceful shutdown: a worker finishes its in-flight requests, and sends their responses, before it stops."""
 
 import asyncio
 from contextlib import suppress
-from typing import cast
 
-from aiohttp import web
-
-from todo_service.http import TRAFFIC, reset
-from todo_service.server.http_protocol import Server
+from todo_service.http import IN_FLIGHT, reset
+from todo_service.library_internals import AppRunner
+from todo_service.server.http_protocol import Connection
 
 DRAIN_SECONDS = 18.0
-LINGER_SECONDS = 1.0  # until a client that has been told nothing yet may be taken for silent
+LINGER_SECONDS = 1.0  # how long an idle connection stays open: its next request may be on its way
 POLL_SECONDS = 0.02
 
 
-class Runner(web.AppRunner):
-    """An AppRunner that waits for its requests before it closes their connections.
+class Runner(AppRunner):
+    """A runner that closes connections when their in-flight requests have been answered.
 
-    aiohttp waits for handlers, too, but ignores what connections still receive: a handler that reads a body then
-    waits for it in vain. And it forgets what the system has not taken yet, because the client reads slowly.
-    It also closes connections that are idle at once, when their next request may be on its way, which then fails: here
-    they are open until the answer to that says that it is the last one, or until they have been silent for a while.
+    aiohttp's runner has three gaps. It waits for handlers, but ignores what their connections still receive, so that a
+    handler waits in vain for the rest of a body. It discards what the operating system has not accepted yet, because
+    the client reads slowly. And it closes idle connections at once, so that a request that is on its way fails.
     """
 
-    async def _make_server(self) -> Server:
-        server = await super()._make_server()
-        server.__class__ = Server  # there is no way to have aiohttp make one
-        return cast("Server", server)
+    connection_class = Connection
 
     async def cleanup(self) -> None:
         for site in list(self.sites):
             await site.stop()
-        self.app[TRAFFIC].stopping = True
+        self.app[IN_FLIGHT].stopping = True
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
-                await self._silence()
-        # A stream that waits for the database has nothing to send just now, but will have more than there is time for.
-        for transport in {*self._sending(), *self.app[TRAFFIC].streams}:
+                await self._drain()
+        # Streams that wait for the database have nothing in their buffers, and would not end in time.
+        for transport in {*self._sending(), *self.app[IN_FLIGHT].streams}:
             reset(transport)
         await super().cleanup()
 
-    async def _silence(self) -> None:
-        """Returns when all has been sent, and who still has a connection has not used it for a while."""
+    async def _drain(self) -> None:
+        """Returns when all responses have been sent, and the connections have been idle for LINGER_SECONDS."""
         loop = asyncio.get_running_loop()
-        silent_since = loop.time()
-        while self._is_serving() or (self._connections() and loop.time() < silent_since + LINGER_SECONDS):
-            if self._is_serving():
-                silent_since = loop.time()
+        idle_since = loop.time()
+        while self._is_busy() or (self._transports() and loop.time() < idle_since + LINGER_SECONDS):
+            if self._is_busy():
+                idle_since = loop.time()
             await asyncio.sleep(POLL_SECONDS)  # no event tells that a transport has sent all
 
-    def _is_serving(self) -> bool:
-        return self.app[TRAFFIC].requests > 0 or bool(self._sending())
+    def _is_busy(self) -> bool:
+        return self.app[IN_FLIGHT].requests > 0 or bool(self._sending())
 
     def _sending(self) -> list[asyncio.Transport]:
-        """The connections whose answers the system has not taken yet."""
-        return [transport for transport in self._connections() if transport.get_write_buffer_size()]
+        """The connections with data that the operating system has not accepted yet."""
+        return [transport for transport in self._transports() if transport.get_write_buffer_size()]
 
-    def _connections(self) -> list[asyncio.Transport]:
+    def _transports(self) -> list[asyncio.Transport]:
         connections = self.server.connections if self.server else []
         return [connection.transport for connection in connections if connection.transport]

@@ -1,4 +1,4 @@
-"""What a connection brings before it is a request: what is no HTTP is told so, and what comes too slowly is cut off."""
+"""HTTP connections: a time limit for headers, and problem documents for malformed HTTP."""
 
 import asyncio
 from http import HTTPStatus
@@ -7,36 +7,37 @@ from typing import cast
 from aiohttp import web
 
 from todo_service.http import SECURITY_HEADERS
+from todo_service.library_internals import RequestHandler
 from todo_service.problems import Problem
 
-HEAD_SECONDS = 15.0
-"""How long the head of a request may take, from its first byte on. Bodies have a limit of their own: see validation.
+HEADER_SECONDS = 15.0
+"""How long the headers of a request may take, from their first byte on. Bodies have their own limit: see validation.py.
 
-One whose first bytes came in the same segment as a whole request counts from its next segment on: the parser doesn't
-say what it has left. Without a next one its connection is idle, and closed as such.
+If the first bytes arrive in one segment with a whole request, the time begins with the next segment: the parser doesn't
+tell what it has left. If no segment follows, the connection is closed because it is idle.
 """
 
 
-class Connection(web.RequestHandler):
-    """aiohttp's, which waits for the rest of a head as long as for the next request, and refuses in plain text."""
+class Connection(RequestHandler):
+    """aiohttp waits for the rest of the headers as long as for the next request, and answers errors in plain text."""
 
-    __slots__ = ("_limit",)
+    __slots__ = ("_timer",)
 
     def __init__(self, server: web.Server, **options: object) -> None:
         super().__init__(server, **options)  # type: ignore[arg-type]
-        self._limit: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
-        requests = self._request_count
+        requests = self.requests_started
         super().data_received(data)
-        if self._limit is not None:
-            if self._request_count != requests:
-                self._forget_limit()
-        elif self._request_count == requests and self._waiter is not None:  # part of a head, and not of a body
-            self._limit = self._loop.call_later(HEAD_SECONDS, self._refuse_slow_head)
+        if self._timer is not None:
+            if self.requests_started != requests:
+                self._stop_timer()
+        elif self.requests_started == requests and self.is_waiting_for_headers:
+            self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._time_out)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._forget_limit()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def handle_error(
@@ -46,9 +47,9 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """A problem document. The message for what is no HTTP would quote what was sent, which may be a token."""
+        """A problem document. aiohttp's message for malformed HTTP would quote what was sent, perhaps a token."""
         if status == HTTPStatus.BAD_REQUEST:
-            self.logger.info("refused what is not valid HTTP")
+            self.logger.info("refused malformed HTTP")
             problem = Problem("malformed-request", "This is not valid HTTP/1.1, or it has too many headers.")
         else:
             super().handle_error(request, status, exc, message)  # which logs it
@@ -58,35 +59,27 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
-    def _refuse_slow_head(self) -> None:
-        self.logger.info("refused a request whose head came too slowly")
+    def _time_out(self) -> None:
+        self.logger.info("refused a request whose headers took too long")
         if self.transport is not None:
-            self.transport.write(_bytes(Problem("request-timeout").response()))
+            self.transport.write(_to_bytes(Problem("request-timeout").response()))
         self.force_close()
 
-    def _forget_limit(self) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
-            self._limit = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
-class Server(web.Server):
-    """A server of such connections."""
-
-    def __call__(self) -> Connection:
-        return Connection(self, loop=self._loop, **self._kwargs)
-
-
-def _bytes(response: web.Response) -> bytes:
-    """The response to what never became a request."""
+def _to_bytes(response: web.Response) -> bytes:
+    """A whole response, for a connection on which there is no request yet."""
     body = cast("bytes", response.body)
     response.headers["Content-Length"] = str(len(body))
     response.headers["Connection"] = "close"
     response.headers.merge(SECURITY_HEADERS)
-    response.headers["Server"] = "todo-service"
     status = HTTPStatus(response.status)
-    head = [
+    lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
         *(f"{name}: {value}" for name, value in response.headers.items()),
     ]
-    return "\r\n".join([*head, "", ""]).encode() + body
+    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -1,0 +1,62 @@
+"""The route table: what it says of a route holds everywhere, and a route without it is closed."""
+
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpClient
+
+from tests.api import Client, problem_of
+from todo_service.app import API, DOCS, OPERATIONS, WITHOUT_DOCS, create_app
+from todo_service.http.parameters import ListQuerySchema
+from todo_service.http.routes import Route, add_routes
+from todo_service.problems import TYPES
+from todo_service.settings import Settings
+
+pytestmark = pytest.mark.database
+
+ROUTES = (*API, *OPERATIONS, *DOCS, *WITHOUT_DOCS)
+
+
+async def answer(_request: web.Request) -> web.Response:
+    return web.Response(text="answered")
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_a_route_answers_problems_that_exist(route: Route) -> None:
+    assert set(route.all_problems()) <= TYPES.keys()
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+async def test_only_a_public_route_answers_without_a_token(client: Client, route: Route) -> None:
+    response = await client.request(route.method, route.path.partition(":")[0].replace("{task_id", "x"))
+    assert (response.status == 401) == (not route.public)
+
+
+async def test_one_declaration_makes_a_new_route_public(aiohttp_client: AiohttpClient, settings: Settings) -> None:
+    app = create_app(settings)
+    add_routes(
+        app,
+        [
+            Route("GET", "/status", answer, public=True),
+            Route("GET", "/api/public", answer, public=True),
+            Route("GET", "/api/private", answer, query=ListQuerySchema()),
+        ],
+    )
+    client: Client = await aiohttp_client(app)
+    for path in ("/status?limit=x", "/api/public"):
+        for method in ("GET", "HEAD"):
+            assert (await client.request(method, path)).status == 200
+    await problem_of(await client.get("/api/private?limit=x"), 401, "unauthorized")
+    await problem_of(await client.post("/status"), 405, "method-not-allowed")
+    await problem_of(await client.post("/api/public"), 401, "unauthorized")
+
+
+async def test_a_route_that_is_not_declared_needs_a_token(aiohttp_client: AiohttpClient, settings: Settings) -> None:
+    app = create_app(settings)
+    app.router.add_get("/undeclared", answer)
+    client: Client = await aiohttp_client(app)
+    await problem_of(await client.get("/undeclared"), 401, "unauthorized")
+
+
+def test_a_route_outside_of_the_api_must_be_public() -> None:
+    with pytest.raises(ValueError, match="/internal must be public or begin with /api/"):
+        Route("GET", "/internal", answer)

@@ -1,0 +1,89 @@
+"""Routes: what app.py declares of each, and the route of a request."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from todo_service.http.parameters import HeadersSchema, NoQuerySchema
+from todo_service.http.schemas import RequestSchema
+
+API = "/api/"
+SAFE_METHODS = (hdrs.METH_GET, hdrs.METH_HEAD)
+NO_QUERY = NoQuerySchema()
+NO_CONDITIONS = HeadersSchema()
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method and a path, the handler, and what else the middlewares and the API's description need to know.
+
+    `public` routes need no token, and their requests are not validated. `body`, `query` and `headers` are the schemas
+    of what the handler reads. `problems` are the names of the problems that the handler itself raises.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    public: bool = False
+    body: RequestSchema | None = None
+    query: RequestSchema = NO_QUERY
+    headers: HeadersSchema | None = None
+    problems: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.public and not self.path.startswith(API):
+            raise ValueError(f"{self.path} must be public or begin with {API}: strangers don't learn what is there")
+        if self.headers is None and not (self.public or self.is_safe):
+            object.__setattr__(self, "headers", NO_CONDITIONS)  # a change must not be made without its condition
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it changes nothing (RFC 9110, section 9.2.1)."""
+        return self.method in SAFE_METHODS
+
+    @property
+    def has_task_id(self) -> bool:
+        """Whether the path names a task."""
+        return "{task_id" in self.path
+
+    def all_problems(self) -> Iterator[str]:
+        """The names of the problems that it answers: its own, and those of the middlewares and the database."""
+        yield from self.problems
+        yield "internal-error"
+        if self.public:
+            return
+        yield from ("unauthorized", "invalid-query", "unavailable")
+        if not self.is_safe:
+            yield "outcome-unknown"
+        if self.headers:
+            yield "invalid-header"
+        if self.body:
+            yield from ("malformed-json", "invalid-body", "request-timeout", "body-too-large", "unsupported-media-type")
+        if self.has_task_id:
+            yield "task-not-found"
+        if self.headers and "If-Match" in self.headers.declared:
+            yield "precondition-failed"
+
+
+ROUTES: web.AppKey[dict[web.AbstractRoute, Route]] = web.AppKey("routes")
+
+
+def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
+    """Has an application serve these routes. Where GET is possible, so is HEAD."""
+    known = app.setdefault(ROUTES, {})
+    for route in routes:
+        resource = app.router.add_resource(route.path)
+        methods = SAFE_METHODS if route.method == hdrs.METH_GET else (route.method,)
+        known |= {resource.add_route(method, route.handler): route for method in methods}
+
+
+def route_of(request: web.Request) -> Route | None:
+    """The route of a request, or None if its path or its method is not known."""
+    return request.app[ROUTES].get(request.match_info.route)
+
+
+def is_api(request: web.Request) -> bool:
+    """Whether a path is the API's, known or not."""
+    return f"{request.path}/".startswith(API)
