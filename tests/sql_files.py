@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -65,7 +66,7 @@ class SqlFile:
         found = [match for line in self.header if (match := EXPECTS.fullmatch(line))]
         return {index for match in found for index in match["indexes"].split(" and ")}
 
-    def arguments(self, **given: object) -> list[object]:
+    def arguments(self, **given: object) -> list[Any]:
         """A value for each parameter, in order: the given one, or one that means as little as possible."""
         assert given.keys() <= {parameter.name for parameter in self.parameters}
         return [given.get(parameter.name, parameter.value) for parameter in self.parameters]

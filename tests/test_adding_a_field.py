@@ -41,7 +41,7 @@ LEFT_OUT = {
         "supervisor",
     ),
     "connections and networks": ("connections", "database", "locked_users", "pooler", "reconnection", "smuggling"),
-    "loads and queues": ("collector", "concurrent_idempotency", "contract", "refusals", "synchronisation", "timing"),
+    "loads and queues": ("batch_queue", "concurrent_idempotency", "contract", "refusals", "synchronisation", "timing"),
     "exports and lists": ("conditional_requests", "etags", "export_process", "filter_plans", "filters", "pages"),
     "browsers and generated clients": ("clients", "cross_origin", "docs_page"),
     "commands and the history": ("audit", "command_line", "migrations", "previous_release"),

@@ -15,9 +15,9 @@ from tests.processes import PATIENCE, answers, served, until, wait_until
 from tests.test_batching import TRANSACTION, WRITE, create, gate, gather
 from tests.test_database import is_waiting, pool
 from todo_service.background import Background
-from todo_service.database.collector import Collector
-from todo_service.database.database import Database
-from todo_service.database.pace import Pace
+from todo_service.database.batching import BatchQueue, DrainRate
+from todo_service.database.locked_users import LockedUsers
+from todo_service.database.sending import Senders
 from todo_service.database.statements import Statement
 from todo_service.observability.metrics import Metrics
 from todo_service.problems import Problem
@@ -64,10 +64,10 @@ def assert_is_logged(caplog: pytest.LogCaptureFixture, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "module", "kind", "function"),
     [
-        ("connecting", "database.connecting", "Search", "_is_there"),
-        ("sending", "database.collector", "Collector", "take"),
-        ("sending", "database.collector", "Collector", "finish"),
-        ("deadlines", "database.collector", "Collector", "overdue"),
+        ("connecting", "database.connecting", "Reconnector", "_connect"),
+        ("sending", "database.batching", "BatchQueue", "next_batch"),
+        ("sending", "database.batching", "BatchQueue", "finish"),
+        ("deadlines", "database.batching", "BatchQueue", "remove_expired"),
         ("log and metrics", "observability.metrics", "Metrics", "add"),
     ],
 )
@@ -118,13 +118,13 @@ async def test_a_task_that_ends_by_itself_has_failed(
 
 
 BROKEN = [
-    (Collector, "take", "sending"),
-    (Collector, "_pop", "sending"),
-    (Collector, "finish", "sending"),
-    (Pace, "take", "sending"),
-    (Database, "_send", "sending"),
-    (Collector, "add", "the queue"),
-    (Collector, "is_ready", "the queue"),
+    (BatchQueue, "next_batch", "sending"),
+    (BatchQueue, "_take", "sending"),
+    (BatchQueue, "finish", "sending"),
+    (DrainRate, "take", "sending"),
+    (Senders, "_send", "sending"),
+    (BatchQueue, "add", "the queue"),
+    (BatchQueue, "is_ready", "the queue"),
 ]
 
 
@@ -162,7 +162,7 @@ async def test_an_error_while_a_locked_user_is_tried_again_is_a_500_at_once(
     failures: list[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(Collector, "try_again", fail)
+    monkeypatch.setattr(LockedUsers, "allow_retry", fail)
     user_id = f"user-{uuid4()}"
     async with asyncio.timeout(PATIENCE), pool(settings, database_timeout=10 * PATIENCE) as base:
         await create(base, user_id)
@@ -171,8 +171,8 @@ async def test_an_error_while_a_locked_user_is_tried_again_is_a_500_at_once(
             with pytest.raises(Problem) as refused:
                 await create(base, user_id)
         assert refused.value.name == "internal-error"
-        await has_failed(failures, "_try_again")
-    assert_is_logged(caplog, "_try_again")
+        await has_failed(failures, "_retry")
+    assert_is_logged(caplog, "_retry")
 
 
 async def test_a_mistake_is_logged_without_the_values_of_users_also_when_its_caller_has_left(
@@ -197,7 +197,7 @@ async def test_without_deadlines_no_call_waits(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, failures: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with asyncio.timeout(PATIENCE), pool(settings, database_url="postgres://127.0.0.1:1/none") as base:
-        monkeypatch.setattr(Collector, "overdue", fail)
+        monkeypatch.setattr(BatchQueue, "remove_expired", fail)
         await has_failed(failures, "deadlines")
         with pytest.raises(Problem):
             await base.run(WRITE, "a")

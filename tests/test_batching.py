@@ -17,8 +17,9 @@ import uvloop
 from tests.processes import until
 from tests.sql_files import OWNED
 from tests.test_database import has_sessions, is_waiting, limit, pool
-from todo_service.database import collector, database, sessions
-from todo_service.database.collector import ENOUGH_CALLS, Call, Collector
+from todo_service.database import batching, connecting, database, sending
+from todo_service.database.batching import MAX_IN_FLIGHT, BatchQueue
+from todo_service.database.calls import PendingCall
 from todo_service.database.database import Database
 from todo_service.database.statements import Statement
 from todo_service.handlers.tasks import COMPLETE_TASK, CREATE_TASK, DELETE_TASK, GET_TASK, LIST_TASKS, UPDATE_TASK
@@ -36,7 +37,7 @@ def users(count: int) -> list[str]:
     return [f"user-{uuid4()}" for _ in range(count)]
 
 
-def creation(user_id: str, title: str = "x") -> tuple[object, ...]:
+def creation(user_id: str, title: str = "x") -> tuple[Any, ...]:
     return (*OWNED["create_task"].arguments(user_id=user_id, title=title),)
 
 
@@ -88,7 +89,7 @@ async def test_a_write_goes_out_at_once_while_reads_are_busy(
 async def test_what_comes_with_a_slow_call_is_sent_over_another_connection(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "PATIENCE_SECONDS", 60)  # at once, not because of the wait
+    monkeypatch.setattr(sending, "SLOW_BATCH_SECONDS", 60)  # at once, not because of the wait
     async with pool(settings, database_pool_size=3) as database_:
         await asyncio.gather(database_.run(TRANSACTION, "opens one"), database_.run(WRITE, "and another"))
         async with gate(connection) as name:
@@ -102,7 +103,7 @@ async def test_what_comes_with_a_slow_call_is_sent_over_another_connection(
 async def test_a_slow_batch_is_not_waited_for(settings: Settings, connection: asyncpg.Connection) -> None:
     async with pool(settings, database_pool_size=3) as database_:
         async with gate(connection) as name:
-            slow = [asyncio.create_task(database_.run(GATE, name)) for _ in range(ENOUGH_CALLS)]
+            slow = [asyncio.create_task(database_.run(GATE, name)) for _ in range(MAX_IN_FLIGHT)]
             await is_waiting(connection)
             assert (await database_.run(TRANSACTION, "x"))["user_id"] == "x"
             assert not any(task.done() for task in slow)
@@ -110,7 +111,7 @@ async def test_a_slow_batch_is_not_waited_for(settings: Settings, connection: as
 
 
 async def test_batches_of_a_slow_statement_shrink(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector, "BATCH_SECONDS", 0.1)
+    monkeypatch.setattr(batching, "TARGET_BATCH_SECONDS", 0.1)
     slow = Statement("test/slow", "SELECT now() AS began, $1::text, pg_sleep(0.03)::text", writes=False)
     async with pool(settings, database_pool_size=1) as database_:
         transactions = []
@@ -153,7 +154,8 @@ async def test_a_call_that_fails_fails_alone_and_nothing_is_applied_twice(
 
 async def test_arguments_that_cannot_be_sent_fail_alone(settings: Settings) -> None:
     async with pool(settings, database_pool_size=1) as database_:
-        good, bad, good_too = await gather(*(database_.run(TRANSACTION, value) for value in ("a", 7, "b")))
+        values: list[Any] = ["a", 7, "b"]
+        good, bad, good_too = await gather(*(database_.run(TRANSACTION, value) for value in values))
         assert isinstance(good, asyncpg.Record)
         assert isinstance(bad, asyncpg.DataError)
         assert isinstance(good_too, asyncpg.Record)
@@ -163,13 +165,13 @@ async def test_arguments_that_cannot_be_sent_fail_alone(settings: Settings) -> N
 @pytest.mark.parametrize("rows", [0, 2])
 async def test_when_rows_cannot_be_told_apart_every_caller_fails(settings: Settings, rows: int) -> None:
     """fetchmany gives no hint where in the answer a row is missing."""
-    statement = Statement("test/rows", "SELECT generate_series(1, $1::integer) AS row", writes=False)
+    statement = Statement("test/rows", "SELECT generate_series(1, length($1)) AS row", writes=False)
     async with pool(settings, database_pool_size=1) as database_:
-        answers = await gather(*(database_.run(statement, count) for count in (1, rows, 1)))
+        answers = await gather(*(database_.run(statement, "x" * count) for count in (1, rows, 1)))
         assert [str(answer) for answer in answers] == [
             f"test/rows gave {rows + 2} rows to 3 calls: each must get one"
         ] * 3
-        assert (await database_.run(statement, 1))["row"] == 1
+        assert (await database_.run(statement, "x"))["row"] == 1
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ async def test_a_lost_connection_is_told_to_all_of_its_batch_and_nothing_is_sent
     statement: Statement,
     name: str,
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     owners = users(10)
     async with pool(settings, database_pool_size=1) as database_:
         arguments = [creation(user_id) if statement.writes else (user_id, 10, None) for user_id in owners]
@@ -202,7 +204,7 @@ async def test_a_lost_connection_is_told_to_all_of_its_batch_and_nothing_is_sent
 async def test_a_call_that_was_not_sent_in_time_was_certainly_not_applied(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     sent, waiting = users(2)
     async with pool(settings, database_pool_size=1, database_batch_size=1) as database_:
         await database_.run(WRITE, "opens the connection")
@@ -222,7 +224,7 @@ async def test_a_call_that_was_not_sent_in_time_was_certainly_not_applied(
 async def test_callers_that_leave_do_not_disturb_the_others(
     settings: Settings, connection: asyncpg.Connection, observer: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     owners = users(10)
     async with pool(settings, database_pool_size=1, database_batch_size=6) as database_:
         async with connection.transaction():
@@ -242,8 +244,8 @@ async def test_callers_that_leave_do_not_disturb_the_others(
 async def test_too_many_waiting_calls_are_refused_at_once(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector, "MOST_CALLS", 40)
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")  # or those under way would wait for the lock elsewhere
+    monkeypatch.setattr(batching, "MAX_QUEUED", 40)
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")  # or those under way would wait for the lock elsewhere
     async with pool(settings, database_pool_size=1, database_batch_size=5) as database_:
         async with gate(connection) as name:
             running = [asyncio.create_task(database_.run(GATE, name)) for _ in range(5)]
@@ -258,9 +260,9 @@ async def test_too_many_waiting_calls_are_refused_at_once(
         await asyncio.gather(*running, *waiting)
 
 
-class Unsorted(Collector):
-    def _pop(self, queue: Any, size: int) -> list[Call]:
-        calls = super()._pop(queue, size)
+class Unsorted(BatchQueue):
+    def _take(self, statement: Statement) -> list[PendingCall]:
+        calls = super()._take(statement)
         random.shuffle(calls)
         return calls
 
@@ -286,18 +288,18 @@ async def deadlocks(connection: asyncpg.Connection) -> int:
 
 
 @pytest.mark.usefixtures("overlapping")
-@pytest.mark.parametrize("collector", [Unsorted, Collector])
+@pytest.mark.parametrize("queue", [Unsorted, BatchQueue])
 async def test_batches_never_deadlock_because_they_are_sorted(
     settings: Settings,
     connection: asyncpg.Connection,
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
-    collector: type[Collector],
+    queue: type[BatchQueue],
 ) -> None:
     """Every user is in most batches of two workers, and two statements write at the same time."""
     settings = replace(settings, database_url=database_url)  # of the owner, who may set this:
-    monkeypatch.setattr(database, "Collector", collector)
-    monkeypatch.setattr(sessions, "session_settings", lambda *_settings: {"deadlock_timeout": "10ms"})
+    monkeypatch.setattr(database, "BatchQueue", queue)
+    monkeypatch.setattr(connecting, "session_settings", lambda *_settings: {"deadlock_timeout": "10ms"})
     before = await deadlocks(connection)
     async with pool(settings, database_batch_size=10) as one, pool(settings, database_batch_size=10) as another:
         tasks = [await create(one, user_id) for user_id in users(20)]
@@ -310,11 +312,11 @@ async def test_batches_never_deadlock_because_they_are_sorted(
         writes = [write(database_, task) for task in tasks * 2 for database_ in (one, another)]
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
     found = await deadlocks(connection) - before
-    assert (found > 0) is (collector is Unsorted)
-    assert collector is Unsorted or not any(outcomes)
+    assert (found > 0) is (queue is Unsorted)
+    assert queue is Unsorted or not any(outcomes)
 
 
-class Truth:
+class Model:
     """What one user's tasks are, while this user does one thing after the other."""
 
     def __init__(self, database_: Database, user_id: str, everybody: list[dict[str, Any]]) -> None:
@@ -391,7 +393,7 @@ class Truth:
 async def test_ten_thousand_random_concurrent_calls_all_get_what_is_true(settings: Settings) -> None:
     everybody: list[dict[str, Any]] = []
     async with pool(settings) as database_:
-        await asyncio.gather(*(Truth(database_, user_id, everybody).live(50) for user_id in users(200)))
+        await asyncio.gather(*(Model(database_, user_id, everybody).live(50) for user_id in users(200)))
 
 
 async def test_what_was_rolled_back_and_not_sent_again_in_time_was_certainly_not_applied(
@@ -400,7 +402,7 @@ async def test_what_was_rolled_back_and_not_sent_again_in_time_was_certainly_not
     observer: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     locked, other = sorted(users(2))
     async with pool(settings, database_pool_size=1) as database_:
         await create(database_, locked)
@@ -408,7 +410,7 @@ async def test_what_was_rolled_back_and_not_sent_again_in_time_was_certainly_not
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
             calls = [asyncio.create_task(database_.run(CREATE_TASK, *creation(each))) for each in (locked, other)]
             process = await is_waiting(observer)
-            [batch] = database_._collector._under_way[True]
+            [batch] = database_._queue._in_flight[True]
             sent = list(batch.calls)
             assert all(call.sent for call in sent)
             await observer.execute("SELECT pg_cancel_backend($1)", process)  # which rolls both back
@@ -426,7 +428,7 @@ async def close_while_calls_wait(settings: Settings, errors: list[dict[str, Any]
     slow = Statement("test/slow", "SELECT $1::text, pg_sleep(0.02)::text", writes=False)
     async with pool(settings) as database_:
         await asyncio.gather(database_.run(TRANSACTION, "x"), database_.run(WRITE, "x"))
-        calls = [asyncio.create_task(database_.run(slow, str(number))) for number in range(ENOUGH_CALLS)]
+        calls = [asyncio.create_task(database_.run(slow, str(number))) for number in range(MAX_IN_FLIGHT)]
         await asyncio.sleep(0.01)
         calls.append(asyncio.create_task(database_.run(slow, "waits for them")))
         await asyncio.sleep(0.001)
@@ -449,14 +451,14 @@ def test_nothing_goes_wrong_after_it_was_closed(
 async def test_full_queues_of_one_statement_do_not_refuse_another(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector, "MOST_CALLS", 25)
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(batching, "MAX_QUEUED", 25)
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     async with pool(settings, database_pool_size=2, database_batch_size=5) as database_:
         async with gate(connection) as name:
             lists = [asyncio.create_task(database_.run(GATE, name)) for _ in range(20)]
             await is_waiting(connection)
             lists += [asyncio.create_task(database_.run(GATE, name)) for _ in range(10)]
-            await until(lambda: database_.waiting == collector.MOST_CALLS)
+            await until(lambda: database_.waiting_calls == batching.MAX_QUEUED)
             # The second one comes while the first one waits for its turn.
             created = await asyncio.gather(*(create(database_, user_id) for user_id in users(2)))
             assert [task["revision"] for task in created] == [1, 1]
@@ -466,11 +468,11 @@ async def test_full_queues_of_one_statement_do_not_refuse_another(
 async def test_a_connection_that_cannot_be_opened_does_not_matter_while_another_is_there(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
-    monkeypatch.setattr(database, "RECONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(sending, "RECONNECT_SECONDS", 0.2)
     tried = asyncio.Event()
     async with pool(settings, database_pool_size=2) as database_:
-        await until(lambda: len(database_._closed) == 2)  # or the first call would open both
+        await until(lambda: len(database_._senders._unconnected) == 2)  # or the first call would open both
         assert (await database_.run(TRANSACTION, "a"))["user_id"] == "a"
 
         async def refuse(_pool: asyncpg.Pool) -> None:
@@ -485,5 +487,7 @@ async def test_a_connection_that_cannot_be_opened_does_not_matter_while_another_
             await until(tried.is_set)
         assert (await waits)["user_id"] == "b"
         await busy
-        await until(lambda: len(database_._idle) + len(database_._closed) == 2)  # now both have nothing to do
+        await until(
+            lambda: len(database_._senders._idle) + len(database_._senders._unconnected) == 2
+        )  # now both have nothing to do
         assert (await database_.run(WRITE, "c"))["user_id"] == "c"

@@ -14,8 +14,8 @@ from tests.api import Api, Client, path_of, problem_of
 from tests.processes import PATIENCE
 from tests.test_conditional_requests import WRITES, Call, ask, change, changed_since, tag_of
 from todo_service.app import create_app
-from todo_service.database import collector, database
-from todo_service.database.collector import Collector
+from todo_service.database import batching, connecting
+from todo_service.database.batching import BatchQueue
 from todo_service.database.database import DATABASE
 from todo_service.settings import Settings
 
@@ -28,7 +28,7 @@ async def until_all_wait(
     connection: asyncpg.Connection, workers: list[Client], requests: int, connections: int
 ) -> None:
     """Until so many requests have come to the databases of the workers, and so many connections wait for a lock."""
-    collectors = [worker.app[DATABASE]._collector for worker in workers]
+    batch_queues = [worker.app[DATABASE]._queue for worker in workers]
     waiting = come = 0
     async with asyncio.timeout(PATIENCE):
         while (come, waiting) != (requests, connections):
@@ -38,7 +38,7 @@ async def until_all_wait(
                 " AND application_name = 'todo-service' AND wait_event_type = 'Lock'"
             )
             queues = [
-                [*each._waiting.values(), *(batch.calls for batch in each._under_way[True])] for each in collectors
+                [*each._queues.values(), *(batch.calls for batch in each._in_flight[True])] for each in batch_queues
             ]
             come = sum(len(queue) for queue in itertools.chain(*queues))
 
@@ -47,15 +47,15 @@ async def until_all_wait(
 def batch_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many calls were sent together, each time."""
     sizes = []
-    pop = Collector._pop
+    take = BatchQueue._take
 
-    def record(self: Collector, *args: Any) -> Any:
-        calls = pop(self, *args)
+    def record(self: BatchQueue, *args: Any) -> Any:
+        calls = take(self, *args)
         sizes.append(len(calls))
         return calls
 
-    monkeypatch.setattr(Collector, "_pop", record)
-    monkeypatch.setattr(collector, "BATCH_SECONDS", 3600)  # to have waited is no reason for smaller ones
+    monkeypatch.setattr(BatchQueue, "_take", record)
+    monkeypatch.setattr(batching, "TARGET_BATCH_SECONDS", 3600)  # to have waited is no reason for smaller ones
     return sizes
 
 
@@ -64,7 +64,7 @@ async def workers(
     settings: Settings, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> list[Client]:
     """Two workers that don't lose patience; of each one connection serves all writes if they may share batches."""
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     connections = 2 if size > 1 else REQUESTS // 2 + 1  # one is kept for reads
     changed = replace(settings, database_batch_size=size, database_pool_size=connections, database_timeout=60)
     return [await aiohttp_client(TestServer(create_app(changed))) for _ in range(2)]

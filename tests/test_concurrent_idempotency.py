@@ -22,8 +22,8 @@ from tests.test_idempotency import KEY, OTHER, PAYLOAD, created, post, replayed
 from tests.test_sql_writes import hold_up
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
-from todo_service.database import database
-from todo_service.database.database import Database
+from todo_service.database import connecting
+from todo_service.database.sending import Senders
 from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
 
@@ -49,7 +49,7 @@ def start(aiohttp_client: AiohttpClient, settings: Settings, monkeypatch: pytest
     """Starts the service with other settings, and patience for locks that a test holds."""
 
     async def start_with(**changes: Any) -> Client:
-        monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+        monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
         server = TestServer(create_app(replace(settings, database_timeout=PATIENCE, **changes)))
         await server.start_server(**SERVER_OPTIONS)
         return await aiohttp_client(server)
@@ -162,14 +162,14 @@ async def test_what_was_lost_before_it_was_stored_can_be_repeated(
 async def test_what_was_stored_before_its_answer_was_lost_can_be_repeated(
     owner: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch = Database._fetch
+    fetch = Senders._fetch
 
     async def lose_the_answer(*args: Any) -> list[asyncpg.Record]:
         await fetch(*args)
         raise ConnectionResetError("test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Database, "_fetch", lose_the_answer)
+        patch.setattr(Senders, "_fetch", lose_the_answer)
         lost = await post(owner)
 
     repeated = await post(owner)

@@ -23,7 +23,7 @@ from tests.service_role import ROLE
 from tests.sql_files import STATEMENTS, SqlFile, for_each
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
-from todo_service.database import collector, database
+from todo_service.database import connecting, locked_users, sending
 from todo_service.database.database import DATABASE, Database, database_context
 from todo_service.database.failures import RowCountError
 from todo_service.database.statements import Statement, read_statement
@@ -119,13 +119,14 @@ def limit(database_: Database, seconds: float) -> Iterator[None]:
     """Meanwhile a call may take so long. Connections have the time of DATABASE_TIMEOUT to be opened and to end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database_, "_timeout", seconds)
+        patch.setattr(database_._senders, "_timeout", seconds + 2 * sending.DEADLINE_POLL_SECONDS)
         yield
 
 
 @pytest.fixture
 def timeout_of_the_locked(monkeypatch: pytest.MonkeyPatch) -> int:
     """A DATABASE_TIMEOUT of which calls that meet a lock wait a second: a busy machine has the rest for the others."""
-    monkeypatch.setattr(collector, "LAST_TRY", 30.0)
+    monkeypatch.setattr(locked_users, "RETRY_CUTOFF_SECONDS", 30.0)
     return 31
 
 
@@ -160,16 +161,18 @@ async def has_sessions(connection: asyncpg.Connection, count: int, name: str = "
 
 async def test_a_statement_gives_its_row(settings: Settings) -> None:
     async with pool(settings) as database_:
-        row = await database_.run(Statement("test/one", "SELECT $1::bigint AS a, $2::text AS b", writes=False), 1, None)
-        assert dict(row) == {"a": 1, "b": None}
+        row = await database_.run(
+            Statement("test/one", "SELECT $1::text AS a, $2::bigint AS b", writes=False), "x", None
+        )
+        assert dict(row) == {"a": "x", "b": None}
 
 
 @pytest.mark.parametrize("rows", [0, 2])
 async def test_a_statement_without_exactly_one_row_is_a_mistake(settings: Settings, rows: int) -> None:
-    statement = Statement("test/rows", "SELECT generate_series(1, $1::integer)", writes=False)
+    statement = Statement("test/rows", "SELECT generate_series(1, length($1))", writes=False)
     async with pool(settings) as database_:
         with pytest.raises(RowCountError, match=f"^test/rows gave {rows} rows"):
-            await database_.run(statement, rows)
+            await database_.run(statement, "x" * rows)
 
 
 @for_each(STATEMENTS)
@@ -243,7 +246,7 @@ async def test_a_connection_that_is_lost_leaves_the_outcome_of_writes_unknown(
     method: str,
     name: str,
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     owner = await start()
     observer = await asyncpg.connect(database_url)
     async with connection.transaction():
@@ -322,7 +325,8 @@ async def test_a_mistake_of_the_service_is_logged_and_tells_nothing(
     wrong = Statement("test/wrong", sql, writes=True)
 
     async def handle(request: web.Request) -> web.Response:
-        await request.app[DATABASE].run(wrong, *["x"] * arguments)
+        run: Any = request.app[DATABASE].run if arguments else request.app[DATABASE].run_without_user
+        await run(wrong, *["x"] * arguments)
         return web.Response()
 
     app = create_app(settings)
@@ -353,7 +357,7 @@ async def test_a_wrong_number_of_arguments_fails_alone_and_keeps_the_connection(
         assert [row["id"] for row in good if isinstance(row, asyncpg.Record)] == users[1:]
         after = await database_.run(statement, users[0])
         assert PROGRAM in os.environ or after["pid"] == before["pid"]
-        assert database_.numbers.refused == {}
+        assert database_.counters.failures == {}
     assert await connection.fetchval("SELECT count(*) FROM users WHERE id = ANY($1)", users) == calls
 
 
@@ -374,7 +378,7 @@ async def test_what_asyncpg_says_of_a_connection_that_was_lost_is_no_mistake(
             with pytest.raises(Problem) as caught:
                 await database_.run(Statement("test/lost", "SELECT $1::text", writes=writes), "x")
         assert caught.value.name == name
-        assert await database_.run(SETTINGS)
+        assert await database_.run_without_user(SETTINGS)
 
 
 @not_through_pgbouncer
@@ -402,10 +406,10 @@ async def test_sessions_are_kept_and_not_reset(start: Start, connection: asyncpg
 @pytest.mark.parametrize("statement_cache", [pytest.param(100, marks=not_through_pgbouncer), 0])
 async def test_each_statement_has_our_settings(settings: Settings, statement_cache: int) -> None:
     async with pool(settings, database_timeout=20, database_statement_cache=statement_cache) as database_:
-        assert dict(await database_.run(SETTINGS)) == {
+        assert dict(await database_.run_without_user(SETTINGS)) == {
             "application_name": "todo-service",
             "jit": "off",
-            "lock_timeout": database.LOCK_TIMEOUT,
+            "lock_timeout": connecting.LOCK_TIMEOUT,
             "plan_cache_mode": "force_generic_plan",
             "statement_timeout": "18s",
             "geqo": "on",
@@ -432,7 +436,7 @@ async def test_urls_as_hosts_give_them_work(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", gateway.url.replace("postgres://", f"{scheme}://") + query)
     async with pool(settings, database_url=read_settings("database_url").database_url) as database_:
-        row = await database_.run(SETTINGS)
+        row = await database_.run_without_user(SETTINGS)
     assert row["application_name"] == "todo-service"
     assert row["geqo"] == ("off" if "geqo" in query else "on")
 

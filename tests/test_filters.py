@@ -306,7 +306,7 @@ async def test_a_filtered_list_is_not_sent_again_until_a_task_changes(owner: Api
 
 
 @pytest.mark.parametrize(
-    ("query", "alone"),
+    ("query", "unbatched"),
     [
         ("q=nothing", True),
         ("priority=low&sort=title", True),
@@ -318,15 +318,15 @@ async def test_a_filtered_list_is_not_sent_again_until_a_task_changes(owner: Api
     ],
 )
 async def test_what_may_look_at_all_tasks_shares_no_round_trip_with_others(
-    owner: Api, monkeypatch: pytest.MonkeyPatch, query: str, alone: bool
+    owner: Api, monkeypatch: pytest.MonkeyPatch, query: str, unbatched: bool
 ) -> None:
     sent = []
     run = Database.run
 
-    async def record(self: Database, statement: Statement, *args: object) -> asyncpg.Record:
-        sent.append(statement.alone)
+    async def record(self: Database, statement: Statement, *args: Any) -> asyncpg.Record:
+        sent.append(statement.unbatched)
         return await run(self, statement, *args)
 
     monkeypatch.setattr(Database, "run", record)
     await owner.tasks(**dict(parse_qsl(query)))
-    assert sent == [alone]
+    assert sent == [unbatched]

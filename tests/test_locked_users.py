@@ -8,7 +8,7 @@ import pytest
 from tests import test_database
 from tests.test_batching import create, creation, tasks_of, users
 from tests.test_database import is_waiting, pool
-from todo_service.database import database
+from todo_service.database import sending
 from todo_service.handlers.tasks import CREATE_TASK, LIST_TASKS
 from todo_service.problems import Problem
 from todo_service.settings import Settings
@@ -22,7 +22,7 @@ async def lock_attempts(observer: asyncpg.Connection) -> None:
     """Until a call that met a lock was sent again a few times."""
     for _ in range(3):
         await is_waiting(observer)
-        await asyncio.sleep(database.LOCKED_SECONDS * 1.5)
+        await asyncio.sleep(sending.LOCK_RETRY_SECONDS * 1.5)
 
 
 @pytest.mark.parametrize("calls", [1, 25])

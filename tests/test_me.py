@@ -20,7 +20,7 @@ from tests.processes import PATIENCE, free_port
 from tests.test_cors import ORIGIN, assert_readable
 from tests.test_database import Gateway, Start
 from tests.test_pages import walk
-from todo_service.database import database
+from todo_service.database import connecting
 from todo_service.handlers import me
 
 pytestmark = pytest.mark.database
@@ -322,7 +322,7 @@ WAITING = """
 async def test_whoever_writes_while_the_user_is_deleted_comes_before_or_after(
     start: Start, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     owner = await start(database_pool_size=WRITERS + 1, database_batch_size=1)
     for _ in range(20):
         task = await owner.create()

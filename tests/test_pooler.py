@@ -25,13 +25,14 @@ from tests.tools import require
 from todo_service.database.database import Database
 from todo_service.database.failures import RowCountError
 from todo_service.database.migrations import MigrationError, migrate
+from todo_service.database.sending import Senders
 from todo_service.database.statements import Statement
 from todo_service.handlers.tasks import CREATE_TASK
 from todo_service.problems import Problem
 from todo_service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-AWAY = re.compile(r"the database is away \(.*\); next attempt in ([0-9.]+) s", re.DOTALL)
+AWAY = re.compile(r"the database is unreachable \(.*\); next attempt in ([0-9.]+) s", re.DOTALL)
 TRANSACTION_SETTINGS = ("jit", "lock_timeout", "plan_cache_mode", "statement_timeout")
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("pgbouncer")]
@@ -90,7 +91,7 @@ async def test_settings_are_of_our_transactions_and_of_nobody_else(settings: Set
     before: dict[str, str] = dict(*await other.fetch(SETTINGS.text))
 
     async with service(settings, pooled_url) as database_:
-        ours = dict(await database_.run(SETTINGS))
+        ours = dict(await database_.run_without_user(SETTINGS))
         after: dict[str, str] = dict(*await other.fetch(SETTINGS.text))
 
     await other.close()
@@ -114,7 +115,7 @@ async def test_an_error_leaves_no_transaction_behind(
     pooled_url: str,
     connection: asyncpg.Connection,
     text: str,
-    argument: object,
+    argument: Any,
     error: type[Exception],
 ) -> None:
     [user_id] = users(1)
@@ -168,7 +169,7 @@ async def test_a_connection_that_is_lost_during_the_commit_leaves_the_outcome_un
     slow_commit: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("todo_service.database.database.LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr("todo_service.database.connecting.LOCK_TIMEOUT", "30s")
     async with service(settings, pooled_url) as database_:
         await connection.execute("SELECT pg_advisory_lock(1)")
         call = asyncio.create_task(database_.run(CREATE_TASK, *creation(slow_commit)))
@@ -188,7 +189,7 @@ async def test_a_commit_that_the_server_refuses_was_not_applied(
     monkeypatch: pytest.MonkeyPatch,
     timeout_of_the_locked: int,
 ) -> None:
-    monkeypatch.setattr("todo_service.database.database.LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr("todo_service.database.connecting.LOCK_TIMEOUT", "50ms")
     other = users(1)[0]
     changes = {"database_pool_size": 1, "database_timeout": timeout_of_the_locked}
     async with service(settings, pooled_url, **changes) as database_:
@@ -215,12 +216,12 @@ async def is_free(url: str, user_id: str) -> bool:
 async def test_a_service_that_stops_within_a_transaction_does_not_keep_its_locks(
     settings: Settings, pooled_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch = Database._fetch_rows
+    fetch: Any = Senders._fetch_rows
     [user_id] = users(1)
     freed = []
 
     async def stop(*args: Any) -> list[asyncpg.Record]:
-        rows = await fetch(*args)
+        rows: list[asyncpg.Record] = await fetch(*args)
         with ThreadPoolExecutor() as another:  # not this task alone is stopped, but the whole service
             freed.append(another.submit(asyncio.run, is_free(database_url, user_id)).result())
         return rows
@@ -229,7 +230,7 @@ async def test_a_service_that_stops_within_a_transaction_does_not_keep_its_locks
         stack.enter_context(limit(database_, PATIENCE))  # the server's own comes first
         await create(database_, user_id)
         with monkeypatch.context() as patch:
-            patch.setattr(Database, "_fetch_rows", stop)
+            patch.setattr(Senders, "_fetch_rows", stop)
             with pytest.raises(Problem):
                 await database_.run(CREATE_TASK, *creation(user_id))
         assert freed == [True]
@@ -252,16 +253,16 @@ async def test_a_database_that_is_away_behind_a_pooler_is_searched_for_and_found
             for _ in range(2):
                 with server.run():
                     async with asyncio.timeout(PATIENCE):
-                        while isinstance((await gather(database_.run(anything)))[0], Problem):
+                        while isinstance((await gather(database_.run_without_user(anything)))[0], Problem):
                             pass
                     with limit(database_, PATIENCE):
-                        for answer in await gather(*(database_.run(anything) for _ in range(50))):
+                        for answer in await gather(*(database_.run_without_user(anything) for _ in range(50))):
                             assert isinstance(answer, asyncpg.Record)
                 caplog.clear()
                 pauses: list[float] = []
                 async with asyncio.timeout(PATIENCE):
                     while len(pauses) < 5:  # pgbouncer keeps the first waiting, until their time is over
-                        [answer] = await gather(database_.run(anything))
+                        [answer] = await gather(database_.run_without_user(anything))
                         assert isinstance(answer, Problem)
                         assert answer.name == "unavailable"
                         pauses = [float(match[1]) for line in caplog.messages if (match := AWAY.fullmatch(line))]

@@ -20,8 +20,8 @@ from tests.processes import PATIENCE, until
 from tests.servers import TcpServer
 from tests.test_batching import GATE, TRANSACTION, WRITE, gate, gather
 from tests.test_database import Gateway, has_sessions, is_waiting, pool
-from todo_service.database import connecting, database
-from todo_service.database.connecting import PAUSES, SERVER_TCP_OPTIONS, TCP_OPTIONS, connect
+from todo_service.database import connecting, sending
+from todo_service.database.connecting import BACKOFF, SERVER_TCP_OPTIONS, TCP_OPTIONS, connect
 from todo_service.database.statements import Statement
 from todo_service.problems import Problem
 from todo_service.settings import Settings
@@ -71,7 +71,7 @@ class Forgetful(Gateway):
 
 def pauses_after(attempts: int) -> list[float]:
     """What follows so many attempts that failed."""
-    return [*PAUSES, *[PAUSES[-1]] * attempts][:attempts]
+    return [*BACKOFF, *[BACKOFF[-1]] * attempts][:attempts]
 
 
 def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -89,7 +89,7 @@ async def gateway(database_url: str) -> AsyncIterator[Forgetful]:
 async def test_an_attempt_that_hangs_does_not_keep_others_from_a_network_that_is_back(
     settings: Settings, gateway: Forgetful, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "FRESH_SECONDS", 0.05)
+    monkeypatch.setattr(connecting, "HEDGE_AFTER_SECONDS", 0.05)
     gateway.passing.clear()
     async with asyncio.timeout(PATIENCE), pool(settings, database_url=gateway.url, database_timeout=300) as database_:
         call = asyncio.create_task(database_.run(TRANSACTION, "x"))
@@ -102,7 +102,7 @@ async def test_an_attempt_that_hangs_does_not_keep_others_from_a_network_that_is
 async def test_a_slow_server_can_be_connected_to(
     settings: Settings, gateway: Forgetful, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "FRESH_SECONDS", 0.05)
+    monkeypatch.setattr(connecting, "HEDGE_AFTER_SECONDS", 0.05)
     gateway.delay = 0.2
     async with (
         asyncio.timeout(PATIENCE),
@@ -114,7 +114,7 @@ async def test_a_slow_server_can_be_connected_to(
 async def test_attempts_that_are_given_up_leave_no_connection(
     gateway: Forgetful, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "FRESH_SECONDS", 0.001)
+    monkeypatch.setattr(connecting, "HEDGE_AFTER_SECONDS", 0.001)
     opened = await connect(gateway.url, server_settings={"application_name": "attempt"})
     await has_sessions(connection, 1, "attempt")
     assert await opened.fetchval("SELECT 1") == 1
@@ -148,13 +148,13 @@ async def test_while_the_database_is_away_the_log_tells_each_attempt_and_then_th
         for line in lines
         if (
             match := re.fullmatch(
-                r"the database is away \(ConnectionRefusedError: .*\); next attempt in ([0-9.]+) s", line
+                r"the database is unreachable \(ConnectionRefusedError: .*\); next attempt in ([0-9.]+) s", line
             )
         )
     ]
     assert len(pauses) >= 3
     assert pauses == pauses_after(len(pauses))
-    assert lines[len(pauses) :] == ["the database is back"]
+    assert lines[len(pauses) :] == ["the database is reachable again"]
 
 
 async def test_a_server_that_refuses_the_connection_is_an_outage(
@@ -165,7 +165,7 @@ async def test_a_server_that_refuses_the_connection_is_an_outage(
         with pytest.raises(Problem) as refused:
             await database_.run(TRANSACTION, "x")
     assert refused.value.name == "unavailable"
-    assert lines_of(caplog)[0].startswith("the database is away (")
+    assert lines_of(caplog)[0].startswith("the database is unreachable (")
     assert "no_such_database" in lines_of(caplog)[0]
     assert "Traceback" not in caplog.text
 
@@ -181,7 +181,7 @@ async def test_a_mistake_while_connecting_is_logged_with_its_traceback_and_told_
     async with pool(settings) as database_:
         with pytest.raises(type(error)):
             await database_.run(TRANSACTION, "x")
-    assert lines_of(caplog)[0].startswith(f"the database is away ({type(error).__name__}: ")
+    assert lines_of(caplog)[0].startswith(f"the database is unreachable ({type(error).__name__}: ")
     assert "Traceback" in caplog.text
 
 
@@ -241,8 +241,8 @@ def test_connections_that_are_cut_at_any_moment_are_outages_and_no_mistakes(
     caplog: pytest.LogCaptureFixture,
     new_event_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    monkeypatch.setattr(connecting, "PAUSES", (0.001,))
-    monkeypatch.setattr(database, "RECONNECT_SECONDS", 0.001)
+    monkeypatch.setattr(connecting, "BACKOFF", (0.001,))
+    monkeypatch.setattr(sending, "RECONNECT_SECONDS", 0.001)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         outcomes = runner.run(call_while_connections_are_cut(settings))
     assert outcomes.keys() <= {"Record", "unavailable", "outcome-unknown"}
@@ -258,8 +258,8 @@ async def test_that_a_further_connection_cannot_be_had_is_logged_once_until_one_
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(database, "RECONNECT_SECONDS", 0.01)
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(sending, "RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     attempts = 0
 
     async def refuse(_pool: asyncpg.Pool) -> None:
@@ -268,10 +268,10 @@ async def test_that_a_further_connection_cannot_be_had_is_logged_once_until_one_
         raise asyncpg.TooManyConnectionsError("test")
 
     def told() -> int:
-        return caplog.text.count("a further connection can't be had (TooManyConnectionsError: test); there are 1")
+        return caplog.text.count("can't open one more connection (TooManyConnectionsError: test); 1 are open")
 
     async with pool(settings, database_pool_size=2) as database_:
-        await until(lambda: len(database_._closed) == 2)  # or the first call would open both
+        await until(lambda: len(database_._senders._unconnected) == 2)  # or the first call would open both
         async with gate(connection) as name:
             busy = asyncio.create_task(database_.run(GATE, name))
             await is_waiting(connection)
@@ -281,7 +281,7 @@ async def test_that_a_further_connection_cannot_be_had_is_logged_once_until_one_
                 await until(lambda: attempts > 3)
                 assert told() == 1
             assert (await write)["user_id"] == "b"
-            assert not database_._lacks_connections
+            assert not database_._senders._has_failed_to_connect
         await busy
     assert "Traceback" not in caplog.text
 
@@ -303,5 +303,5 @@ async def test_the_server_is_asked_to_notice_that_we_are_gone(settings: Settings
     names = "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in SERVER_TCP_OPTIONS)
     with TcpServer(tmp_path).run() as url:
         async with pool(settings, database_url=url) as database_:
-            row = await database_.run(Statement("test/names", names, writes=False))
+            row = await database_.run_without_user(Statement("test/names", names, writes=False))
     assert dict(row) == SERVER_TCP_OPTIONS

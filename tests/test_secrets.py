@@ -147,7 +147,7 @@ async def test_a_service_without_its_database_tells_no_secret(guarded_server: st
     with served(log, DATABASE_URL=address, DATABASE_TIMEOUT="2", **ENVIRONMENT) as (_, url):
         said = await answers_to_everything(url)
     assert "/problems#unavailable" in said
-    assert "the database is away (" in log.read_text()
+    assert "the database is unreachable (" in log.read_text()
     assert needles_in(said + log.read_text()) == []
 
 

@@ -22,8 +22,8 @@ from tests.api import TASKS, Api, Client, path_of, problem_of
 from tests.processes import PATIENCE
 from tests.test_changes import CHANGES, ME, serve
 from todo_service.auth.tokens import sign_token
-from todo_service.database import database
-from todo_service.database.collector import Batch, Collector
+from todo_service.database import connecting
+from todo_service.database.batching import Batch, BatchQueue
 from todo_service.database.database import Database
 from todo_service.database.statements import Statement
 from todo_service.settings import Settings
@@ -250,21 +250,21 @@ async def world(
 ) -> AsyncIterator[World]:
     observer = await asyncpg.connect(database_url)
     world = World(connection, observer, settings)
-    run, take = Database.run, Collector.take
+    run, next_batch = Database.run, BatchQueue.next_batch
 
-    def counted_run(self: Database, statement: Statement, *args: object) -> Coroutine[Any, Any, asyncpg.Record]:
+    def counted_run(self: Database, statement: Statement, *args: Any) -> Coroutine[Any, Any, asyncpg.Record]:
         world.writes += statement.writes
         return run(self, statement, *args)
 
-    def counted_take(self: Collector) -> Batch | None:
-        batch = take(self)
+    def counted_batch(self: BatchQueue) -> Batch | None:
+        batch = next_batch(self)
         if batch and batch.statement.writes:
             world.batches.append(len(batch.calls))
         return batch
 
     monkeypatch.setattr(Database, "run", counted_run)
-    monkeypatch.setattr(Collector, "take", counted_take)
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")  # nobody gives up, however busy the machine is
+    monkeypatch.setattr(BatchQueue, "next_batch", counted_batch)
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")  # nobody gives up, however busy the machine is
     world.workers += [await serve(aiohttp_client, settings) for _ in range(2)]
     yield world
     await observer.close()

@@ -55,7 +55,7 @@ class Watch:
         self.asked: list[tuple[str, tuple[object, ...], dict[str, Any]]] = []
         run = Database.run
 
-        async def watched_run(database: Database, statement: Statement, *args: object) -> asyncpg.Record:
+        async def watched_run(database: Database, statement: Statement, *args: Any) -> asyncpg.Record:
             row = await run(database, statement, *args)
             self.asked.append((statement.name, args, dict(row)))
             return row

@@ -83,7 +83,7 @@ async def panic(stage: Stage) -> None:
 
 async def test_a_service_that_starts_first_waits_and_says_so(stage: Stage) -> None:
     """Or one whose workers are replaced while there is no database."""
-    waiting = re.compile(r"the database is away \((.*)\); next attempt in ([0-9.]+) s")
+    waiting = re.compile(r"the database is unreachable \((.*)\); next attempt in ([0-9.]+) s")
 
     async def fault(_number: int) -> None:
         await stage.cluster.stop()
@@ -104,6 +104,6 @@ async def test_a_service_that_starts_first_waits_and_says_so(stage: Stage) -> No
             assert max(pauses()) <= 1
             await stage.cluster.start()
             await ready(stage)
-        await until(lambda: stage.log.read_text()[begin:].count("the database is back") >= 2)
+        await until(lambda: stage.log.read_text()[begin:].count("the database is reachable again") >= 2)
 
     await repeat("workers replaced without a database, then started", stage, fault)

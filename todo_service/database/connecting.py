@@ -1,4 +1,4 @@
-"""Getting connections to PostgreSQL: past a network that lost what was sent, and again and again while it is away."""
+"""Connecting to PostgreSQL: attempts that hang, attempts that fail, lost connections, and the settings of sessions."""
 
 import asyncio
 import logging
@@ -9,21 +9,25 @@ from typing import Any
 import asyncpg
 
 from todo_service.library_internals import socket_of
+from todo_service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PAUSES = (0.1, 0.2, 0.4, 0.8, 1.0)
-"""Seconds after each failed attempt, the last one again and again: what returns is to be noticed within a second."""
+BACKOFF = (0.1, 0.2, 0.4, 0.8, 1.0)
+"""Seconds to wait after each failed attempt. The last value repeats: a database that returns is found in a second."""
 
-FRESH_SECONDS = 1.0
-"""How long an attempt to connect may be without an answer before another one begins beside it."""
+HEDGE_AFTER_SECONDS = 1.0
+"""An attempt to connect that has no answer after this time gets another one beside it."""
 
-# What the system does about connections whose other side is silent: after 4 s they are lost. Then requests that wait
-# for an answer needn't wait until DATABASE_TIMEOUT, and TCP doesn't wait for twice as long each time to send once more.
+LOCK_TIMEOUT = "100ms"
+"""A row that another session has locked delays the other calls of a batch for no longer than this."""
+
+# The operating system closes a connection whose other side is silent after 4 s. Then calls that wait for an answer fail
+# before DATABASE_TIMEOUT, and TCP doesn't double its pauses before it sends again.
 TCP_OPTIONS = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 4000}
 
-# What the server is to do about ours: it never hears of a connection that was given up while the network lost
-# everything, and would keep it, of the few that it has, for as long as its system is patient, which is two hours.
+# The same for the server. If the service closes a connection while the network is interrupted, the server is never told
+# and would keep the connection, of which it has few, for two hours.
 SERVER_TCP_OPTIONS = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
@@ -32,62 +36,91 @@ SERVER_TCP_OPTIONS = {
 }
 
 
-class Search:
-    """Connects while there is no connection, at growing intervals; who needs one waits until it is `found`.
+def server_settings(settings: Settings) -> dict[str, str]:
+    """The settings that a connection is opened with. A pooler accepts application_name only."""
+    names = {"application_name": "todo-service"}
+    if settings.database_statement_cache == 0:
+        return names
+    return names | session_settings(settings) | SERVER_TCP_OPTIONS
 
-    `failed` is told of every attempt that failed. The connection stays in the pool, for the first who takes it.
+
+def begin_transaction(settings: Settings) -> str | None:
+    """Begins a transaction with the settings of sessions, in one round trip. None if sessions have them already."""
+    if settings.database_statement_cache:
+        return None
+    values = session_settings(settings) | {
+        # A pooler may not notice that the service has disconnected, and would keep the locks.
+        "idle_in_transaction_session_timeout": f"{settings.database_timeout}s",
+    }
+    return "; ".join(["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in values.items())])
+
+
+def session_settings(settings: Settings) -> dict[str, str]:
+    return {
+        "plan_cache_mode": "force_generic_plan",
+        "lock_timeout": LOCK_TIMEOUT,
+        # For each statement of a batch. Shorter than DATABASE_TIMEOUT, after which the outcome of a write is unknown.
+        "statement_timeout": f"{settings.database_timeout * 900}ms",
+        "jit": "off",
+    }
+
+
+class Reconnector:
+    """Connects when there is no connection, and tries again with growing pauses. Senders wait until it is connected.
+
+    `on_failure` is called with the error of each failed attempt. The connection goes to the pool.
     """
 
-    def __init__(self, pool: asyncpg.Pool, failed: Callable[[Exception], None]) -> None:
+    def __init__(self, pool: asyncpg.Pool, on_failure: Callable[[Exception], None]) -> None:
         self._pool = pool
-        self._failed = failed
-        self._lost = asyncio.Event()
-        self._found = asyncio.Event()
-        self.begin()
+        self._on_failure = on_failure
+        self._is_needed = asyncio.Event()
+        self._is_connected = asyncio.Event()
+        self.start()
 
-    def begin(self) -> None:
-        """The last connection was lost, or there was none yet."""
-        self._found.clear()
-        self._lost.set()
+    def start(self) -> None:
+        """To be called when the last connection was lost."""
+        self._is_connected.clear()
+        self._is_needed.set()
 
-    async def found(self) -> None:
-        """Returns when the database is there, as far as one knows."""
-        await self._found.wait()
+    async def wait_connected(self) -> None:
+        """Returns when a connection could be opened."""
+        await self._is_connected.wait()
 
     async def run(self) -> None:
-        """Searches whenever it must, for ever."""
+        """Connects each time after `start`, until it is cancelled."""
         while True:
-            await self._lost.wait()
+            await self._is_needed.wait()
             failures = 0
-            while not await self._is_there(PAUSES[min(failures, len(PAUSES) - 1)]):
+            while not await self._connect(BACKOFF[min(failures, len(BACKOFF) - 1)]):
                 failures += 1
             if failures:
-                log.info("the database is back")
-            self._lost.clear()
-            self._found.set()
+                log.info("the database is reachable again")
+            self._is_needed.clear()
+            self._is_connected.set()
 
-    async def _is_there(self, pause: float) -> bool:
+    async def _connect(self, pause: float) -> bool:
         try:
             async with self._pool.acquire():
                 return True
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
-            log_failure(log, error, "the database is away (%s); next attempt in %g s", pause)
-            self._failed(_outage(error))
+            log_failure(log, error, "the database is unreachable (%s); next attempt in %g s", pause)
+            self._on_failure(_to_outage(error))
         await asyncio.sleep(pause)
         return False
 
 
 def log_failure(logger: logging.Logger, error: Exception, message: str, *values: object) -> None:
-    """Logs that an attempt to connect failed, with a traceback if that may be a mistake of the service.
+    """Logs a failed attempt to connect, with a traceback if it may be a mistake of the service.
 
     The first %s of the message is the reason, the others are the values.
     """
     reason = f"{type(error).__name__}: {error}" if str(error) else "it does not answer"
-    logger.warning(message, reason, *values, exc_info=None if isinstance(_outage(error), OSError) else error)
+    logger.warning(message, reason, *values, exc_info=None if isinstance(_to_outage(error), OSError) else error)
 
 
-def _outage(error: Exception) -> Exception:
-    """Turns errors of PostgreSQL and asyncpg into a ConnectionError: an attempt that ends with one has no connection.
+def _to_outage(error: Exception) -> Exception:
+    """Turns errors of PostgreSQL and asyncpg into a ConnectionError, because there is no connection after them.
 
     Returns other errors unchanged: they are mistakes, and so is a wrong configuration of the connection.
     """
@@ -99,10 +132,10 @@ def _outage(error: Exception) -> Exception:
 
 
 async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
-    """asyncpg.connect, but without an answer another attempt begins each second; the first one to end counts.
+    """asyncpg.connect with hedging: after each second without an answer, another attempt begins beside the first one.
 
-    What was sent while the network lost everything is sent again only many seconds after it is back, because TCP
-    doubles its pauses; a new attempt is faster. The first one goes on beside the newest: it may only be slow.
+    The first attempt that ends counts. After an interruption of the network, a new attempt is faster than an old one:
+    TCP doubles its pauses before it sends again. The first attempt goes on, because it may only be slow.
     """
 
     def begin() -> asyncio.Task[asyncpg.Connection]:
@@ -112,22 +145,22 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     ended = None
     try:
         while ended is None:
-            done, _ = await asyncio.wait(attempts, timeout=FRESH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(attempts, timeout=HEDGE_AFTER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if done:
                 ended = done.pop()
             else:
-                await _give_up(attempts[1:])
+                await _cancel(attempts[1:])
                 attempts[1:] = [begin()]
     finally:
-        await _give_up([attempt for attempt in attempts if attempt is not ended])
+        await _cancel([attempt for attempt in attempts if attempt is not ended])
     connection = ended.result()
-    _notice_losses(connection)
+    _set_tcp_options(connection)
     return connection
 
 
 async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     connection: asyncpg.Connection = await asyncpg.connect(*arguments, **options)
-    if options.get("statement_cache_size") == 0:  # a pooler, which takes us also while it has no server
+    if options.get("statement_cache_size") == 0:  # a pooler accepts connections even if it has no server
         try:
             await connection.execute("SELECT 1", timeout=options.get("timeout"))
         except BaseException:
@@ -136,7 +169,7 @@ async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     return connection
 
 
-async def _give_up(attempts: list[asyncio.Task[asyncpg.Connection]]) -> None:
+async def _cancel(attempts: list[asyncio.Task[asyncpg.Connection]]) -> None:
     for attempt in attempts:
         attempt.cancel()
     for outcome in await asyncio.gather(*attempts, return_exceptions=True):
@@ -144,8 +177,8 @@ async def _give_up(attempts: list[asyncio.Task[asyncpg.Connection]]) -> None:
             outcome.terminate()
 
 
-def _notice_losses(connection: asyncpg.Connection) -> None:
-    """Sets TCP_OPTIONS where the system has them; a Unix socket needs none."""
+def _set_tcp_options(connection: asyncpg.Connection) -> None:
+    """Sets those TCP_OPTIONS that the system has. A Unix socket needs none."""
     sock = socket_of(connection)
     if sock.fileno() == -1:
         raise ConnectionResetError("the connection was lost as soon as it was open")

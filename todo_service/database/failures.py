@@ -1,4 +1,4 @@
-"""Classifies a failed statement: a mistake of the service, rolled back, or perhaps applied; and what callers get."""
+"""Failures: what the error of a statement means, and which Problem its caller gets."""
 
 import asyncpg
 
@@ -6,9 +6,9 @@ from todo_service.database.statements import Statement
 from todo_service.problems import RETRY_AFTER, Problem
 
 # SQLSTATEs after which PostgreSQL has certainly rolled back: the request can be repeated as it is.
-# 25006 read only (a failover is under way), 40001 and 40P01 serialization and deadlock, 53 resources, 55P03 lock
-# timeout, 57014 statement timeout, 57P03 still starting, 58 input or output fails; 42P01 and 42703 table or column
-# missing: not migrated yet; 42501 no right to it: sql/roles.sql was not run since; 25P03 we were too slow within a
+# 25006 read only (a failover is in progress), 40001 and 40P01 serialization and deadlock, 53 resources, 55P03 lock
+# timeout, 57014 statement timeout, 57P03 still starting, 58 input or output error; 42P01 and 42703 table or column
+# missing: not migrated yet; 42501 no right to it: sql/roles.sql was not run since; 25P03 the service was too slow in a
 # transaction.
 ROLLED_BACK = ("25006", "25P03", "40001", "40P01", "42501", "42P01", "42703", "53", "55P03", "57014", "57P03", "58")
 
@@ -17,7 +17,7 @@ DISCONNECTED = ("08", "57P01", "57P02", "57P05")
 
 
 class RowCountError(Exception):
-    """A statement didn't give one row to each call: a mistake in its file."""
+    """A statement did not return one row for each call: a mistake in its file."""
 
 
 def is_mistake(error: Exception) -> bool:
@@ -37,14 +37,14 @@ def was_rolled_back(error: Exception) -> bool:
     return isinstance(error, asyncpg.InterfaceError)
 
 
-def forget_values(error: Exception) -> None:
-    """Takes away what PostgreSQL quotes of the row that broke a constraint: what users write is not for the log."""
+def redact_detail(error: Exception) -> None:
+    """Removes PostgreSQL's detail, which quotes the row that violates a constraint: users' data is not logged."""
     if isinstance(error, asyncpg.PostgresError):
         error.detail = None
 
 
-def refusal(statement: Statement, error: Exception, *, sent: bool) -> Exception:
-    """What a caller gets: the error if it is a mistake, otherwise a Problem that says whether it may have been applied.
+def to_problem(statement: Statement, error: Exception, *, sent: bool) -> Exception:
+    """The error itself if it is a mistake, otherwise a Problem that says whether the call may have been applied.
 
     `sent` says whether PostgreSQL may have seen the call.
     """

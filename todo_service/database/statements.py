@@ -11,18 +11,18 @@ SQL = PACKAGED if PACKAGED.is_dir() else CHECKOUT
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """The text of sql/<name>.sql, sent to PostgreSQL as it stands."""
+    """The text of sql/<name>.sql, which is sent to PostgreSQL unchanged."""
 
     name: str
     text: str
     writes: bool
-    """Whether running it may change something: then it must not be run again when its outcome is unknown."""
-    alone: bool = False
-    """Whether it may take so long that no other request should share its round trip."""
+    """Whether it may change something. Then it must not be repeated while its outcome is unknown."""
+    unbatched: bool = False
+    """Whether it may take so long that no other call should share its round trip."""
 
 
-def read_statement(name: str, *, alone: bool = False) -> Statement:
+def read_statement(name: str, *, unbatched: bool = False) -> Statement:
     """The statement of a file: `tasks/get_task` is sql/tasks/get_task.sql. Raises FileNotFoundError."""
     text = (SQL / f"{name}.sql").read_text(encoding="utf-8")
     code = re.sub("--.*", "", text)
-    return Statement(name, text, writes=re.search(r"\b(INSERT|UPDATE|DELETE)\b", code) is not None, alone=alone)
+    return Statement(name, text, writes=re.search(r"\b(INSERT|UPDATE|DELETE)\b", code) is not None, unbatched=unbatched)

@@ -29,7 +29,7 @@ async def get_health(_request: web.Request) -> web.Response:
 @response_schema(HealthSchema, 200, description="It can")
 async def get_readiness(request: web.Request) -> web.Response:
     """GET /health/ready"""
-    row = await request.app[DATABASE].run(CHECK_READINESS)
+    row = await request.app[DATABASE].run_without_user(CHECK_READINESS)
     if not row["migrated"]:
         raise Problem(
             "unavailable", "The database has not been migrated: run todo-service migrate.", headers=RETRY_AFTER

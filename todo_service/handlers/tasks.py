@@ -38,7 +38,8 @@ LIST_TASKS_BY = {
     (sort, order): read_statement(f"tasks/list_tasks_by_{sort}_{order}") for sort in SORTS for order in ORDERS
 }
 SEARCH_TASKS_BY = {
-    (sort, order): read_statement(f"tasks/list_tasks_by_{sort}_{order}", alone=True) for sort, order in LIST_TASKS_BY
+    (sort, order): read_statement(f"tasks/list_tasks_by_{sort}_{order}", unbatched=True)
+    for sort, order in LIST_TASKS_BY
 }
 LIST_CHANGES = read_statement("tasks/list_changes")
 CREATE_TASK = read_statement("tasks/create_task")

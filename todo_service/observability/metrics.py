@@ -122,15 +122,15 @@ class Metrics:
             if any(series.counts):
                 series.histogram.add(series.counts, series.seconds)
                 series.counts, series.seconds = [0] * BUCKETS, 0.0
-        numbers = database.numbers
-        for reason, number in numbers.refused.items():
+        counters = database.counters
+        for reason, number in counters.failures.items():
             REFUSED.labels(reason).inc(number)
-        numbers.refused.clear()
+        counters.failures.clear()
         sizes = [0] * (len(SIZES) + 1)
-        for size, number in numbers.batches.items():
+        for size, number in counters.batches.items():
             sizes[bisect_left(SIZES, size)] += number
-        BATCHES.add(sizes, sum(size * number for size, number in numbers.batches.items()))
-        numbers.batches.clear()
-        CONNECTIONS.labels("busy").set(database.busy)
-        CONNECTIONS.labels("idle").set(database.idle)
-        WAITING.set(database.waiting)
+        BATCHES.add(sizes, sum(size * number for size, number in counters.batches.items()))
+        counters.batches.clear()
+        CONNECTIONS.labels("busy").set(database.busy_connections)
+        CONNECTIONS.labels("idle").set(database.idle_connections)
+        WAITING.set(database.waiting_calls)

@@ -1,0 +1,249 @@
+"""Sending: one task for each connection of the pool sends batches, and gives each call its row or its error."""
+
+import asyncio
+import logging
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from todo_service.background import Background
+from todo_service.database.batching import Batch, BatchQueue
+from todo_service.database.calls import PendingCall
+from todo_service.database.connecting import Reconnector, begin_transaction, log_failure
+from todo_service.database.failures import RowCountError, is_mistake, redact_detail, to_problem, was_rolled_back
+from todo_service.database.locked_users import LockKey, lock_key
+from todo_service.database.statements import Statement
+from todo_service.problems import Problem
+from todo_service.settings import Settings
+
+if TYPE_CHECKING:
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+log = logging.getLogger(__name__)
+
+LOCK_RETRY_SECONDS = 0.1
+SLOW_BATCH_SECONDS = 0.03  # after which other calls don't wait for a batch
+DEADLINE_POLL_SECONDS = 0.2
+RECONNECT_SECONDS = 1.0  # between attempts to open one connection more, while others are open
+
+
+@dataclass
+class Counters:
+    """What happened since the metrics were written: batches by size, and calls that failed by their problem."""
+
+    batches: Counter[int] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+
+
+class Senders:
+    """The tasks that send batches. One waits until there is work, or without a connection until one more is needed."""
+
+    def __init__(self, pool: asyncpg.Pool, settings: Settings, queue: BatchQueue, background: Background) -> None:
+        self.counters = Counters()
+        self.open_connections = 0
+        self._loop = asyncio.get_running_loop()
+        self._pool, self._queue, self._background = pool, queue, background
+        self._begin = begin_transaction(settings)
+        # By then all calls of a batch have passed their deadlines, and were rejected.
+        self._timeout = settings.database_timeout + 2 * DEADLINE_POLL_SECONDS
+        self._idle: list[asyncio.Future[None]] = []  # senders with a connection that have nothing to send
+        self._unconnected: list[asyncio.Future[None]] = []  # senders without one
+        self._is_waking = False
+        self._is_retry_planned = False
+        self._has_failed_to_connect = False
+        self._reconnector = Reconnector(pool, self._reject_queued)
+        background.start(self._reconnector.run(), "connecting")
+        for _ in range(settings.database_pool_size):
+            background.start(self._send_batches(), "sending")
+
+    @property
+    def idle_connections(self) -> int:
+        return len(self._idle)
+
+    def wake(self) -> None:
+        """Has an idle sender take the next batch, after all callbacks that are ready in this turn of the event loop."""
+        if self._is_waking or not self._queue.is_ready():
+            return
+        if self._idle:
+            self._is_waking = True
+            self._idle.pop().set_result(None)
+        elif self._unconnected:  # to connect may take long, so others may be woken before it is done
+            self._unconnected.pop().set_result(None)
+
+    def stop(self) -> None:
+        """Lets no sender be woken any more."""
+        self._idle.clear()
+        self._unconnected.clear()
+
+    def reject(self, calls: list[PendingCall], error: Exception) -> None:
+        """Answers calls with what the error means to their callers. Calls that are answered already are left out."""
+        calls = [call for call in calls if not call.future.done()]
+        redact_detail(error)
+        for name in dict.fromkeys(call.statement.name for call in calls):
+            log.warning("%s: %s: %s", name, type(error).__name__, error)
+        for call in calls:
+            failure = to_problem(call.statement, error, sent=call.sent)
+            if isinstance(failure, Problem):
+                self.counters.failures[failure.name] += 1
+            call.future.set_exception(failure)
+
+    def _reject_queued(self, error: Exception) -> None:
+        """Rejects all calls that wait, if there is no connection. After a timeout, each waits for its own deadline."""
+        if not self.open_connections and not isinstance(error, TimeoutError):
+            self.reject(self._queue.clear(), error)
+
+    async def _wait(self, senders: list[asyncio.Future[None]]) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+        senders.append(future)
+        await future
+
+    async def _send_batches(self) -> None:
+        """Opens a connection as soon as it is needed, sends batches until it is lost, and begins again."""
+        while True:
+            if not self._queue:
+                await self._wait(self._unconnected)
+            await self._reconnector.wait_connected()
+            if (connection := await self._connect()) is not None:
+                self.open_connections += 1
+                try:
+                    await self._send_over(connection)
+                finally:
+                    self.open_connections -= 1
+                    # The pool releases a closed connection by itself; if it does so just now, this release fails.
+                    with suppress(asyncpg.InterfaceError, asyncpg.InternalClientError):
+                        await self._pool.release(connection)
+            elif self.open_connections:
+                self.wake()  # the other connections can send
+                await asyncio.sleep(RECONNECT_SECONDS)
+            if not self.open_connections:
+                self._reconnector.start()
+
+    async def _connect(self) -> "Connection | None":
+        """A connection of the pool, or None. While others are open, only the first of several failures is logged."""
+        try:
+            connection = await self._pool.acquire()
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
+            if self.open_connections and not self._has_failed_to_connect:
+                self._has_failed_to_connect = True
+                log_failure(log, error, "can't open one more connection (%s); %d are open", self.open_connections)
+            return None
+        self._has_failed_to_connect = False
+        return connection
+
+    async def _send_over(self, connection: "Connection") -> None:
+        """Sends batches until the connection is closed."""
+        while _is_open(connection):
+            batch = self._queue.next_batch()
+            if batch is None:
+                await self._wait(self._idle)
+                self._is_waking = False
+                continue
+            self.wake()
+            self.counters.batches[len(batch.calls)] += 1
+            began = self._loop.time()
+            timer = self._loop.call_later(SLOW_BATCH_SECONDS, self._background.run, self._mark_slow, batch)
+            try:
+                await self._send(connection, batch.calls)
+            finally:
+                timer.cancel()
+                self._queue.finish(batch, self._loop.time() - began)
+        self.wake()
+
+    def _mark_slow(self, batch: Batch) -> None:
+        batch.is_slow = True
+        self.wake()
+
+    async def _send(self, connection: "Connection", calls: list[PendingCall]) -> Exception | None:
+        """Sends calls of one statement together, and answers them. Returns the error if there was one."""
+        statement = calls[0].statement
+        try:
+            rows = await self._fetch(connection, statement, calls)
+        except Exception as caught:  # noqa: BLE001 - the callers get it
+            error = caught
+        else:
+            for call, row in zip(calls, rows, strict=True):
+                if not call.future.done():
+                    call.future.set_result(row)
+            return None
+        if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and not _is_open(connection):
+            error = ConnectionError(str(error))  # it was lost before or while the calls were sent
+        if len(calls) > 1 and was_rolled_back(error):
+            await self._send_one_by_one(connection, calls)  # one has failed, and all have been rolled back
+        elif isinstance(error, asyncpg.LockNotAvailableError):
+            self._park(calls[0])
+        else:
+            if is_mistake(error) and all(call.future.done() for call in calls):  # else it would not be logged
+                redact_detail(error)
+                log.error("%s failed", statement.name, exc_info=error)
+            self.reject(calls, error)
+            if not isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)) and _is_open(connection):
+                connection.terminate()  # close() would wait for a server that may never answer
+        return error
+
+    async def _send_one_by_one(self, connection: "Connection", calls: list[PendingCall]) -> None:
+        """Sends calls that were rolled back together. If two users are locked, a table may be: then all are parked."""
+        for call in calls:
+            call.sent = False
+        locked: set[LockKey] = set()
+        for call in calls:
+            if call.future.done():
+                continue
+            if not _is_open(connection):
+                self.reject([call], ConnectionError("lost before this was sent again"))
+            elif lock_key(call) in locked or len(locked) > 1:
+                self._park(call)
+            else:
+                call.sent = True
+                if isinstance(await self._send(connection, [call]), asyncpg.LockNotAvailableError):
+                    locked.add(lock_key(call))
+
+    def _park(self, call: PendingCall) -> None:
+        self._queue.locked_users.park(call)
+        if not self._is_retry_planned:
+            self._is_retry_planned = True
+            self._loop.call_later(LOCK_RETRY_SECONDS, self._background.run, self._retry)
+
+    def _retry(self) -> None:
+        self._is_retry_planned = False
+        self._queue.locked_users.allow_retry()
+        self.wake()
+
+    async def _fetch(
+        self, connection: "Connection", statement: Statement, calls: list[PendingCall]
+    ) -> list[asyncpg.Record]:
+        """One row for each call. Through a pooler, calls whose callers left before it had a server are removed."""
+        if self._begin is None:
+            return await self._fetch_rows(connection, statement, calls)
+        for call in calls:
+            call.sent = False  # until the pooler has a server, nothing can be applied
+        async with asyncio.timeout(self._timeout):
+            try:
+                await connection.execute(self._begin)
+                calls[:] = [call for call in calls if not call.future.done()]
+                for call in calls:
+                    call.sent = True
+                rows = await self._fetch_rows(connection, statement, calls) if calls else []
+                await connection.execute("COMMIT")
+            except (asyncpg.PostgresError, asyncpg.InterfaceError):  # other errors close the connection
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # only that it is lost
+                    await connection.execute("ROLLBACK")
+                raise
+        return rows
+
+    async def _fetch_rows(
+        self, connection: "Connection", statement: Statement, calls: list[PendingCall]
+    ) -> list[asyncpg.Record]:
+        rows = await connection.fetchmany(statement.text, [call.args for call in calls], timeout=self._timeout)
+        if len(rows) != len(calls):  # one can't tell which row belongs to which call
+            raise RowCountError(f"{statement.name} gave {len(rows)} rows to {len(calls)} calls: each must get one")
+        return rows
+
+
+def _is_open(connection: "Connection") -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has released it
+        return False
