@@ -78,7 +78,7 @@ GRANT SELECT, DELETE ON users TO todo_service;
 GRANT INSERT (id, revision), UPDATE (revision) ON users TO todo_service;
 
 -- Tasks don't change hands. They are deleted by the foreign key, with the rights of its owner, and otherwise blanked.
--- UPDATE of the id is what create_task_once asks for, to get the row that was there first.
+-- UPDATE of the id is needed by create_task_idempotent, which returns the row of an earlier request that way.
 GRANT SELECT ON tasks TO todo_service;
 GRANT
 INSERT (

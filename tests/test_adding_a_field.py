@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 SCRIPTS = sysconfig.get_path("scripts")
 IGNORED = [".git", *(line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines())]
 
-EXAMPLE, EXAMPLE_NUMBER = "location", "0004"
+EXAMPLE, EXAMPLE_NUMBER = "location", "0005"
 FUNCTION = re.compile(r"^CREATE FUNCTION task_json\(\n.*?^\$\$;\n", re.DOTALL | re.MULTILINE)
 CALL = re.compile(r"(?<=^    task_json\(\n).*?(?=^    \)\n)", re.DOTALL | re.MULTILINE)
 

@@ -104,7 +104,7 @@ async def cancel_itself() -> None:
 @pytest.mark.parametrize(
     ("work", "reason"),
     [
-        (partial(asyncio.sleep, 0), "it returned, which it never should"),
+        (partial(asyncio.sleep, 0), "it returned, but should run until stop()"),
         (cancel_itself, "it was cancelled, but not by stop()"),
     ],
 )

@@ -92,7 +92,7 @@ def token() -> str:
 def test_a_task_is_created_at_the_first_click(
     browser: Chrome, service_database_url: str, tmp_path: Path, token: str
 ) -> None:
-    with served(tmp_path / "log", DATABASE_URL=service_database_url, DOCS_TOKEN=token) as (_, url):
+    with served(tmp_path / "log", DATABASE_URL=service_database_url, EMBEDDED_DOCS_TOKEN=token) as (_, url):
         page = Page(browser, url)
         assert browser.current_url == f"{url}/docs"
         listed = {(block.get_attribute("id") or "").rpartition("-")[2] for block in page.all(".opblock")}

@@ -112,13 +112,13 @@ def test_a_postgres_without_a_supervisor_is_waited_for_and_never_killed(
         (used / "lock").unlink()  # as if its supervisor were gone
         pid = postgres.process.pid
         with monkeypatch.context() as patch:
-            patch.setattr(postgres_module, "PATIENCE", 0.2)
+            patch.setattr(postgres_module, "PREDECESSOR_SECONDS", 0.2)
             assert refusal(used) == (
                 f"PostgreSQL (process {pid}) runs on {used} without a todo-service: "
                 f"stop it with `kill -INT {pid}`, then start again."
             )
         assert query(postgres.url, "SELECT 1") == 1
-        monkeypatch.setattr(postgres_module, "PATIENCE", 120.0)
+        monkeypatch.setattr(postgres_module, "PREDECESSOR_SECONDS", 120.0)
         with subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -INT {pid}"]), run_postgres(used) as successor:
             assert query(successor.url, "SELECT 1") == 1
 

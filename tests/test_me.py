@@ -235,7 +235,7 @@ async def test_an_export_breaks_off_when_its_database_goes_away(
 
     assert response.status == 200
     assert await export(owner) == tasks
-    assert "tasks/list_tasks_by_created_asc" in caplog.text
+    assert "me/export_tasks" in caplog.text
     assert owner.token not in caplog.text
 
 

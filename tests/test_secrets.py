@@ -34,7 +34,7 @@ NEEDLES = ["needle", TOKEN.rpartition(".")[2], FORGED.rpartition(".")[2], FORGED
 ENVIRONMENT = {
     "JWT_SECRET": SECRET,
     "JWT_SECRET_PREVIOUS": PREVIOUS,
-    "DOCS_TOKEN": DOCS_TOKEN,
+    "EMBEDDED_DOCS_TOKEN": DOCS_TOKEN,
     "METRICS_TOKEN": METRICS_TOKEN,
     "HOST": "127.0.0.1",
     "LOG_LEVEL": "debug",
@@ -163,7 +163,6 @@ async def test_a_service_without_its_database_tells_no_secret(guarded_server: st
         {"DATABASE_URL": f"postgres://todo:{PASSWORD}@host:x/d"},
         {"DATABASE_URL": PASSWORD},
         {"JWT_JWKS_URL": "https://id.example/keys"},
-        {"HOST": "0.0.0.0"},
         {"PORT": "x"},
         {"JWT_ALGORITHMS": "RS256"},
     ],

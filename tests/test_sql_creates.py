@@ -1,4 +1,4 @@
-"""What create_task_once promises when many send the same key at once: one task, and a good answer for everybody."""
+"""create_task_idempotent, when many requests have the same key: one task is created, and each gets a good answer."""
 
 import asyncio
 import random
@@ -55,7 +55,7 @@ def task_id() -> UUID:
 
 
 def once(task_id: UUID, fingerprint: bytes = ONE, **changed: object) -> Call:
-    return "create_task_once", {**CREATED, "id": task_id, "fingerprint": fingerprint, **changed}
+    return "create_task_idempotent", {**CREATED, "id": task_id, "fingerprint": fingerprint, **changed}
 
 
 async def create_once(connection: asyncpg.Connection, user_id: str, task_id: UUID) -> Row:
@@ -307,7 +307,7 @@ async def test_every_write_at_once_leaves_no_contradiction(
         answers = [*zip(calls, rows, strict=True), *((once(keys[0]), row) for row in first)]
         lives = 1 + sum(row["deleted"] for (name, _), row in answers if name == "delete_me")
         for key in keys:
-            of_key = [row for (name, given), row in answers if name == "create_task_once" and given["id"] == key]
+            of_key = [row for (name, given), row in answers if name == "create_task_idempotent" and given["id"] == key]
             created = [row["body"] for row in of_key if row["created"]]
             assert 1 <= len(created) <= lives
             assert {row["body"] for row in of_key} <= {*created, None}

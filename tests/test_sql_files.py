@@ -15,7 +15,21 @@ from todo_service.database.migrations import NO_TRANSACTION
 pytestmark = pytest.mark.database
 
 VERBS = {
-    *("add", "check", "comment", "complete", "create", "delete", "drop", "get", "index", "list", "record", "renew"),
+    *(
+        "add",
+        "check",
+        "comment",
+        "complete",
+        "create",
+        "delete",
+        "drop",
+        "export",
+        "get",
+        "index",
+        "list",
+        "record",
+        "renew",
+    ),
     *("set", "try", "update"),
 }
 

@@ -32,9 +32,10 @@ async def test_a_page_costs_the_same_wherever_it_begins(file: SqlFile, planner: 
     middle = first | await begin_after(BIG_USER_TASKS // 2, file, planner)
     last = first | await begin_after(BIG_USER_TASKS - PAGE_SIZE, file, planner)
 
-    for completed in (None, True, False):
+    has_filters = "completed" in {parameter.name for parameter in file.parameters}
+    for filters in [{"completed": each} for each in (None, True, False)] if has_filters else [{}]:
         pages = [first, middle, last]
-        plans = [await explain(planner, file, file.arguments(**page, completed=completed)) for page in pages]
+        plans = [await explain(planner, file, file.arguments(**page, **filters)) for page in pages]
 
         for plan in plans:
             assert_keeps_to_its_indexes(plan, file)

@@ -227,9 +227,9 @@ def test_ipv6_the_user_s_own_secret_an_ignored_database_and_the_end_of_postgres(
 
 
 def test_with_an_issuer_the_banner_prints_no_token_and_the_end_of_the_service(tmp_path: Path, port: int) -> None:
-    with serving(tmp_path, port, JWT_JWKS_URL="http://127.0.0.1:9/keys", DOCS_TOKEN="mine") as service:
+    with serving(tmp_path, port, JWT_JWKS_URL="http://127.0.0.1:9/keys", EMBEDDED_DOCS_TOKEN="mine") as service:
         output = service.ready().output()
         assert "tokens come from the issuer with the keys at http://127.0.0.1:9/keys" in output
-        assert service.token_on_the_page(port) == "mine"
+        assert service.token_on_the_page(port) == ""
         assert "curl " not in output
         assert_both_halves_end_with("The service", service)

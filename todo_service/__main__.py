@@ -27,7 +27,7 @@ Deployed, DATABASE_URL and JWT_SECRET (or JWT_JWKS_URL) must be set:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status: 0 if it succeeded, 1 with a sentence on stderr if not."""
+    """Runs a command. Returns its exit status: 0, or 1 after an error, which is printed to stderr in a sentence."""
     options = _parser().parse_args(arguments)
     try:
         status: int = options.command(options)
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"todo-service {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    command = commands.add_parser("serve", help="serve the API", description="Serves the API until it is told to stop.")
+    command = commands.add_parser("serve", help="serve the API", description="Serves the API until SIGTERM.")
     command.add_argument(
         "--embedded",
         action="store_true",
@@ -63,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "token", help="print a token for a user", description="Prints a token, signed with JWT_SECRET (HS256)."
     )
-    command.add_argument("--user", required=True, metavar="ID", help="whose token it is: its `sub`")
-    command.add_argument("--days", type=int, default=30, metavar="N", help="for how many days it is good (default: 30)")
+    command.add_argument("--user", required=True, metavar="ID", help="the user's id, which becomes the token's `sub`")
+    command.add_argument("--days", type=int, default=30, metavar="N", help="days until it expires (default: 30)")
     command.add_argument(
         "--embedded", action="store_true", help="sign it with the secret of `serve --embedded`, kept in .todo-service/"
     )
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "openapi",
         help="print the description of the API",
-        description="Prints the description of the API (OpenAPI 3.1, JSON), which a service has at /openapi.json.",
+        description="Prints the description of the API (OpenAPI 3.1, JSON), which a service serves at /openapi.json.",
     )
     command.set_defaults(command=_openapi)
     return parser

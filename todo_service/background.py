@@ -1,7 +1,6 @@
-"""What a worker does besides its requests: deadlines, connecting, log. When some of it fails, the worker ends.
+"""Background tasks of a worker: deadlines, connecting, log. If one of them fails, the worker ends.
 
-A worker could go on without, but its calls would never time out, or lost connections never be opened again. gunicorn
-starts another one.
+Without it, calls would never time out, or lost connections would never be opened again. gunicorn starts another worker.
 """
 
 import asyncio
@@ -13,9 +12,9 @@ log = logging.getLogger(__name__)
 
 
 class Background:
-    """The tasks and callbacks of one part of the service, until `stop`.
+    """The background tasks and callbacks of one part of the service.
 
-    `on_failure` is called at once when one of them fails: the worker answers its requests before it ends.
+    `on_failure` is called at once if one of them fails. The worker answers its requests before it ends.
     """
 
     def __init__(self, on_failure: Callable[[], None] = lambda: None) -> None:
@@ -24,16 +23,16 @@ class Background:
         self._stopping = False
 
     def start(self, work: Coroutine[None, None, None], name: str) -> None:
-        """Starts a task that runs until `stop`; `name` says in the log what it is for."""
+        """Starts a task that runs until `stop`. `name` identifies it in the log."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._ended)
         self._tasks.append(task)
 
     def run(self, function: Callable[..., None], *arguments: object) -> None:
-        """Calls a function, as a callback of the event loop, whose errors would only be logged there."""
+        """Calls a function, for callbacks of the event loop, which would only log its errors."""
         try:
             function(*arguments)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is a mistake
+        except Exception as error:  # noqa: BLE001 - any error is a mistake of the service
             self.fail(function.__name__, error)
 
     def fail(self, name: str, error: BaseException) -> None:
@@ -51,7 +50,7 @@ class Background:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            self.fail(task.get_name(), task.exception() or RuntimeError("it returned, which it never should"))
+            self.fail(task.get_name(), task.exception() or RuntimeError("it returned, but should run until stop()"))
         elif not self._stopping:
             self.fail(task.get_name(), RuntimeError("it was cancelled, but not by stop()"))
 

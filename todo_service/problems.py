@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 PAGE = "/problems"
 
 BODY_BYTES = 64 * 1024
-"""How large a request body may be: here, because two of the sentences say it."""
+"""The limit of request bodies. It is here because two messages contain it."""
 
 
 @dataclass(frozen=True)
 class ProblemType:
-    """What a `type` means, and what a client does about it (with Markdown's marks for code, and no others).
+    """What a `type` means, and what a client can do about it. The texts are Markdown, with marks for code only.
 
-    `detail` is what all answers say; where they have something more precise to say, it is empty, and `example` is such
-    a sentence. `errors` is an example, too. `headers` are the names of those that an answer has besides.
+    `detail` is that of all documents of this type. It is empty if each has its own: `example` is one of them. `errors`
+    is an example, too. `headers` are the names of headers that come with the document.
     """
 
     name: str
@@ -44,19 +44,19 @@ class ProblemType:
         return {**document, "errors": errors} if errors else document
 
     def example_document(self) -> dict[str, object]:
-        """What such a document looks like."""
+        """An example of such a document."""
         return self.document(self.detail or self.example, self.errors)
 
 
 RETRY_AFTER = MappingProxyType({"Retry-After": "1"})
-"""Seconds after which what is unavailable may well be back."""
+"""For `unavailable`: the seconds until a client should repeat the request."""
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's word
-    """A request that can't be served.
+    """An error that is answered with a problem document.
 
-    `name` is one of TYPES, `detail` one sentence for humans (by default what all of this type say), `errors` the
-    messages for each field. `ends_connection` says that nobody knows where the next request on it would begin.
+    `name` is one of TYPES, `detail` one sentence for humans (by default that of the type), and `errors` has the
+    messages for each field. `ends_connection` closes the connection, because the next request could begin anywhere.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         self.ends_connection = ends_connection
 
     def response(self) -> web.Response:
-        """The answer: a problem document."""
+        """The problem document."""
         kind = TYPES[self.name]
         return web.Response(
             status=kind.status,
@@ -88,7 +88,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns everything that a handler or another middleware raises into a problem document."""
+    """The middleware that turns all that handlers and later middlewares raise into problem documents."""
     try:
         if request.version is not HttpVersion11:
             _check_version(request)
@@ -97,7 +97,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return _answer(request, problem)
     except web.HTTPException as exception:
         return _answer(request, _from_http_exception(request, exception))
-    except ConnectionResetError:  # the client left while its body was being read: nobody will see this answer
+    except ConnectionResetError:  # the client has disconnected, and won't see this response
         return Problem("malformed-request", "The connection was closed before the body was complete.").response()
     except Exception:
         log.exception("%s %s failed", request.method, request.rel_url.raw_path)
@@ -105,8 +105,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _check_version(request: web.Request) -> None:
-    """HTTP/1.0 has no chunks, and a proxy that speaks it takes what follows for another message (RFC 9112, 6.1)."""
-    if request.version not in (HttpVersion10, HttpVersion11):  # the parser takes 0.9 and 2.0, too
+    """HTTP/1.0 has no chunks: a proxy that uses it would take them for another message (RFC 9112, section 6.1)."""
+    if request.version not in (HttpVersion10, HttpVersion11):  # the parser accepts 0.9 and 2.0, too
         respond_with_http_1_1(request)
         raise Problem("malformed-request", "The request must be of HTTP/1.1 or HTTP/1.0.", ends_connection=True)
     if request.version == HttpVersion10 and hdrs.TRANSFER_ENCODING in request.headers:
@@ -115,7 +115,7 @@ def _check_version(request: web.Request) -> None:
 
 def _answer(request: web.Request, problem: Problem) -> web.Response:
     response = problem.response()
-    if problem.ends_connection or request.method == hdrs.METH_CONNECT:  # whoever tunnels sends no more requests
+    if problem.ends_connection or request.method == hdrs.METH_CONNECT:  # a tunnel has no more requests
         response.force_close()
     return response
 
@@ -148,7 +148,7 @@ ALL = (
         "malformed-json",
         400,
         "Malformed JSON",
-        "The body is no valid JSON in UTF-8. Numbers like NaN, the same member twice and absurd nesting count as such.",
+        "The body is not valid JSON in UTF-8. NaN, repeated members and very deep nesting are refused, too.",
         "Send what a JSON library writes; `detail` says where it went wrong.",
         example="The request body is not valid JSON: Expecting value: line 1 column 11 (char 10).",
     ),
@@ -156,7 +156,7 @@ ALL = (
         "invalid-body",
         400,
         "Invalid body",
-        "The body is JSON, but not what is taken here: a member is missing or unknown, or can't have this value.",
+        "The body is valid JSON, but a member is missing or unknown, or has a wrong value.",
         "`errors`, if it is there, has messages for each member, 20 at most: show them beside the fields of a form.",
         example="title must not be blank.",
         errors={"title": ["Must not be blank."]},
@@ -165,8 +165,8 @@ ALL = (
         "invalid-query",
         400,
         "Invalid query",
-        "A query parameter is unknown, given twice or has a value that it can't have.",
-        "`errors` has the messages for each parameter. A cursor is used as it came, with the list that it came from.",
+        "A query parameter is unknown or repeated, or has a wrong value.",
+        "`errors` has the messages for each parameter. Use a cursor unchanged, with the list that it came from.",
         example="limit must be a whole number from 1 to 1000.",
         errors={"limit": ["Must be a whole number from 1 to 1000."]},
     ),
@@ -174,7 +174,7 @@ ALL = (
         "invalid-header",
         400,
         "Invalid header",
-        "A condition or an Idempotency-Key is malformed, or a condition can't be heeded here. Nothing was changed.",
+        "A condition or an Idempotency-Key is malformed, or this endpoint has no such condition. Nothing was changed.",
         '`errors` has the messages for each header. Tags have quotes: `If-Match: "7"`.',
         example='If-Match must be * or a list of entity tags in quotes, like "7", "9".',
         errors={"If-Match": ['Must be * or a list of entity tags in quotes, like "7", "9".']},
@@ -218,7 +218,7 @@ ALL = (
         "request-timeout",
         408,
         "Request timeout",
-        "The request came too slowly, and what came of it was thrown away: nothing was changed.",
+        "The request took too long to arrive. Nothing was changed.",
         "Send it again, on a new connection.",
         "The request took too long to arrive: nothing was changed, send it again.",
     ),
@@ -234,17 +234,17 @@ ALL = (
         "start-over",
         410,
         "Start over",
-        "`since` is from other tasks than there are now: the user deleted everything, or a backup was restored.",
-        "Forget the copy, and synchronise again without `since`.",
-        "Your tasks are not those that `since` is from: forget them, and send no `since`.",
+        "`since` belongs to former data: the user deleted everything, or a backup was restored.",
+        "Discard the copy, and synchronise again without `since`.",
+        "`since` belongs to former data: discard your copy, and synchronise again without `since`.",
     ),
     ProblemType(
         "precondition-failed",
         412,
         "Precondition failed",
-        "None of the tags in If-Match is the present one: somebody was faster, or they are weak. Nothing was changed.",
-        "Get what there is now - `ETag` has its tag -, decide anew, and repeat with the new tag.",
-        "The ETag is none of those in If-Match (weak ones never match): get what there is now, and decide anew.",
+        "No tag in If-Match is the current one: there was a change since, or they are weak. Nothing was changed.",
+        "Get the current state, whose tag is in `ETag`, decide again, and repeat the request with that tag.",
+        "The current ETag is not in If-Match (weak ones never match): get the current state, and decide again.",
         headers=("ETag",),
     ),
     ProblemType(
@@ -252,7 +252,7 @@ ALL = (
         413,
         "Body too large",
         f"The body is larger than {BODY_BYTES:,} bytes.",
-        "Send less: no task needs that much.",
+        "Send a smaller body: no task needs that much.",
         f"The request body must not be larger than {BODY_BYTES:,} bytes.",
     ),
     ProblemType(
@@ -269,7 +269,7 @@ ALL = (
         422,
         "Idempotency key reused",
         "This key was sent before with another body. Nothing was created.",
-        "Make a new key for each new task; repeat a request only as it was.",
+        "Use a new key for each new task, and repeat a request without changes.",
         "This Idempotency-Key was sent before with another body: send a new key with a new task.",
     ),
     ProblemType(
@@ -277,14 +277,14 @@ ALL = (
         500,
         "Internal error",
         "The service made a mistake, and has logged it.",
-        "Tell whoever runs the service. A change may have been made: look before you repeat it.",
+        "Tell the operator of the service. A change may have been made: check before you repeat it.",
         "Something went wrong in the service; it has been logged.",
     ),
     ProblemType(
         "unavailable",
         503,
         "Unavailable",
-        "The database or the issuer's keys can't be reached, the database has not been migrated, or too much waits. "
+        "The database or the issuer can't be reached, the database isn't migrated, or the service is overloaded. "
         "Nothing was changed.",
         "Repeat the request after the seconds in `Retry-After`.",
         "The database can't be reached or is busy, nothing was changed: try again.",
@@ -294,8 +294,8 @@ ALL = (
         "outcome-unknown",
         503,
         "Outcome unknown",
-        "The connection to the database was lost while a change was being made: it was made, or it wasn't.",
-        "Look before you repeat. With an Idempotency-Key, or with one tag in If-Match, repeat it as it was.",
+        "The connection to the database was lost during a change, which may have been made or not.",
+        "Check before you repeat it. With an Idempotency-Key, or with one tag in If-Match, repeat it unchanged.",
         "The connection to the database was lost: the change may have been made or not. Read your tasks before you "
         "repeat the request, unless it had an Idempotency-Key, or an If-Match with one tag: then repeat it as it is.",
     ),

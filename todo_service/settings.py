@@ -1,4 +1,4 @@
-"""The settings: environment variables in, one frozen object out. Every variable is documented once, here."""
+"""The settings: environment variables in, one frozen object out. Each variable is documented once, here."""
 
 import dataclasses
 import os
@@ -9,11 +9,8 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from environs import Env
 from jwt import InvalidKeyError
 from jwt.algorithms import HMACAlgorithm
-from marshmallow import ValidationError
-from marshmallow.validate import OneOf, Range
 
 SECRET_ALGORITHMS = ("HS256",)
 PUBLIC_KEY_ALGORITHMS = ("EdDSA", "ES256", "RS256")
@@ -22,9 +19,9 @@ SECRET_BYTES = 32  # RFC 7518, section 3.2: a key for HS256 is at least as long 
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
-# What hosts put into a DATABASE_URL and asyncpg doesn't know: it would pass it on to the server, which refuses it.
-# Only what can be left out without harm: how libpq connects, and what is meant for other libraries.
-NOT_FOR_US = re.compile(
+# Parameters that hosts add to a DATABASE_URL, and that asyncpg would send to the server, which refuses them. These can
+# be left out without harm: they say how libpq connects, or are meant for other libraries.
+LIBPQ_ONLY_PARAMETERS = re.compile(
     r"channel_binding|client_encoding|connect_timeout|fallback_application_name|gssdelegation|gssencmode|keepalives\w*|"
     r"load_balance_hosts|sslcompression|sslsni|tcp_user_timeout|"
     r"pgbouncer|connection_limit|pool_timeout|statement_cache_size|supa"
@@ -32,11 +29,11 @@ NOT_FOR_US = re.compile(
 
 
 class SettingsError(Exception):
-    """The environment is incomplete or wrong; the message says, a sentence each, what to mend."""
+    """The environment is incomplete or wrong. The message says what to change, in one sentence for each mistake."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own, which the network can't listen to."""
+    """Whether a host name or address is a loopback one, which other machines can't reach."""
     if host == "localhost":
         return True
     try:
@@ -45,95 +42,121 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _check(condition: bool) -> None:
+def _require(condition: bool) -> None:
+    """Raises a ValueError without a message: the message is made from `expected` of the variable."""
     if not condition:
-        raise ValidationError("")  # `expected` below is the message
+        raise ValueError
 
 
-def _database_url(value: str) -> None:
+def _parse_database_url(value: str) -> str:
     parts = urlsplit(value)
-    _check(parts.scheme in ("postgres", "postgresql") and len(parts.path) > 1)
+    _require(parts.scheme in ("postgres", "postgresql") and len(parts.path) > 1)
     user, _, hosts = parts.netloc.rpartition("@")
-    _check("@" not in user)  # asyncpg would take what follows it, of the password, for the host
+    _require("@" not in user)  # asyncpg would take the rest of the password for the host
     for host in hosts.split(","):
-        _ = urlsplit(f"//{host}").port  # raises ValueError when it is no number
+        _ = urlsplit(f"//{host}").port  # raises ValueError if it is not a number
     query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    _check(all(mode in SSL_MODES for mode in query.get("sslmode", ())))
-
-
-def _without_foreign_parameters(url: str) -> str:
-    address, mark, query = url.partition("?")
-    kept = [parameter for parameter in query.split("&") if not NOT_FOR_US.fullmatch(parameter.partition("=")[0])]
+    _require(all(mode in SSL_MODES for mode in query.get("sslmode", ())))
+    address, mark, parameters = value.partition("?")
+    kept = [each for each in parameters.split("&") if not LIBPQ_ONLY_PARAMETERS.fullmatch(each.partition("=")[0])]
     return address + mark * bool(kept) + "&".join(kept)
 
 
-def _secret(value: str) -> None:
-    _check(len(value.encode()) >= SECRET_BYTES)
-    HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(value)  # refuses what is a public key
+def _parse_secret(value: str) -> str:
+    _require(len(value.encode()) >= SECRET_BYTES)
+    HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(value)  # refuses a public key
+    return value
 
 
-def _key_set_url(value: str) -> None:
+def _parse_key_set_url(value: str) -> str:
     parts = urlsplit(value)
-    _ = parts.port  # raises ValueError when it is no number
-    _check(bool(parts.hostname))
-    _check(parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")))
+    _ = parts.port  # raises ValueError if it is not a number
+    _require(bool(parts.hostname))
+    _require(parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")))
+    return value
 
 
-def _metrics_token(value: str) -> None:
-    _check(len(value) >= METRICS_TOKEN_LENGTH and re.fullmatch("[!-~]+", value) is not None)
+def _parse_metrics_token(value: str) -> str:
+    _require(len(value) >= METRICS_TOKEN_LENGTH and re.fullmatch("[!-~]+", value) is not None)
+    return value
 
 
-def _algorithms(value: list[str]) -> None:
-    _check(set(value) <= set(SECRET_ALGORITHMS) or set(value) <= set(PUBLIC_KEY_ALGORITHMS))
+def _split(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def _origins(value: list[str]) -> None:
-    _check(all(re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", origin) for origin in value))
+def _parse_algorithms(value: str) -> tuple[str, ...]:
+    algorithms = _split(value)
+    _require(set(algorithms) <= set(SECRET_ALGORITHMS) or set(algorithms) <= set(PUBLIC_KEY_ALGORITHMS))
+    return algorithms
+
+
+def _parse_origins(value: str) -> tuple[str, ...]:
+    origins = _split(value)
+    _require(all(re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", origin) for origin in origins))
+    return origins
 
 
 @dataclass(frozen=True)
 class Variable:
-    """Where a setting comes from: the variable's name, what it means, what it may be, and other names for it."""
+    """The environment variable of a setting.
+
+    `parse` raises ValueError for a wrong value, and `expected` says what would be right. `aliases` are other names. An
+    internal variable is not documented: one process of the service sets it for another.
+    """
 
     name: str
     text: str
-    kind: str
+    parse: Callable[[str], Any]
     expected: str
-    validate: Callable[[Any], object]
     secret: bool
     aliases: tuple[str, ...]
+    internal: bool
 
 
 def _variable(
     name: str,
     text: str,
     *,
-    kind: str = "str",
+    parse: Callable[[str], Any] = str,
     expected: str = "",
-    validate: Callable[[Any], object] = lambda value: None,
     secret: bool = False,
     aliases: tuple[str, ...] = (),
+    internal: bool = False,
     **default: Any,
 ) -> Any:
-    variable = Variable(name, text, kind, expected, validate, secret, aliases)
+    variable = Variable(name, text, parse, expected, secret, aliases, internal)
     return dataclasses.field(metadata={"variable": variable}, repr=not secret, **default)
 
 
 def _number(name: str, text: str, low: int, high: int, default: int) -> Any:
-    expected = f"a whole number from {low} to {high}"
-    return _variable(name, text, kind="int", expected=expected, validate=Range(low, high), default=default)
+    def parse(value: str) -> int:
+        number = int(value)
+        _require(low <= number <= high)
+        return number
+
+    return _variable(name, text, parse=parse, expected=f"a whole number from {low} to {high}", default=default)
+
+
+def _choice(name: str, text: str, choices: tuple[str, ...], default: str) -> Any:
+    def parse(value: str) -> str:
+        _require(value in choices)
+        return value
+
+    expected = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    return _variable(name, text, parse=parse, expected=expected, default=default)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the service can be told. Secrets don't show in its repr."""
+    """The settings of the service. Its repr contains no secrets."""
 
     database_url: str = _variable(
         "DATABASE_URL",
         "`postgres://user:password@host:port/name`, with `sslmode` and the like as libpq has them",
         expected="like postgres://user:password@host:5432/name, all special characters in the user and the password "
         f"as %XX, and an sslmode, if there is one, {', '.join(SSL_MODES[:-1])} or {SSL_MODES[-1]}",
-        validate=_database_url,
+        parse=_parse_database_url,
         secret=True,
     )
     database_pool_size: int = _number("DATABASE_POOL_SIZE", "connections of each worker", 1, 100, default=4)
@@ -159,7 +182,7 @@ class Settings:
         "the secret that tokens are signed with (HS256); also read from `BETTER_AUTH_SECRET`",
         aliases=("BETTER_AUTH_SECRET",),
         expected=f"at least {SECRET_BYTES} bytes long; `openssl rand -base64 48` makes a good one",
-        validate=_secret,
+        parse=_parse_secret,
         secret=True,
         default="",
     )
@@ -167,7 +190,7 @@ class Settings:
         "JWT_SECRET_PREVIOUS",
         "the secret before that one, accepted as long as it is set",
         expected=f"at least {SECRET_BYTES} bytes long",
-        validate=_secret,
+        parse=_parse_secret,
         secret=True,
         default="",
     )
@@ -175,63 +198,55 @@ class Settings:
         "JWT_JWKS_URL",
         "instead of a secret: where the issuer publishes its key set (RFC 7517)",
         expected="an https address (http only for this machine itself)",
-        validate=_key_set_url,
+        parse=_parse_key_set_url,
         default="",
     )
     jwt_algorithms: tuple[str, ...] = _variable(
         "JWT_ALGORITHMS",
         "comma-separated: fewer algorithms than `HS256` with a secret, `EdDSA,ES256,RS256` with a key set",
-        kind="list",
         expected=f"{SECRET_ALGORITHMS[0]} with a secret, or some of {','.join(PUBLIC_KEY_ALGORITHMS)} with a key set",
-        validate=_algorithms,
+        parse=_parse_algorithms,
         default=(),
     )
     jwt_issuer: str = _variable("JWT_ISSUER", "the `iss` that every token must have", default="")
     jwt_audience: str = _variable(
-        "JWT_AUDIENCE",
-        "the `aud` that every token must have; without it a token with an `aud` is refused",
-        default="",
+        "JWT_AUDIENCE", "the `aud` that every token must have; without it a token with an `aud` is refused", default=""
     )
     jwt_leeway: int = _number("JWT_LEEWAY", "seconds by which clocks may differ", 0, 300, default=0)
     cors_origins: tuple[str, ...] = _variable(
         "CORS_ORIGINS",
         "comma-separated origins whose pages may call, like `https://app.example.com`",
-        kind="list",
         expected="origins as browsers send them, like https://app.example.com: in lower case, without a path or slash "
         "at the end, separated by commas",
-        validate=_origins,
+        parse=_parse_origins,
         default=(),
     )
-    docs: str = _variable(
+    docs: str = _choice(
         "DOCS",
         "`on` or `off`: whether there are the page `/docs` and the description `/openapi.json`",
-        expected="on or off",
-        validate=OneOf(["on", "off"]),
+        ("on", "off"),
         default="on",
     )
     docs_token: str = _variable(
-        "DOCS_TOKEN",
-        "a token that the page fills in, for trying things on this machine; `--embedded` sets it",
+        "EMBEDDED_DOCS_TOKEN",
+        "the token that the docs page fills in; `serve --embedded` sets it for its own service",
         secret=True,
+        internal=True,
         default="",
     )
     metrics_token: str = _variable(
         "METRICS_TOKEN",
         "what Prometheus must send as its bearer token to get `/metrics`; without it anybody gets them",
         expected=f"at least {METRICS_TOKEN_LENGTH} visible ASCII characters",
-        validate=_metrics_token,
+        parse=_parse_metrics_token,
         secret=True,
         default="",
     )
     host: str = _variable("HOST", "the address to listen on; `127.0.0.1` with `--embedded`", default="0.0.0.0")
     port: int = _number("PORT", "the port to listen on", 1, 65_535, default=8080)
     web_concurrency: int = _number("WEB_CONCURRENCY", "worker processes", 1, 64, default=1)
-    log_level: str = _variable(
-        "LOG_LEVEL",
-        "`debug`, `info`, `warning` or `error`",
-        expected="debug, info, warning or error",
-        validate=OneOf(["debug", "info", "warning", "error"]),
-        default="info",
+    log_level: str = _choice(
+        "LOG_LEVEL", "`debug`, `info`, `warning` or `error`", ("debug", "info", "warning", "error"), default="info"
     )
 
     @property
@@ -244,10 +259,10 @@ VARIABLES: dict[str, Variable] = {field.name: field.metadata["variable"] for fie
 
 
 def read_settings(*names: str) -> Settings:
-    """Reads from the environment what serving needs; or only the fields that are named, leaving the others alone.
+    """Reads all settings from the environment, or only those that are named.
 
-    A variable that is set to nothing counts as not set. Raises SettingsError, which names every variable that is
-    missing or wrong and what would be right, and never a secret.
+    An empty variable counts as not set. Raises SettingsError, which names each variable that is missing or wrong and
+    says what would be right. It never contains a secret.
     """
     values: dict[str, Any] = {"database_url": ""}
     mistakes: dict[str, str] = {}
@@ -257,8 +272,8 @@ def read_settings(*names: str) -> Settings:
         except SettingsError as mistake:
             mistakes[name] = str(mistake)
     settings = Settings(**values)
-    good = [name for name in names or VARIABLES if name not in mistakes]
-    sentences = [*mistakes.values(), *_contradictions(settings, good)]
+    valid = [name for name in names or VARIABLES if name not in mistakes]
+    sentences = [*mistakes.values(), *_contradictions(settings, valid)]
     if sentences:
         raise SettingsError("\n".join(sentences))
     return settings
@@ -270,14 +285,10 @@ def _read(name: str) -> dict[str, Any]:
     if source is None:
         return {}
     try:
-        value = getattr(Env(), variable.kind)(source)
-        if variable.kind == "list":
-            value = tuple(part.strip() for part in value if part.strip())
-        variable.validate(value)
-    except (ValueError, ValidationError, InvalidKeyError):
+        return {name: variable.parse(os.environ[source])}
+    except (ValueError, InvalidKeyError):
         found = "" if variable.secret else f", not {os.environ[source]!r}"
         raise SettingsError(f"{source} must be {variable.expected}{found}.") from None
-    return {name: _without_foreign_parameters(value) if name == "database_url" else value}
 
 
 def _contradictions(settings: Settings, names: list[str]) -> list[str]:
@@ -287,8 +298,6 @@ def _contradictions(settings: Settings, names: list[str]) -> list[str]:
             "DATABASE_URL is not set: set it to a PostgreSQL database, like postgres://user:password@host:5432/name, "
             "or try the service with `todo-service serve --embedded`."
         )
-    if {"docs_token", "host"} <= set(names) and settings.docs_token and not is_loopback(settings.host):
-        mistakes.append("DOCS_TOKEN is for this machine only: set HOST to 127.0.0.1 too, or leave DOCS_TOKEN out.")
     if {"jwt_secret", "jwt_jwks_url"} <= set(names):
         if settings.jwt_secret and settings.jwt_jwks_url:
             mistakes.append("JWT_SECRET (or BETTER_AUTH_SECRET) and JWT_JWKS_URL are both set: set one of them.")

@@ -1,13 +1,13 @@
-"""JSON as RFC 8259 has it, without what readers disagree on: NaN, repeated names, huge integers."""
+"""JSON (RFC 8259) without what parsers disagree on: NaN, repeated names, huge integers."""
 
 import json
 from typing import Any, NoReturn
 
-MAX_DIGITS = 400  # of an integer; int() refuses 4,300, with advice for programmers
+MAX_DIGITS = 400  # of an integer; int() refuses 4,300 with a message for programmers
 
 
 def parse(octets: bytes) -> Any:
-    """The document in these octets. Raises ValueError, whose message says what is wrong with them."""
+    """The document in these octets. Raises ValueError with a message that says what is wrong."""
     try:
         return DECODER.decode(octets.decode())
     except UnicodeDecodeError as error:

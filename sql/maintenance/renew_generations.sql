@@ -1,9 +1,9 @@
 -- maintenance/renew_generations
--- To be run once after a backup was restored, while the service is stopped: clients that have seen what the backup has
--- not are told to start over (410), and no ETag from before means something else now.
--- The revision is put ahead of any that was given out since the backup: those count from the time in microseconds when
--- the user began, at most (create_task_once), one for each write. The generation is derived from the old one, because a
--- distributed PostgreSQL takes no volatile functions here.
+-- Run this once after you restored a backup, while the service is stopped. Clients that have seen later changes are
+-- told to start over (410), and no ETag from before names another state.
+-- The new revision is higher than all that were used since the backup: these begin at the time of the user's creation
+-- in microseconds at most (create_task_idempotent), and each write takes one. The new generation is derived from the
+-- old one, because a distributed PostgreSQL accepts no volatile functions here.
 UPDATE users
 SET
     generation = md5(generation::text || statement_timestamp()::text)::uuid,

@@ -1,10 +1,10 @@
 -- tasks/complete_task
--- Marks a task as completed or not, or toggles it, and returns the task; if it is so already, nothing moves.
--- body is NULL when the user has no such task, or one of another revision, which revision then names.
+-- Marks a task as completed or not, or toggles it, and returns the task. If it is so already, nothing is changed.
+-- body is NULL if the user has no such task, or if its revision, which is returned, is not one of if_match.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
--- $3 if_match text[]  the revisions of which the task must have one; NULL for any
--- $4 completed boolean  NULL toggles it
+-- $3 if_match text[]  the revisions that the task may have; NULL for any
+-- $4 completed boolean  NULL to toggle it
 -- Expects users_pkey and tasks_pkey. Locks the user first, then the task, and compares what it locked.
 WITH owner AS MATERIALIZED (
     SELECT id
@@ -42,11 +42,11 @@ task AS (
     FROM bump
     WHERE t.user_id = $1
       AND t.id = $2
-    RETURNING t.body
+    RETURNING t.body, t.revision
 )
 SELECT
     coalesce(
         (SELECT body FROM task),
         (SELECT body FROM current WHERE $3 IS NULL OR revision::text = any($3))
     ) AS body,
-    (SELECT revision FROM current) AS revision;
+    coalesce((SELECT revision FROM task), (SELECT revision FROM current)) AS revision;

@@ -1,5 +1,5 @@
 -- tasks/create_task
--- Stores a new task, and its owner with it if this is the first one. Always gives the task.
+-- Stores a new task, and its owner if this is their first one. Always returns the task.
 -- $1 user_id text  the owner, from the token
 -- $2 title text  1 to 200 characters
 -- $3 description text  up to 1000 characters; NULL for none
@@ -29,8 +29,9 @@ task AS (
         $5::text::timestamptz,
         owner.revision
     FROM owner
-    RETURNING id, body
+    RETURNING id, body, revision
 )
 SELECT
     (SELECT id FROM task) AS id,
-    (SELECT body FROM task) AS body;
+    (SELECT body FROM task) AS body,
+    (SELECT revision FROM task) AS revision;

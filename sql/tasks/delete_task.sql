@@ -1,9 +1,9 @@
 -- tasks/delete_task
--- Deletes a task: what the user wrote is blanked, the id and the revision stay as a tombstone.
--- deleted is false when the user has no such task, or one of another revision, which revision then names.
+-- Deletes a task: its content is blanked, the id and the revision stay as a tombstone.
+-- deleted is false if the user has no such task, or if its revision, which is returned, is not one of if_match.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
--- $3 if_match text[]  the revisions of which the task must have one; NULL for any
+-- $3 if_match text[]  the revisions that the task may have; NULL for any
 -- Expects users_pkey and tasks_pkey. Locks the user first, then the task, and compares what it locked.
 WITH owner AS MATERIALIZED (
     SELECT id

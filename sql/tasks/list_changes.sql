@@ -1,11 +1,11 @@
 -- tasks/list_changes
--- What changed since a revision, as one JSON object: tasks as they are now, ids of deleted ones, whether there is more,
--- and since what to ask next. body is NULL when the revision is not one of the user's, now or in this generation.
+-- The changes since a revision, as one JSON object: tasks as they are now, ids of deleted ones, whether there are more,
+-- and the next since. body is NULL if the user has no such revision in this generation.
 -- $1 user_id text  the owner, from the token
--- $2 generation uuid  of the user's data, when the client had the revision; NULL for all there is
--- $3 revision bigint  what the client has already; 0 for all there is
+-- $2 generation uuid  the generation of that revision; NULL for all tasks
+-- $3 revision bigint  the last revision that the client has; 0 for all tasks
 -- $4 page_size bigint  how many tasks and deletions at most
--- $5 nothing text  the cursor of a user who has nothing yet
+-- $5 empty_since text  the since of a user without tasks
 -- Expects users_pkey and tasks_revision_idx. One statement sees one state: the user's revision is that of the tasks.
 WITH owner AS MATERIALIZED (
     SELECT
@@ -28,14 +28,14 @@ page AS MATERIALIZED (
     ORDER BY revision
     FETCH FIRST $4 ROWS WITH TIES -- writes take a revision each, but an import may not
 ),
-gone AS MATERIALIZED (
+deleted AS MATERIALIZED (
     SELECT
         id,
         revision
     FROM page
     WHERE body IS NULL
 ),
-rest AS MATERIALIZED (
+beyond AS MATERIALIZED (
     SELECT id
     FROM tasks
     WHERE user_id = $1
@@ -44,11 +44,11 @@ rest AS MATERIALIZED (
     ORDER BY revision
     LIMIT 1
 ),
-following AS MATERIALIZED (
+next_since AS MATERIALIZED (
     SELECT
         owner.generation
         || '-'
-        || coalesce((SELECT max(page.revision) FROM page WHERE EXISTS (SELECT FROM rest)), owner.revision) AS since
+        || coalesce((SELECT max(page.revision) FROM page WHERE EXISTS (SELECT FROM beyond)), owner.revision) AS since
     FROM owner
 )
 SELECT
@@ -56,12 +56,12 @@ SELECT
         WHEN $2 IS NULL OR EXISTS (SELECT FROM owner)
             THEN
                 '{"since":"'
-                || coalesce((SELECT since FROM following), $5)
+                || coalesce((SELECT since FROM next_since), $5)
                 || '","tasks":['
                 || coalesce((SELECT string_agg(body, ',' ORDER BY revision) FROM page), '')
                 || '],"deleted":['
-                || coalesce((SELECT string_agg('"' || id || '"', ',' ORDER BY revision) FROM gone), '')
+                || coalesce((SELECT string_agg('"' || id || '"', ',' ORDER BY revision) FROM deleted), '')
                 || '],"more":'
-                || (SELECT count(rest.id) = 1 FROM rest)
+                || (SELECT count(beyond.id) = 1 FROM beyond)
                 || '}'
     END AS body;

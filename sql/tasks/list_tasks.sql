@@ -1,7 +1,7 @@
 -- tasks/list_tasks
 -- The first page of the list as most clients ask for it: all tasks of a user, newest first, as one JSON array.
 -- No tasks give an empty array. next_key and next_id name the first task of the next page; NULL if there is none.
--- A client that has the list already, as one of its tags says, gets an empty array, too.
+-- A client that has the list already, as one of its tags says, gets an empty array too.
 -- $1 user_id text  the owner, from the token
 -- $2 page_size bigint  how many tasks at most
 -- $3 if_none_match text[]  the tags of the lists that the client has, or * for whatever it is; NULL for none
@@ -29,7 +29,7 @@ page AS MATERIALIZED (
         LIMIT $2
     ) AS found
 ),
-following AS MATERIALIZED (
+next_page AS MATERIALIZED (
     SELECT
         to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS key,
         id
@@ -43,5 +43,5 @@ following AS MATERIALIZED (
 SELECT
     '[' || coalesce((SELECT bodies FROM page), '') || ']' AS body,
     (SELECT tag FROM etag) AS tag,
-    (SELECT key FROM following) AS next_key,
-    (SELECT id FROM following) AS next_id;
+    (SELECT key FROM next_page) AS next_key,
+    (SELECT id FROM next_page) AS next_id;

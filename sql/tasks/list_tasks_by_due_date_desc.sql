@@ -1,7 +1,7 @@
 -- tasks/list_tasks_by_due_date_desc
 -- A page of the tasks of a user, latest due date first and those without one last, as one JSON array.
 -- No tasks give an empty array. next_key and next_id name the first task of the next page; NULL if there is none.
--- A client that has the list already, as one of its tags says, gets an empty array, too.
+-- A client that has the list already, as one of its tags says, gets an empty array too.
 -- $1 user_id text  the owner, from the token
 -- $2 completed boolean  only tasks that are, or are not; NULL for both
 -- $3 page_size bigint  how many tasks at most
@@ -55,7 +55,7 @@ found AS MATERIALIZED (
     ORDER BY coalesce(due_date, '-infinity') DESC, id DESC
     LIMIT $3::bigint + 1
 ),
-following AS MATERIALIZED (
+next_page AS MATERIALIZED (
     SELECT
         key,
         id
@@ -68,11 +68,11 @@ SELECT
     '[' || coalesce((
         SELECT string_agg(found.body, ',' ORDER BY found.key DESC, found.id DESC)
         FROM found
-        WHERE found.id IS DISTINCT FROM (SELECT following.id FROM following)
+        WHERE found.id IS DISTINCT FROM (SELECT next_page.id FROM next_page)
     ), '') || ']' AS body,
     (SELECT tag FROM etag) AS tag,
     (
         SELECT to_char(nullif(key, '-infinity') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-        FROM following
+        FROM next_page
     ) AS next_key,
-    (SELECT id FROM following) AS next_id;
+    (SELECT id FROM next_page) AS next_id;

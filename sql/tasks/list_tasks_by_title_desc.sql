@@ -1,7 +1,7 @@
 -- tasks/list_tasks_by_title_desc
 -- A page of the tasks of a user in reverse order of title, ignoring case, as one JSON array.
 -- No tasks give an empty array. next_key and next_id name the first task of the next page; NULL if there is none.
--- A client that has the list already, as one of its tags says, gets an empty array, too.
+-- A client that has the list already, as one of its tags says, gets an empty array too.
 -- $1 user_id text  the owner, from the token
 -- $2 completed boolean  only tasks that are, or are not; NULL for both
 -- $3 page_size bigint  how many tasks at most
@@ -55,7 +55,7 @@ found AS MATERIALIZED (
     ORDER BY lower(title) COLLATE "C" DESC, id DESC
     LIMIT $3::bigint + 1
 ),
-following AS MATERIALIZED (
+next_page AS MATERIALIZED (
     SELECT
         key,
         id
@@ -68,8 +68,8 @@ SELECT
     '[' || coalesce((
         SELECT string_agg(found.body, ',' ORDER BY found.key DESC, found.id DESC)
         FROM found
-        WHERE found.id IS DISTINCT FROM (SELECT following.id FROM following)
+        WHERE found.id IS DISTINCT FROM (SELECT next_page.id FROM next_page)
     ), '') || ']' AS body,
     (SELECT tag FROM etag) AS tag,
-    (SELECT key FROM following) AS next_key,
-    (SELECT id FROM following) AS next_id;
+    (SELECT key FROM next_page) AS next_key,
+    (SELECT id FROM next_page) AS next_id;

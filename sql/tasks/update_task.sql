@@ -1,13 +1,13 @@
 -- tasks/update_task
--- Changes the columns that are given and returns the task; if they all hold these values already, nothing moves.
--- body is NULL when the user has no such task, or one of another revision, which revision then names.
+-- Changes the columns that are given and returns the task. If it has these values already, nothing is changed.
+-- body is NULL if the user has no such task, or if its revision, which is returned, is not one of if_match.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
--- $3 if_match text[]  the revisions of which the task must have one; NULL for any
--- $4 title text  1 to 200 characters; NULL leaves it
+-- $3 if_match text[]  the revisions that the task may have; NULL for any
+-- $4 title text  1 to 200 characters; NULL to leave it
 -- $5 sets_description boolean  whether $6 is to be stored
 -- $6 description text  up to 1000 characters; NULL for none
--- $7 completed boolean  NULL leaves it
+-- $7 completed boolean  NULL to leave it
 -- $8 sets_priority boolean  whether $9 is to be stored
 -- $9 priority text  low, medium or high; NULL for none
 -- $10 sets_due_date boolean  whether $11 is to be stored
@@ -78,11 +78,11 @@ task AS (
     FROM bump CROSS JOIN wanted
     WHERE t.user_id = $1
       AND t.id = $2
-    RETURNING t.body
+    RETURNING t.body, t.revision
 )
 SELECT
     coalesce(
         (SELECT body FROM task),
         (SELECT body FROM current WHERE $3 IS NULL OR revision::text = any($3))
     ) AS body,
-    (SELECT revision FROM current) AS revision;
+    coalesce((SELECT revision FROM task), (SELECT revision FROM current)) AS revision;

@@ -1,4 +1,4 @@
-"""The issuer's key set (RFC 7517): fetched when needed, kept while the issuer is away."""
+"""The issuer's key set (RFC 7517). If the issuer is unreachable, the last keys stay in use."""
 
 import asyncio
 import json
@@ -24,13 +24,13 @@ ALGORITHM_OF_KEY = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("RSA
 
 
 class KeySet:
-    """The issuer's public keys (RFC 7517), fetched when needed; the last good ones serve until there are newer ones."""
+    """The issuer's public keys: fetched with the first token, and again if they are old or lack the key of a token."""
 
     def __init__(self, settings: Settings, on_change: Callable[[], None]) -> None:
         self._url, self._algorithms, self._on_change = settings.jwt_jwks_url, settings.algorithms, on_change
         self._published = b""
         self._keys: list[jwt.PyJWK] = []
-        self._fetched = self._attempted = -inf  # monotonic seconds, at the end
+        self._fetched = self._attempted = -inf  # when a fetch ended, in monotonic seconds
         self._fetch: asyncio.Task[None] | None = None
 
     def refetch_when_old(self) -> None:
@@ -39,14 +39,14 @@ class KeySet:
             self._fetch_unless_within(REFETCH_PAUSE)
 
     async def candidates(self, header: dict[str, Any]) -> list[jwt.PyJWK]:
-        """The keys that a token with this header may be signed with. Raises Problem while there are no keys at all."""
+        """The keys that may have signed a token with this header. Raises Problem if there are no keys yet."""
         if not self._keys:
             await asyncio.shield(self._fetch_unless_within(FIRST_FETCH_PAUSE))
         if not self._keys:
             detail = "Tokens can't be verified now, because their issuer can't be reached; try again in a moment."
             raise Problem("unavailable", detail, headers=RETRY_AFTER)
         if not self._select(header):
-            # shielded, since others wait for the same fetch when this request is cancelled
+            # shielded, because other requests wait for the same fetch
             await asyncio.shield(self._fetch_unless_within(REFETCH_PAUSE))
         return self._select(header)
 
@@ -56,7 +56,7 @@ class KeySet:
         return [key for key in self._keys if key.algorithm_name == header["alg"]]
 
     def _fetch_unless_within(self, pause: float) -> asyncio.Task[None]:
-        """The fetch under way; or the last one, if it ended less than `pause` seconds ago; or a new one."""
+        """The current fetch; or the last one, if it ended less than `pause` seconds ago; or a new one."""
         if not self._fetch or (self._fetch.done() and time.monotonic() - self._attempted >= pause):
             self._fetch = asyncio.create_task(self._fetch_keys())
         return self._fetch
@@ -65,7 +65,7 @@ class KeySet:
         try:
             published = await _download(self._url)
             keys = _public_keys(published, self._algorithms)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the keys that there are go on serving
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, the last keys stay in use
             log.warning("The issuer's key set could not be fetched: %s: %s", type(error).__name__, error)
         else:
             self._fetched = time.monotonic()
@@ -75,7 +75,7 @@ class KeySet:
         self._attempted = time.monotonic()
 
     async def close(self) -> None:
-        """Gives up a fetch that is under way."""
+        """Cancels the current fetch."""
         if self._fetch:
             self._fetch.cancel()
             await asyncio.wait([self._fetch])
@@ -94,13 +94,13 @@ async def _download(url: str) -> bytes:
 
 
 def _public_keys(key_set: bytes, algorithms: tuple[str, ...]) -> list[jwt.PyJWK]:
-    """The keys that can be used, each with its only algorithm, which it determines itself (RFC 8725, section 3.1)."""
+    """The usable keys, each with the one algorithm that follows from its type (RFC 8725, section 3.1)."""
     keys = []
     for jwk in json.loads(key_set)["keys"]:
-        with suppress(LookupError, TypeError, jwt.PyJWTError):  # an unusable key spoils no other
+        with suppress(LookupError, TypeError, jwt.PyJWTError):  # the other keys are still used
             algorithm = ALGORITHM_OF_KEY[jwk["kty"], jwk.get("crv")]
             verifies = jwk.get("use", "sig") == "sig" and "verify" in jwk.get("key_ops", ["verify"])
-            private = "d" in jwk  # who publishes it has lost it
+            private = "d" in jwk  # a published private key is compromised
             if verifies and not private and algorithm in algorithms and jwk.get("alg", algorithm) == algorithm:
                 key = jwt.PyJWK(jwk, algorithm)
                 if not key.Algorithm.check_key_length(key.key):

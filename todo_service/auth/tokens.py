@@ -56,13 +56,13 @@ class Verifier:
     async def verify(self, token: str) -> str:
         """The token's `sub`: 1 to 255 characters that PostgreSQL can store.
 
-        Raises Problem: `unauthorized`, whatever is wrong with the token; `unavailable` while there are no keys yet.
+        Raises Problem: `unauthorized` for any token that is not valid, `unavailable` while no key set could be fetched.
         """
         if user_id := self.cached_user_id(token):
             return user_id
         try:
             user_id, end = await self._check(token)
-        except ValueError:  # what reading base64 and JSON raises
+        except ValueError:  # base64 or JSON
             form = f"`header.payload.signature`, at most {MAX_TOKEN_LENGTH} characters"
             raise invalid_token(f"The token is malformed; it must be a signed JSON Web Token, {form}.") from None
         self._cache[_digest(token)] = user_id, end
@@ -105,7 +105,9 @@ def _read_header(token: str, algorithms: tuple[str, ...]) -> dict[str, Any]:
 def _check_claims(claims: dict[str, Any], settings: Settings) -> tuple[str, float]:
     """`sub`, and the end of the token in Unix time (RFC 7519, section 4.1). Raises Problem.
 
-    `iat` is not looked at: an issuer's clock that is a second ahead would get fresh logins refused.
+    PyJWT's checks are less strict: they accept `exp` and `nbf` as text, an `aud` that is null or an empty list, and a
+    `sub` that PostgreSQL can't store. `iat` is not checked: an issuer whose clock is a second ahead would have its new
+    tokens refused.
     """
     now, leeway = time.time(), settings.jwt_leeway
     exp: Any = claims.get("exp")
@@ -132,19 +134,19 @@ def _read_json(text: bytes) -> dict[str, Any]:
     """A JSON object. Raises ValueError."""
     document = strict_json.parse(text)
     if not isinstance(document, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004 - as malformed as the rest
+        raise ValueError("not a JSON object")  # noqa: TRY004 - malformed, like all other errors here
     return document
 
 
 def sign_token(secret: str, user_id: str, days: int, *, issuer: str = "", audience: str = "") -> str:
-    """A token (HS256) for the user, good for 1 to 3650 days, with `iss` and `aud` if they are given.
+    """A token (HS256) for the user, valid for 1 to 3650 days, with `iss` and `aud` if they are given.
 
-    Raises ValueError, a sentence, for a user id that would be refused, or a time out of range.
+    Raises ValueError with a sentence for a user id that would be refused, or for another number of days.
     """
     if not USABLE_ID.fullmatch(user_id):
         raise ValueError("A user id is text of 1 to 255 characters, without NUL.")
     if not 1 <= days <= 3650:
-        raise ValueError("A token is good for 1 to 3650 days.")
+        raise ValueError("A token is valid for 1 to 3650 days.")
     now = int(time.time())
     claims = {"sub": user_id, "iat": now, "exp": now + days * 86_400, "iss": issuer, "aud": audience}
     return jwt.encode({name: value for name, value in claims.items() if value}, secret, algorithm="HS256")

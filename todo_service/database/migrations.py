@@ -1,4 +1,4 @@
-"""The migration runner: applies the files of sql/migrations/, in order and once, whoever else is doing the same."""
+"""The migration runner: applies the files of sql/migrations/ in order. Concurrent runs apply each file once."""
 
 import asyncio
 import hashlib
@@ -13,10 +13,10 @@ from todo_service.database.statements import SQL, read_statement
 
 Report = Callable[[str], None]
 
-LOCK_KEY = 7_406_338_146_302_154_752  # any number that no other program takes for an advisory lock of its own
-LOCK_TIMEOUT = "50ms"  # requests queue up behind whoever waits for a table, and don't wait for much longer themselves
-LOCK_SECONDS = 10.0  # for how long a file is tried again
-CONCURRENT_LOCK_TIMEOUT = "5s"  # behind what runs without a transaction no request queues up
+LOCK_KEY = 7_406_338_146_302_154_752  # of an advisory lock: a number that no other program uses
+LOCK_TIMEOUT = "50ms"  # while a migration waits for a table, requests wait behind it
+LOCK_SECONDS = 10.0  # how long a file is retried
+CONCURRENT_LOCK_TIMEOUT = "5s"  # no request waits behind a statement without a transaction
 POLL_SECONDS = 0.2
 OLDEST_VERSION = 15
 NO_TRANSACTION = "-- no transaction"
@@ -30,7 +30,7 @@ TRY_MIGRATION_LOCK = read_statement("maintenance/try_migration_lock").text
 
 
 class MigrationError(Exception):
-    """The database could not be migrated; the message says in a sentence why, and what was or wasn't applied."""
+    """The database could not be migrated. The message says why, and what was applied, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Migration:
 
 
 def read_migrations(directory: Path = SQL / "migrations") -> list[Migration]:
-    """All migrations, in the order in which they apply. Newlines are the same on every system: so are checksums."""
+    """All migrations, in order. Newlines, and so checksums, are the same on every system."""
     return [Migration(path.name, path.read_text(encoding="utf-8")) for path in sorted(directory.glob("*.sql"))]
 
 
 async def migrate(database_url: str, report: Report, migrations: list[Migration] | None = None) -> None:
-    """Applies what has not been applied, and reports each file, or that the database is up to date.
+    """Applies all pending migrations, and reports each file, or that the database is up to date.
 
-    Several at once apply everything once: one of them does, the others wait for it. Raises MigrationError.
+    Concurrent runs wait for each other, and each migration is applied once. Raises MigrationError.
     """
     try:
         connection = await asyncpg.connect(
@@ -67,7 +67,7 @@ async def migrate(database_url: str, report: Report, migrations: list[Migration]
             statement_cache_size=0,
             server_settings={"application_name": "todo-service migrate", "lock_timeout": LOCK_TIMEOUT},
         )
-    except asyncpg.ProtocolViolationError as error:  # else what we lock would be left to others
+    except asyncpg.ProtocolViolationError as error:  # a pooler would give the advisory lock to other clients
         raise MigrationError(
             f"This is no direct connection ({_reason(error)}): migrations need the database's own address, "
             "not that of a pooler."
@@ -103,7 +103,7 @@ async def _migrate(connection: asyncpg.Connection, report: Report, migrations: l
 
 async def _check_database(connection: asyncpg.Connection, report: Report) -> None:
     encoding = connection.get_settings().server_encoding
-    if encoding != "UTF8":  # in which CHECK_DATABASE could not even be asked
+    if encoding != "UTF8":  # CHECK_DATABASE would fail in another encoding
         raise MigrationError(f"This database's encoding is {encoding}: the service needs one with UTF8.")
     [found] = await connection.fetch(CHECK_DATABASE)
     if found["version"] < OLDEST_VERSION:
@@ -134,7 +134,7 @@ async def _apply(connection: asyncpg.Connection, report: Report, migration: Migr
             await connection.execute(RECORD_MIGRATION, migration.name, migration.checksum)
             await connection.execute(SET_LOCK_TIMEOUT, LOCK_TIMEOUT)
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
-        cause = error.__context__ or error  # rather than that a lost connection can't be rolled back
+        cause = error.__context__ or error  # the error before the failed rollback
         rest = (
             "Nothing of it was applied: mend the cause"
             if migration.in_transaction
@@ -144,7 +144,7 @@ async def _apply(connection: asyncpg.Connection, report: Report, migration: Migr
 
 
 async def _apply_between_requests(connection: asyncpg.Connection, report: Report, migration: Migration) -> None:
-    """Tries until no request is in the way for a moment, or LOCK_SECONDS have passed."""
+    """Retries until no request holds a lock on the tables, or LOCK_SECONDS have passed."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + LOCK_SECONDS
     waiting = False
@@ -165,5 +165,5 @@ async def _apply_between_requests(connection: asyncpg.Connection, report: Report
 
 
 def _reason(error: BaseException) -> str:
-    """What the error says, with its detail and hint, on one line and without a full stop."""
+    """The error's message, detail and hint on one line, without a full stop."""
     return "; ".join(str(error).splitlines()).rstrip(".") or type(error).__name__

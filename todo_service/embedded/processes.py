@@ -1,4 +1,4 @@
-"""Children that end with us, whatever ends us, and signals that wait until we can stop in order."""
+"""Child processes that end with this one however it ends, and signals that wait until it can stop in order."""
 
 import contextlib
 import ctypes
@@ -15,14 +15,14 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
 
 Stop = tuple[tuple[signal.Signals, float], ...]
-"""How to stop a child: signals, each with the seconds to wait for its effect before the next; in the end, KILL."""
+"""How to stop a child: signals, each with the seconds to wait before the next one. The last one is KILL."""
 
 
 @contextmanager
 def run_child(command: Sequence[str], stop: Stop, **arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A child in a session of its own, so that Ctrl-C reaches only us; stopped by `stop`: signals, seconds to wait."""
+    """Runs a child in a session of its own, so that Ctrl-C reaches only this process, and stops it at the end."""
     with warnings.catch_warnings():
-        # Python warns of forking with threads around; what runs in the child takes no lock.
+        # Python warns of a fork while there are other threads. The function that runs in the child takes no lock.
         warnings.simplefilter("ignore", DeprecationWarning)
         process = subprocess.Popen(  # type: ignore[call-overload]  # noqa: S603
             command,
@@ -38,13 +38,13 @@ def run_child(command: Sequence[str], stop: Stop, **arguments: object) -> Iterat
                 process.send_signal(number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(seconds)
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # none left; macOS says the latter
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # none is left; macOS raises the latter
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def _end_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """What a child does before it becomes its program, after the change of user, which would undo the prctl."""
+    """A function for the child to call after its change of user, which would undo the prctl."""
     parent = os.getpid()
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -52,7 +52,7 @@ def _end_with_parent(number: signal.Signals) -> Callable[[], None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if library is not None:
             library.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-            if os.getppid() != parent:  # it died before it could be noticed
+            if os.getppid() != parent:  # the parent died before the prctl
                 os._exit(1)
 
     return prepare
@@ -60,22 +60,22 @@ def _end_with_parent(number: signal.Signals) -> Callable[[], None]:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Signals that ask us to stop stay pending, until `pause` or `check_signals` raises KeyboardInterrupt for them.
+    """Holds STOP_SIGNALS, until `pause` or `check_signals` raises KeyboardInterrupt for them.
 
-    A handler would raise in the middle of anything, and could leave a child half started or a lock taken.
+    A signal handler would raise at any place, and could leave a child half started or a lock taken.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
     held = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
         for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # we are stopping: none of those that are pending adds to that
+            signal.signal(number, signal.SIG_IGN)  # this process is stopping anyway
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def check_signals() -> None:
-    """Raises KeyboardInterrupt if a signal that asks us to stop is pending; nohup's choice counts."""
+    """Raises KeyboardInterrupt if one of STOP_SIGNALS is pending and not ignored, as it is with nohup."""
     if any(signal.getsignal(number) != signal.SIG_IGN for number in signal.sigpending() & set(STOP_SIGNALS)):
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""`todo-service serve --embedded`: PostgreSQL and the service as children of this process, until a signal comes."""
+"""`todo-service serve --embedded`: runs PostgreSQL and the service as child processes, until a signal arrives."""
 
 import asyncio
 import contextlib
@@ -25,9 +25,9 @@ STOP_SERVICE = ((signal.SIGTERM, 25.0),)
 
 
 def serve_embedded() -> int:
-    """All of `todo-service serve --embedded`: PostgreSQL, migrations and the service, until a signal comes.
+    """Starts PostgreSQL, migrates, starts the service, and waits for a signal.
 
-    Returns the exit code. Raises EmbeddedError, SettingsError or MigrationError, with everything stopped again.
+    Returns the exit code. Raises EmbeddedError, SettingsError or MigrationError after everything was stopped.
     """
     settings = _complete_settings()
     check_port(settings.host, settings.port)
@@ -36,7 +36,7 @@ def serve_embedded() -> int:
         try:
             with run_postgres(DATA) as postgres:
                 asyncio.run(_migrate(postgres.url))
-                environment = os.environ | {"DATABASE_URL": postgres.url, "DOCS_TOKEN": settings.docs_token or token}
+                environment = os.environ | {"DATABASE_URL": postgres.url, VARIABLES["docs_token"].name: token}
                 command = [sys.executable, "-m", "todo_service", "serve"]
                 with run_child(command, STOP_SERVICE, env=environment, stdin=subprocess.DEVNULL) as service:
                     _wait_until_ready(settings, service, postgres)
@@ -57,7 +57,7 @@ async def _migrate(url: str) -> None:
 
 
 def _complete_settings() -> Settings:
-    """Completes our environment, which the service inherits, and reads it: a mistake shows before anything starts."""
+    """Completes the environment, which the service inherits, and reads it before anything is started."""
     if os.environ.get("DYNO"):
         raise EmbeddedError(
             "--embedded keeps data on this machine's disk, which a dyno loses: "
@@ -97,7 +97,7 @@ def _check_alive(service: subprocess.Popen[bytes], postgres: Postgres) -> None:
 
 
 def _demo_token(settings: Settings) -> str:
-    """A token to try things with, unless they come from an issuer."""
+    """A token of the user demo, or nothing if tokens come from an issuer."""
     if settings.jwt_jwks_url:
         return ""
     return sign_token(settings.jwt_secret, "demo", 30, issuer=settings.jwt_issuer, audience=settings.jwt_audience)

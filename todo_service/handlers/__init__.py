@@ -1,1 +1,1 @@
-"""One plain function per endpoint."""
+"""Handlers: one function for each endpoint."""

@@ -1,4 +1,4 @@
-"""The endpoints that tell a platform how the service is."""
+"""The endpoints that tell a platform whether the service runs, and whether it can work."""
 
 from aiohttp import web
 from aiohttp_apispec import docs, response_schema

@@ -1,4 +1,4 @@
-"""The endpoints of a user's own data as a whole: to take it along, and to have it deleted."""
+"""The endpoints of all data of a user: export and deletion."""
 
 import json
 from collections.abc import AsyncIterator
@@ -9,18 +9,17 @@ from aiohttp_apispec import docs
 
 from todo_service.auth import USER_ID
 from todo_service.database import DATABASE, Database, read_statement
-from todo_service.handlers.tasks import LIST_TASKS_BY
-from todo_service.http import IN_FLIGHT, NO_FILTERS, TaskSchema, reset
+from todo_service.http import IN_FLIGHT, TaskSchema, reset
 from todo_service.problems import Problem
 
 DELETE_ME = read_statement("me/delete_me")
-OLDEST_FIRST = LIST_TASKS_BY["created", "asc"]
+EXPORT_TASKS = read_statement("me/export_tasks")
 
 Page = tuple[bytes, str | None, UUID | None]
-"""The lines of some tasks, and the key and the id of the first one after them."""
+"""The lines of some tasks, and the key and the id of the first task after them."""
 
 EXAMPLE_LINE = json.dumps({name: field.metadata["examples"][0] for name, field in TaskSchema().fields.items()}) + "\n"
-PAGE_SIZE = 100  # what is in memory for each client, however slow
+PAGE_SIZE = 100  # tasks that are in memory for each client, who may read slowly
 
 
 @docs(
@@ -32,7 +31,9 @@ PAGE_SIZE = 100  # what is in memory for each client, however slow
 )
 async def export_tasks(request: web.Request) -> web.Response:
     """GET /api/export"""
-    first = await _page(request.app[DATABASE], request[USER_ID], None, None)  # what fails here is a problem document
+    first = await _page(
+        request.app[DATABASE], request[USER_ID], None, None
+    )  # an error here is still a problem document
     request.app[IN_FLIGHT].count_until_sent(request)
     return web.Response(body=_stream(request, *first), content_type="application/x-ndjson", charset="utf-8")
 
@@ -50,21 +51,19 @@ async def delete_me(request: web.Request) -> web.Response:
 
 
 async def _page(database: Database, user_id: str, key: str | None, task_id: UUID | None) -> Page:
-    row = await database.run(OLDEST_FIRST, user_id, None, PAGE_SIZE, key, task_id, None, *NO_FILTERS)
-    # Only between tasks: within a string a quote has a backslash before it, and after one a comma or a bracket follows.
-    lines = row["body"][1:-1].replace('},{"id":', '}\n{"id":').encode()
-    return lines + b"\n" if lines else b"", row["next_key"], row["next_id"]
+    row = await database.run(EXPORT_TASKS, user_id, PAGE_SIZE, key, task_id)
+    return (row["body"] or "").encode(), row["next_key"], row["next_id"]
 
 
 async def _stream(request: web.Request, lines: bytes, key: str | None, task_id: UUID | None) -> AsyncIterator[bytes]:
-    """These lines and all that follow. The next page is read when the client has taken this one."""
+    """These lines and all that follow. The next page is read when the client has received this one."""
     yield lines
     while task_id:
         try:
             lines, key, task_id = await _page(request.app[DATABASE], request[USER_ID], key, task_id)
         except BaseException as error:
             reset(request.transport)
-            if isinstance(error, Problem):  # which has been logged
+            if isinstance(error, Problem):  # it has been logged
                 raise ConnectionAbortedError("The rest of the export can't be read.") from error
             raise
         yield lines

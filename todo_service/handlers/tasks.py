@@ -1,5 +1,7 @@
 """The endpoints of tasks: each runs one statement, of the same name in sql/tasks/."""
 
+from uuid import UUID
+
 import asyncpg
 from aiohttp import hdrs, web
 from aiohttp_apispec import docs, response_schema
@@ -28,7 +30,6 @@ from todo_service.http import (
     empty_list_token,
     fingerprint,
     next_link,
-    revision_of,
     task_not_found,
 )
 from todo_service.problems import Problem
@@ -43,7 +44,7 @@ SEARCH_TASKS_BY = {
 }
 LIST_CHANGES = read_statement("tasks/list_changes")
 CREATE_TASK = read_statement("tasks/create_task")
-CREATE_TASK_ONCE = read_statement("tasks/create_task_once")
+CREATE_TASK_IDEMPOTENT = read_statement("tasks/create_task_idempotent")
 GET_TASK = read_statement("tasks/get_task")
 UPDATE_TASK = read_statement("tasks/update_task")
 COMPLETE_TASK = read_statement("tasks/complete_task")
@@ -114,14 +115,14 @@ async def create_task(request: web.Request) -> web.Response:
     run = request.app[DATABASE].run
     if key is None:
         row = await run(CREATE_TASK, request[USER_ID], *values)
-        return _created(row["id"], row["body"])
+        return _created(row["id"], row)
     task_id = derive_task_id(request[USER_ID], key)
-    row = await run(CREATE_TASK_ONCE, request[USER_ID], task_id, fingerprint(new), *values)
+    row = await run(CREATE_TASK_IDEMPOTENT, request[USER_ID], task_id, fingerprint(new), *values)
     if row["body"] is None:
         raise Problem("task-deleted")
     if not row["same_payload"]:
         raise Problem("idempotency-key-reused")
-    response = _created(task_id, row["body"])
+    response = _created(task_id, row)
     if not row["created"]:
         response.set_status(200)
         response.headers["Idempotency-Replayed"] = "true"
@@ -141,7 +142,7 @@ async def get_task(request: web.Request) -> web.Response:
     row = await request.app[DATABASE].run(GET_TASK, request[USER_ID], request[TASK_ID])
     if row["body"] is None:
         raise task_not_found()
-    return _representation(request[CONDITIONS], row["body"], revision_of(row["body"]))
+    return _representation(request[CONDITIONS], row["body"], str(row["revision"]))
 
 
 @docs(
@@ -217,8 +218,8 @@ def _representation(conditions: Conditions, body: str, tag: str) -> web.Response
     return _json_response(body, tag)
 
 
-def _created(task_id: object, body: str) -> web.Response:
-    response = _json_response(body, revision_of(body), status=201)
+def _created(task_id: UUID, row: asyncpg.Record) -> web.Response:
+    response = _json_response(row["body"], row["revision"], status=201)
     response.headers[hdrs.LOCATION] = f"/api/tasks/{task_id}"
     return response
 
@@ -226,7 +227,7 @@ def _created(task_id: object, body: str) -> web.Response:
 def _changed(row: asyncpg.Record) -> web.Response:
     if row["body"] is None:
         raise _not_changed(row)
-    return _json_response(row["body"], revision_of(row["body"]))
+    return _json_response(row["body"], row["revision"])
 
 
 def _not_changed(row: asyncpg.Record) -> Problem:
@@ -237,7 +238,7 @@ def _precondition_failed(tag: object) -> Problem:
     return Problem("precondition-failed", headers={hdrs.ETAG: f'"{tag}"'})
 
 
-def _json_response(body: str, tag: str | None = None, *, status: int = 200) -> web.Response:
+def _json_response(body: str, tag: object = None, *, status: int = 200) -> web.Response:
     """Sends the JSON text that PostgreSQL wrote, as it is, with its entity tag if it has one."""
     headers = {hdrs.CONTENT_TYPE: "application/json"}
     if tag is not None:

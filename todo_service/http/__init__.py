@@ -3,7 +3,7 @@
 from todo_service.http import docs_pages
 from todo_service.http.cursors import ORDERS, SORTS, Cursor, next_link
 from todo_service.http.docs_pages import DESCRIPTION
-from todo_service.http.etags import ANY, Tags, empty_list_token, revision_of
+from todo_service.http.etags import ANY, Tags, empty_list_token
 from todo_service.http.headers import SECURITY_HEADERS, add_headers
 from todo_service.http.idempotency import derive_task_id, fingerprint
 from todo_service.http.in_flight import IN_FLIGHT, InFlight, reset
@@ -78,7 +78,6 @@ __all__ = [
     "is_api",
     "next_link",
     "reset",
-    "revision_of",
     "route_of",
     "task_not_found",
     "validate",

@@ -63,7 +63,7 @@ DOCS_BODY = """\
 
 PROBLEMS_BODY = """\
 <h1>Problem types</h1>
-<p>What can't be done is answered with a problem document (RFC 9457). This is what each <code>type</code> means.</p>
+<p>Errors are problem documents (RFC 9457). This page explains each <code>type</code>.</p>
 <ul>
 {contents}</ul>
 """

@@ -63,8 +63,3 @@ def parse_tags(value: str, *, strong: bool) -> Tags:
         raise ValueError(MALFORMED)
     tags = [tag for tag in EACH.findall(value) if not (strong and tag.startswith("W/"))]
     return tuple(match[1] for tag in tags if (match := OWN_TAG.fullmatch(tag.removeprefix("W/"))))
-
-
-def revision_of(task: str) -> str:
-    """The revision of a task's JSON text, whose last member it is: no statement needs a column more for it."""
-    return task[task.rindex(":") + 1 : -1]

@@ -1,4 +1,4 @@
-"""Serving: this process becomes gunicorn, whose workers run the application."""
+"""The command `serve`: this process becomes gunicorn, whose workers run the application."""
 
 import errno
 import os
@@ -10,15 +10,15 @@ from typing import NoReturn
 
 from todo_service.settings import Settings, SettingsError
 
-FILES = 1_048_576
-GRACE_SECONDS = 23  # a little more than the application waits for its requests, less than platforms wait for us
+OPEN_FILE_LIMIT = 1_048_576
+GRACE_SECONDS = 23  # longer than the graceful shutdown of a worker, shorter than platforms wait for the service
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises SettingsError when nobody could listen there: better now than after everything else started."""
+    """Raises SettingsError if the service can't listen there, before anything else is started."""
     host = host.strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does: old connections don't matter
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does: former connections don't matter
         try:
             probe.bind((host, port))
         except OSError as error:
@@ -32,15 +32,15 @@ def check_port(host: str, port: int) -> None:
 
 
 def authority(settings: Settings) -> str:
-    """Host and port as they are written in an address (RFC 3986, section 3.2): an IPv6 address in brackets."""
+    """Host and port as in a URL (RFC 3986, section 3.2): an IPv6 address in brackets."""
     host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
     return f"{host}:{settings.port}"
 
 
 def serve(settings: Settings) -> NoReturn:
-    """Becomes gunicorn: HUP is a rolling restart, TERM lets requests in flight finish. Raises SettingsError."""
+    """Becomes gunicorn: HUP is a rolling restart, TERM finishes the in-flight requests. Raises SettingsError."""
     check_port(settings.host, settings.port)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _make_folder()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _make_metrics_directory()
     _raise_file_limit()
     arguments = {
         "--bind": authority(settings),
@@ -56,8 +56,8 @@ def serve(settings: Settings) -> NoReturn:
     os.execv(sys.executable, command)  # noqa: S606 - no shell is meant
 
 
-def _make_folder() -> str:
-    """For what all workers count."""
+def _make_metrics_directory() -> str:
+    """The directory in which the workers share their numbers."""
     try:
         return tempfile.mkdtemp(prefix="todo-service-metrics-")
     except OSError as error:
@@ -66,6 +66,7 @@ def _make_folder() -> str:
 
 
 def _raise_file_limit() -> None:
-    """As many connections as the system allows: many a shell still starts processes with 1,024 files at most."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES if most == resource.RLIM_INFINITY else min(FILES, most), most))
+    """Allows as many connections as the system does: many shells start processes with a limit of 1,024 files."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = OPEN_FILE_LIMIT if hard == resource.RLIM_INFINITY else min(OPEN_FILE_LIMIT, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

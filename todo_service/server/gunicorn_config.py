@@ -1,4 +1,4 @@
-"""What gunicorn's master does for logs and metrics: `serve` names this as its configuration."""
+"""gunicorn's configuration, which the command `serve` names: logs in logfmt, and the files of the metrics."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from todo_service.observability.logfmt import Formatter
 
 
 class LogfmtLogger(Logger):
-    """gunicorn's, in the format of everything else, and without its logger's usual name, gunicorn.error."""
+    """gunicorn's logger, in logfmt, and without its usual name, gunicorn.error."""
 
     def setup(self, cfg: Config) -> None:
         self.error_log = logging.getLogger("gunicorn")
@@ -28,10 +28,10 @@ logger_class = LogfmtLogger
 
 
 def child_exit(_server: Arbiter, worker: Any) -> None:
-    """What a worker that is gone counted stays; what it had open does not."""
+    """Removes the gauges of a worker that has ended. Its counters stay."""
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def on_exit(_server: Arbiter) -> None:
-    """The numbers of all workers end with the last one."""
+    """Removes the files of the metrics."""
     shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

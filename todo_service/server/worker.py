@@ -6,14 +6,14 @@ from aiohttp.worker import GunicornUVLoopWebWorker
 
 
 class Worker(GunicornUVLoopWebWorker):
-    """aiohttp's, but one that can be told to stop while it is starting.
+    """aiohttp's worker, which can also be stopped while it starts.
 
-    uvloop forgets a signal that comes before the loop runs: whoever stopped a service that had just been started
-    waited until gunicorn lost patience (23 s rather than 1).
+    uvloop ignores a signal that arrives before its loop runs. Then a service that was stopped just after its start took
+    23 s to stop, until gunicorn's timeout, rather than 1 s.
     """
 
     def run(self) -> None:
-        # uvloop would close gunicorn's listeners twice, which gunicorn logs as an error; plain sockets it closes once.
+        # uvloop would close gunicorn's listeners twice, which gunicorn logs as an error. It closes plain sockets once.
         self.sockets = [listener.sock for listener in self.sockets]  # type: ignore[attr-defined]
         super().run()
 

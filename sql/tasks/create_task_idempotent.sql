@@ -1,21 +1,21 @@
--- tasks/create_task_once
--- Stores a new task under an id that is made from a key of the client, or gives what was stored under it before.
--- created is false when the id was there already: then same_payload says whether by an equal request, and body is NULL
+-- tasks/create_task_idempotent
+-- Stores a new task under an id that is made from a key of the client, or returns the task that has this id already.
+-- created is false in the second case: then same_payload says whether an equal request made the task, and body is NULL
 -- if the task has been deleted since.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  made from the user and the key
--- $3 fingerprint bytea  a digest of all that follows
+-- $3 fingerprint bytea  a digest of the following parameters
 -- $4 title text  1 to 200 characters
 -- $5 description text  up to 1000 characters; NULL for none
 -- $6 priority text  low, medium or high; NULL for none
 -- $7 due_date text  RFC 3339; NULL for none
--- Expects users_pkey and tasks_pkey. Locks the user first, so only one of those who send a key at once creates.
+-- Expects users_pkey and tasks_pkey. Locks the user first, so that only one of concurrent requests creates the task.
 WITH locked AS MATERIALIZED (
     SELECT
         revision,
-        -- A user who was deleted and begins anew makes the same ids by the same keys. So that no ETag of a former task
-        -- is one of a new task, revisions are higher than the microsecond in which the user began.
-        (extract(EPOCH FROM created_at) * 1000000)::bigint AS beginning
+        -- A user who was deleted and begins again gets the same ids for the same keys. Revisions start at the time of
+        -- the user's creation in microseconds, so that no new task has the ETag of a former one.
+        (extract(EPOCH FROM created_at) * 1000000)::bigint AS first_revision
     FROM users
     WHERE id = $1
     FOR NO KEY UPDATE
@@ -26,12 +26,12 @@ newcomer AS (
         $1,
         (extract(EPOCH FROM statement_timestamp()) * 1000000)::bigint
     WHERE NOT EXISTS (SELECT FROM locked)
-    -- Who waited here for another to begin takes a revision even if nothing is created then: revisions may have gaps.
+    -- A request that waits here for another one takes a revision even if it creates nothing: revisions may have gaps.
     ON CONFLICT (id) DO UPDATE SET revision = greatest(u.revision + 1, excluded.revision)
     RETURNING id, revision
 ),
 owner AS MATERIALIZED (
-    SELECT greatest(revision + 1, beginning) AS revision FROM locked
+    SELECT greatest(revision + 1, first_revision) AS revision FROM locked
     UNION ALL
     SELECT revision FROM newcomer
 ),
@@ -56,7 +56,7 @@ task AS (
         $7::text::timestamptz,
         owner.revision
     FROM owner
-    -- Changes nothing, but gives the row to those who come later; DO NOTHING would give none.
+    -- Changes nothing, but returns the row to later requests. DO NOTHING would return no row.
     ON CONFLICT (user_id, id) DO UPDATE SET id = excluded.id
     RETURNING
         t.body,
@@ -74,5 +74,6 @@ bump AS (
 )
 SELECT
     (SELECT body FROM task) AS body,
+    (SELECT revision FROM task) AS revision,
     (SELECT created FROM task) AS created,
     (SELECT fingerprint FROM task) = $3 AS same_payload;
