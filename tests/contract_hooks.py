@@ -16,7 +16,7 @@ import schemathesis
 
 from todo_service.http.cursors import ORDERS, SORTS, Cursor, encode_cursor
 from todo_service.http.etags import parse_sync_token
-from todo_service.http.validation import UUID as DESCRIBED_ID
+from todo_service.http.validation import UUID_PATTERN as DESCRIBED_ID
 
 Case = schemathesis.Case[Any]
 

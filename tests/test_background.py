@@ -15,7 +15,7 @@ from tests.processes import PATIENCE, answers, served, until, wait_until
 from tests.test_batching import TRANSACTION, WRITE, create, gate, gather
 from tests.test_database import is_waiting, pool
 from todo_service.background import Background
-from todo_service.database.batching import BatchQueue, DrainRate
+from todo_service.database.batching import BatchQueue, DrainRate, StatementQueue
 from todo_service.database.locked_users import LockedUsers
 from todo_service.database.sending import Senders
 from todo_service.database.statements import Statement
@@ -119,9 +119,9 @@ async def test_a_task_that_ends_by_itself_has_failed(
 
 BROKEN = [
     (BatchQueue, "next_batch", "sending"),
-    (BatchQueue, "_take", "sending"),
+    (StatementQueue, "take", "sending"),
     (BatchQueue, "finish", "sending"),
-    (DrainRate, "take", "sending"),
+    (DrainRate, "count", "sending"),
     (Senders, "_send", "sending"),
     (BatchQueue, "add", "the queue"),
     (BatchQueue, "is_ready", "the queue"),
@@ -162,7 +162,7 @@ async def test_an_error_while_a_locked_user_is_tried_again_is_a_500_at_once(
     failures: list[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(LockedUsers, "allow_retry", fail)
+    monkeypatch.setattr(LockedUsers, "next_call", fail)
     user_id = f"user-{uuid4()}"
     async with asyncio.timeout(PATIENCE), pool(settings, database_timeout=10 * PATIENCE) as base:
         await create(base, user_id)
@@ -171,8 +171,8 @@ async def test_an_error_while_a_locked_user_is_tried_again_is_a_500_at_once(
             with pytest.raises(Problem) as refused:
                 await create(base, user_id)
         assert refused.value.name == "internal-error"
-        await has_failed(failures, "_retry")
-    assert_is_logged(caplog, "_retry")
+        await has_failed(failures, "sending")
+    assert_is_logged(caplog, "sending")
 
 
 async def test_a_mistake_is_logged_without_the_values_of_users_also_when_its_caller_has_left(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from todo_service.database import batching
+from todo_service.database import batching, locked_users
 from todo_service.database.batching import (
     MAX_IN_FLIGHT,
     MAX_QUEUED,
@@ -20,7 +20,11 @@ from todo_service.database.batching import (
     BatchQueue,
 )
 from todo_service.database.calls import PendingCall
-from todo_service.database.locked_users import MAX_QUEUED_PER_LOCKED_USER, RETRY_CUTOFF_SECONDS
+from todo_service.database.locked_users import (
+    LOCK_RETRY_SECONDS,
+    MAX_QUEUED_PER_LOCKED_USER,
+    RETRY_CUTOFF_SECONDS,
+)
 from todo_service.database.statements import Statement
 
 LISTS, GETS = [Statement(f"test/{name}", "SELECT", writes=False) for name in ("lists", "gets")]
@@ -37,7 +41,7 @@ def close_loop() -> Iterator[None]:
 
 
 def call(statement: Statement, user: str, deadline: float = 60) -> PendingCall:
-    return PendingCall(statement, (user,), Future(loop=loop), deadline)
+    return PendingCall(statement, user, (user,), Future(loop=loop), deadline)
 
 
 def fill(queue: BatchQueue, statement: Statement, *users: str) -> list[PendingCall]:
@@ -45,6 +49,11 @@ def fill(queue: BatchQueue, statement: Statement, *users: str) -> list[PendingCa
     for each in calls:
         queue.add(each)
     return calls
+
+
+def queued(queue: BatchQueue, statement: Statement) -> int:
+    """The number of calls of a statement that wait, without those of locked users."""
+    return len(queue._turns[statement].calls) if statement in queue._turns else 0
 
 
 def take(queue: BatchQueue, statement: Statement, *, finish: bool = False) -> list[PendingCall]:
@@ -205,9 +214,9 @@ def test_calls_that_want_no_answer_any_more_make_room() -> None:
     queue = BatchQueue(4, 2)
     calls = fill(queue, GETS, *"abcd")
     calls[1].future.cancel()
-    assert queue.queued(GETS) == 4
+    assert queued(queue, GETS) == 4
     assert queue.remove_expired(0) == []
-    assert (queue.queued(GETS), queue.queued(LISTS), queue.queued(CREATES)) == (3, 0, 0)
+    assert (queued(queue, GETS), queued(queue, LISTS), queued(queue, CREATES)) == (3, 0, 0)
     assert take(queue, GETS) == [calls[0], calls[2]]
 
 
@@ -225,11 +234,11 @@ def test_as_many_may_wait_as_are_sent_in_the_time_for_it(seconds_per_batch: floa
     for _ in range(4):
         take(queue, GETS, finish=True)
         now += seconds_per_batch
-    while queue.queued(GETS) > most + 1:
-        queue._queues[GETS].pop()
+    while queued(queue, GETS) > most + 1:
+        queue._turns[GETS].calls.pop()
     assert is_rejected(queue, GETS)
     for _ in range(2):
-        queue._queues[GETS].pop()
+        queue._turns[GETS].calls.pop()
     assert not is_rejected(queue, GETS)
 
 
@@ -255,66 +264,106 @@ def test_time_in_which_nothing_waited_says_nothing_of_the_rate() -> None:
     assert not is_rejected(queue, GETS)
 
 
+class Clock:
+    """The time of a queue."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait_for_retry(self) -> None:
+        self.now += LOCK_RETRY_SECONDS
+
+
 def park(queue: BatchQueue, statement: Statement, *users: str) -> list[PendingCall]:
     """Calls that met a lock."""
     calls = [call(statement, user) for user in users]
     for each in calls:
-        queue.locked_users.park(each)
+        queue.park(each)
     return calls
 
 
-def test_who_met_a_lock_is_tried_alone_while_others_go_on() -> None:
-    queue = BatchQueue(4, 32, lambda: 0)
+def test_a_call_that_met_a_lock_is_retried_alone_after_a_while_and_others_are_sent() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
     [locked] = park(queue, CREATES, "a")
     fill(queue, CREATES, "a")
     others = fill(queue, CREATES, "b", "c")
     assert take(queue, CREATES) == others
     assert queue.next_batch() is None
-    queue.locked_users.allow_retry()
+    assert not queue.is_ready()
+    clock.wait_for_retry()
+    assert queue.is_ready()
     assert take(queue, CREATES) == [locked]
     assert locked.sent
 
 
-def test_users_who_are_locked_take_turns() -> None:
-    queue = BatchQueue(4, 32, lambda: 0)
+def test_locked_users_take_turns() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
     one, other = park(queue, CREATES, "a", "b")
     for expected in (one, other, one):
-        queue.locked_users.allow_retry()
+        clock.wait_for_retry()
         batch = queue.next_batch()
         assert batch is not None
         assert batch.calls == [expected]
-        queue.locked_users.park(expected)
+        queue.park(expected)
         queue.finish(batch, 0.1)
         assert not expected.sent
         assert queue.next_batch() is None
 
 
-def test_once_the_lock_is_gone_all_of_its_user_wait_as_usual_and_the_next_user_is_tried() -> None:
-    queue = BatchQueue(4, 32, lambda: 0)
+def test_after_a_successful_retry_the_calls_of_its_user_are_queued_and_the_next_user_is_retried_at_once() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
     first, other = park(queue, CREATES, "a", "b")
     more = fill(queue, CREATES, "a", "a")
-    queue.locked_users.allow_retry()
+    clock.wait_for_retry()
     assert take(queue, CREATES, finish=True) == [first]
     assert take(queue, CREATES, finish=True) == [other]
     assert take(queue, CREATES) == more
+    assert not queue
 
 
-def test_reads_are_not_set_aside_because_writes_are() -> None:
-    queue = BatchQueue(4, 32, lambda: 0)
+def test_reads_are_not_parked_because_writes_are() -> None:
+    queue = BatchQueue(4, 32, Clock())
     park(queue, CREATES, "a")
     reads = fill(queue, LISTS, "a")
     assert take(queue, LISTS) == reads
 
 
-def test_shortly_before_its_deadline_a_call_that_met_a_lock_is_refused_rather_than_sent() -> None:
-    now = 0.0
-    queue = BatchQueue(4, 32, lambda: now)
+def test_a_parked_call_is_not_retried_shortly_before_its_deadline() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
     [locked] = park(queue, CREATES, "a")
-    queue.locked_users.allow_retry()
-    now = locked.deadline - RETRY_CUTOFF_SECONDS
+    clock.now = locked.deadline - RETRY_CUTOFF_SECONDS
     assert queue.next_batch() is None
-    assert queue.remove_expired(now) == []
-    assert queue.remove_expired(now + 0.01) == [locked]
+    assert queue.remove_expired(clock.now) == []
+    assert queue.remove_expired(clock.now + 0.01) == [locked]
+    assert not queue
+
+
+def test_a_parked_call_with_time_enough_is_retried_although_one_before_it_has_none() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    [locked] = park(queue, CREATES, "a")
+    later = call(CREATES, "a", deadline=120)
+    queue.add(later)
+    clock.now = locked.deadline - RETRY_CUTOFF_SECONDS
+    assert take(queue, CREATES, finish=True) == [later]
+    assert take(queue, CREATES) == [locked]
+
+
+def test_parked_calls_that_want_no_answer_any_more_are_not_retried() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    one, other = park(queue, CREATES, "a", "b")
+    one.future.cancel()
+    clock.wait_for_retry()
+    assert take(queue, CREATES, finish=True) == [other]
+    queue.remove_expired(clock.now)
     assert not queue
 
 
@@ -326,7 +375,7 @@ def test_an_absence_says_nothing_of_the_rate() -> None:
     queue.clear()
     now = 60
     for _ in range(10):
-        fill(queue, GETS, *"a" * (MIN_QUEUE_BEFORE_REJECTING - queue.queued(GETS)))
+        fill(queue, GETS, *"a" * (MIN_QUEUE_BEFORE_REJECTING - queued(queue, GETS)))
         take(queue, GETS, finish=True)
         now += 0.005
     fill(queue, GETS, *"a" * 1_000)
@@ -337,15 +386,15 @@ def test_a_rate_that_was_slow_is_known_anew_from_few_calls() -> None:
     now = 0.0
     queue = BatchQueue(1, 32, lambda: now)
     for seconds in [60, *[0.005] * 200]:
-        fill(queue, GETS, *"a" * (MIN_QUEUE_BEFORE_REJECTING - queue.queued(GETS)))
+        fill(queue, GETS, *"a" * (MIN_QUEUE_BEFORE_REJECTING - queued(queue, GETS)))
         take(queue, GETS, finish=True)
         now += seconds
     fill(queue, GETS, *"a" * 1_000)
     assert not is_rejected(queue, GETS)
 
 
-def test_so_many_calls_of_one_user_may_wait_for_a_lock_and_others_of_others() -> None:
-    queue = BatchQueue(4, 32, lambda: 0)
+def test_a_limited_number_of_calls_of_one_user_is_parked() -> None:
+    queue = BatchQueue(4, 32, Clock())
     park(queue, CREATES, *"a" * (MAX_QUEUED_PER_LOCKED_USER - 1))
     assert not is_rejected(queue, CREATES)
     fill(queue, CREATES, "a")
@@ -354,15 +403,29 @@ def test_so_many_calls_of_one_user_may_wait_for_a_lock_and_others_of_others() ->
     assert not is_rejected(queue, GETS)
 
 
-def test_who_met_a_lock_gets_a_turn_while_the_other_kind_is_busy() -> None:
-    queue = BatchQueue(2, 32, lambda: 0)
-    [locked] = park(queue, CREATES, "a")
+def test_a_limited_number_of_calls_of_all_users_is_parked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locked_users, "MAX_PARKED", 10)
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    park(queue, CREATES, *"abcdefghi")
+    fill(queue, CREATES, "a")
+    assert is_rejected(queue, CREATES, "z")
+    assert not is_rejected(queue, GETS, "z")
+    clock.wait_for_retry()
+    take(queue, CREATES)
+    assert not is_rejected(queue, CREATES, "z")
+
+
+def test_a_parked_write_is_retried_while_reads_are_busy_and_one_at_a_time() -> None:
+    clock = Clock()
+    queue = BatchQueue(2, 32, clock)
+    locked, _ = park(queue, CREATES, "a", "b")
     fill(queue, LISTS, "b")
     take(queue, LISTS)
-    queue.locked_users.allow_retry()
+    clock.wait_for_retry()
     assert take(queue, CREATES) == [locked]
-    queue.locked_users.allow_retry()
-    assert queue.next_batch() is None  # one at a time
+    clock.wait_for_retry()
+    assert queue.next_batch() is None
 
 
 def test_all_can_be_taken_at_once() -> None:
@@ -391,7 +454,7 @@ class Life(RuleBasedStateMachine):
         self.connections, self.batch_size = connections, batch_size
         self.queue = BatchQueue(connections, batch_size)
         self.expected: dict[Statement, list[PendingCall]] = {statement: [] for statement in STATEMENTS}
-        self.under_way: list[Batch] = []
+        self.in_flight: list[Batch] = []
         self.passed_over: Counter[Statement] = Counter()
 
     @rule(statement=st.sampled_from(STATEMENTS), user=st.sampled_from("abcd"))
@@ -404,7 +467,7 @@ class Life(RuleBasedStateMachine):
             data.draw(st.sampled_from(waiting)).future.cancel()
 
     def may_send(self, statement: Statement) -> bool:
-        alike = [batch for batch in self.under_way if batch.statement.writes is statement.writes]
+        alike = [batch for batch in self.in_flight if batch.statement.writes is statement.writes]
         calls = [each for batch in alike if not batch.is_slow for each in batch.calls]
         return len(alike) < max(self.connections - 1, 1) and len(calls) < MAX_IN_FLIGHT
 
@@ -425,19 +488,19 @@ class Life(RuleBasedStateMachine):
         users = [str(each.args[0]) for each in batch.calls]
         assert users == sorted(users)
         self.expected[batch.statement] = left[len(batch.calls) :]
-        self.under_way.append(batch)
+        self.in_flight.append(batch)
         self.passed_over = Counter({each: self.passed_over[each] + 1 for each in ready - {batch.statement}})
         assert all(count < len(STATEMENTS) for count in self.passed_over.values())
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
     def grow_slow(self, data: st.DataObject) -> None:
-        data.draw(st.sampled_from(self.under_way)).is_slow = True
+        data.draw(st.sampled_from(self.in_flight)).is_slow = True
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(data=st.data(), seconds=st.sampled_from([0, 0.02, 0.2, 20]))
     def finish(self, data: st.DataObject, seconds: float) -> None:
-        batch = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
+        batch = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
         self.queue.finish(batch, seconds)
 
     @invariant()
@@ -447,9 +510,9 @@ class Life(RuleBasedStateMachine):
         assert len(self.queue) >= len(waiting)
 
     def teardown(self) -> None:
-        while any(not each.future.done() for calls in self.expected.values() for each in calls) or self.under_way:
+        while any(not each.future.done() for calls in self.expected.values() for each in calls) or self.in_flight:
             self.take()
-            self.queue.finish(self.under_way.pop(), 0)
+            self.queue.finish(self.in_flight.pop(), 0)
         assert self.queue.next_batch() is None
         assert not self.queue
 

@@ -17,8 +17,8 @@ import uvloop
 from tests.processes import until
 from tests.sql_files import OWNED
 from tests.test_database import has_sessions, is_waiting, limit, pool
-from todo_service.database import batching, connecting, database, sending
-from todo_service.database.batching import MAX_IN_FLIGHT, BatchQueue
+from todo_service.database import batching, connecting, sending
+from todo_service.database.batching import MAX_IN_FLIGHT, StatementQueue
 from todo_service.database.calls import PendingCall
 from todo_service.database.database import Database
 from todo_service.database.statements import Statement
@@ -153,13 +153,14 @@ async def test_a_call_that_fails_fails_alone_and_nothing_is_applied_twice(
 
 
 async def test_arguments_that_cannot_be_sent_fail_alone(settings: Settings) -> None:
+    statement = Statement("test/text", "SELECT $1::text AS user_id, $2::text AS text", writes=False)
     async with pool(settings, database_pool_size=1) as database_:
-        values: list[Any] = ["a", 7, "b"]
-        good, bad, good_too = await gather(*(database_.run(TRANSACTION, value) for value in values))
+        calls = [("a", "x"), ("b", 7), ("c", "x")]
+        good, bad, good_too = await gather(*(database_.run(statement, *call) for call in calls))
         assert isinstance(good, asyncpg.Record)
         assert isinstance(bad, asyncpg.DataError)
         assert isinstance(good_too, asyncpg.Record)
-        assert (good["user_id"], good_too["user_id"]) == ("a", "b")
+        assert (good["user_id"], good_too["user_id"]) == ("a", "c")
 
 
 @pytest.mark.parametrize("rows", [0, 2])
@@ -260,9 +261,9 @@ async def test_too_many_waiting_calls_are_refused_at_once(
         await asyncio.gather(*running, *waiting)
 
 
-class Unsorted(BatchQueue):
-    def _take(self, statement: Statement) -> list[PendingCall]:
-        calls = super()._take(statement)
+class Unsorted(StatementQueue):
+    def take(self, now: float) -> list[PendingCall]:
+        calls = super().take(now)
         random.shuffle(calls)
         return calls
 
@@ -288,17 +289,17 @@ async def deadlocks(connection: asyncpg.Connection) -> int:
 
 
 @pytest.mark.usefixtures("overlapping")
-@pytest.mark.parametrize("queue", [Unsorted, BatchQueue])
+@pytest.mark.parametrize("queue", [Unsorted, StatementQueue])
 async def test_batches_never_deadlock_because_they_are_sorted(
     settings: Settings,
     connection: asyncpg.Connection,
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
-    queue: type[BatchQueue],
+    queue: type[StatementQueue],
 ) -> None:
     """Every user is in most batches of two workers, and two statements write at the same time."""
     settings = replace(settings, database_url=database_url)  # of the owner, who may set this:
-    monkeypatch.setattr(database, "BatchQueue", queue)
+    monkeypatch.setattr(batching, "StatementQueue", queue)
     monkeypatch.setattr(connecting, "session_settings", lambda *_settings: {"deadlock_timeout": "10ms"})
     before = await deadlocks(connection)
     async with pool(settings, database_batch_size=10) as one, pool(settings, database_batch_size=10) as another:
@@ -410,7 +411,7 @@ async def test_what_was_rolled_back_and_not_sent_again_in_time_was_certainly_not
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
             calls = [asyncio.create_task(database_.run(CREATE_TASK, *creation(each))) for each in (locked, other)]
             process = await is_waiting(observer)
-            [batch] = database_._queue._in_flight[True]
+            [batch] = database_._queue._in_flight
             sent = list(batch.calls)
             assert all(call.sent for call in sent)
             await observer.execute("SELECT pg_cancel_backend($1)", process)  # which rolls both back

@@ -15,7 +15,7 @@ from tests.processes import PATIENCE
 from tests.test_conditional_requests import WRITES, Call, ask, change, changed_since, tag_of
 from todo_service.app import create_app
 from todo_service.database import batching, connecting
-from todo_service.database.batching import BatchQueue
+from todo_service.database.batching import StatementQueue
 from todo_service.database.database import DATABASE
 from todo_service.settings import Settings
 
@@ -38,7 +38,11 @@ async def until_all_wait(
                 " AND application_name = 'todo-service' AND wait_event_type = 'Lock'"
             )
             queues = [
-                [*each._queues.values(), *(batch.calls for batch in each._in_flight[True])] for each in batch_queues
+                [
+                    *(queue.calls for queue in each._turns.values()),
+                    *(batch.calls for batch in each._in_flight if batch.statement.writes),
+                ]
+                for each in batch_queues
             ]
             come = sum(len(queue) for queue in itertools.chain(*queues))
 
@@ -47,14 +51,14 @@ async def until_all_wait(
 def batch_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many calls were sent together, each time."""
     sizes = []
-    take = BatchQueue._take
+    take = StatementQueue.take
 
-    def record(self: BatchQueue, *args: Any) -> Any:
+    def record(self: StatementQueue, *args: Any) -> Any:
         calls = take(self, *args)
         sizes.append(len(calls))
         return calls
 
-    monkeypatch.setattr(BatchQueue, "_take", record)
+    monkeypatch.setattr(StatementQueue, "take", record)
     monkeypatch.setattr(batching, "TARGET_BATCH_SECONDS", 3600)  # to have waited is no reason for smaller ones
     return sizes
 

@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from tests import test_database
+from tests.processes import until
 from tests.test_batching import create, creation, tasks_of, users
 from tests.test_database import is_waiting, pool
 from todo_service.database import sending
@@ -22,7 +23,7 @@ async def lock_attempts(observer: asyncpg.Connection) -> None:
     """Until a call that met a lock was sent again a few times."""
     for _ in range(3):
         await is_waiting(observer)
-        await asyncio.sleep(sending.LOCK_RETRY_SECONDS * 1.5)
+        await asyncio.sleep(sending.DEADLINE_POLL_SECONDS * 1.5)
 
 
 @pytest.mark.parametrize("calls", [1, 25])
@@ -76,3 +77,23 @@ async def test_a_locked_table_is_waited_for_and_everybody_is_served_afterwards(
             await lock_attempts(observer)
             assert not any(call.done() for call in calls)
         assert [task["revision"] for task in await asyncio.gather(*calls)] == [1] * 40
+
+
+async def test_a_user_whose_lock_is_gone_is_served_although_the_first_call_has_expired(
+    settings: Settings, connection: asyncpg.Connection
+) -> None:
+    """No other request comes that would have the next parked call retried."""
+    [locked] = users(1)
+    async with pool(settings) as database_:
+        await create(database_, locked)
+        async with connection.transaction():
+            await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
+            first = asyncio.create_task(create(database_, locked))
+            await until(lambda: len(database_._queue._locked_users) == 1)
+            [call] = database_._unanswered
+            later = asyncio.create_task(create(database_, locked))
+            await until(lambda: len(database_._unanswered) == 2)
+            call.deadline = 0
+            with pytest.raises(Problem):
+                await first
+        assert (await later)["revision"] == 2

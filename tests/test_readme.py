@@ -12,7 +12,7 @@ import pytest
 from tests.members import CREATED, NAMES
 from tests.processes import COMMAND, SECRET, environment, served
 from tests.tools import require
-from todo_service.app import API, DOCS, OPERATIONS
+from todo_service.app import API, DOCS, SUPPORT
 from todo_service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +32,7 @@ def test_the_endpoint_table_is_that_of_the_routes() -> None:
     """Each route with its handler, its statements, and whether it needs a token."""
     routes = {
         (route.method, re.sub(r"{(\w+):[^}]*}", r"{\1}", route.path)): route
-        for route in (*API, *OPERATIONS, *DOCS)
+        for route in (*API, *SUPPORT, *DOCS)
         if not route.path.startswith("/docs/static/")
     }
     documented = {}

@@ -5,7 +5,7 @@ from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import Client, problem_of
-from todo_service.app import API, DOCS, OPERATIONS, WITHOUT_DOCS, create_app
+from todo_service.app import API, DOCS, SUPPORT, WITHOUT_DOCS, create_app
 from todo_service.http.parameters import ListQuerySchema
 from todo_service.http.routes import Route, add_routes
 from todo_service.problems import TYPES
@@ -13,7 +13,7 @@ from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
 
-ROUTES = (*API, *OPERATIONS, *DOCS, *WITHOUT_DOCS)
+ROUTES = (*API, *SUPPORT, *DOCS, *WITHOUT_DOCS)
 
 
 async def answer(_request: web.Request) -> web.Response:
@@ -58,5 +58,5 @@ async def test_a_route_that_is_not_declared_needs_a_token(aiohttp_client: Aiohtt
 
 
 def test_a_route_outside_of_the_api_must_be_public() -> None:
-    with pytest.raises(ValueError, match="/internal must be public or begin with /api/"):
+    with pytest.raises(ValueError, match="/internal must be public, or begin with /api/"):
         Route("GET", "/internal", answer)

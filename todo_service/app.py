@@ -1,4 +1,9 @@
-"""The map of the service: all routes, and all middlewares in the order in which they run."""
+"""The map of the service: all routes, and all middlewares in the order in which they run.
+
+A request passes observability/middleware.py, http/in_flight.py, http/headers.py, problems/middleware.py,
+auth/middleware.py and http/validation.py, then its handler. The handler runs the file of sql/ that has its name, by
+database/database.py.
+"""
 
 from functools import cache
 
@@ -32,7 +37,7 @@ from todo_service.problems import BODY_BYTES, problems
 from todo_service.settings import Settings
 
 READ, WRITE = ReadHeadersSchema(), WriteHeadersSchema()
-PATCH, COMPLETION = TaskPatchSchema(), CompletionSchema()
+PATCH = TaskPatchSchema()
 
 # A task's path: any other segment than `changes`, because a malformed id gets the same 404 as an unknown one.
 TASK = "/api/tasks/{task_id:(?!changes$)[^/]+}"
@@ -52,14 +57,14 @@ API = (
     Route("PATCH", TASK, tasks.update_task, body=PATCH, headers=WRITE),
     Route("PUT", TASK, tasks.update_task, body=PATCH, headers=WRITE),
     Route("DELETE", TASK, tasks.delete_task, headers=WRITE),
-    Route("PATCH", f"{TASK}/complete", tasks.complete_task, body=COMPLETION, headers=WRITE),
+    Route("PATCH", f"{TASK}/complete", tasks.complete_task, body=CompletionSchema(), headers=WRITE),
     Route("GET", "/api/export", me.export_tasks),
     Route("DELETE", "/api/me", me.delete_me),
     Route("GET", "/health", health.get_health, public=True),
     Route("GET", "/health/ready", health.get_readiness, public=True, problems=("unavailable",)),
 )
 
-OPERATIONS = (
+SUPPORT = (
     Route("GET", "/metrics", get_metrics, public=True),
     Route("GET", "/problems", docs_pages.get_problems, public=True),
     Route("GET", "/docs/static/problems.css", docs_pages.get_file, public=True),
@@ -69,7 +74,7 @@ DOCS = (
     Route("GET", "/", docs_pages.redirect_to_docs, public=True),
     Route("GET", "/docs", docs_pages.get_docs, public=True),
     Route("GET", "/openapi.json", docs_pages.get_description, public=True),
-    *(Route("GET", f"/docs/static/{name}", docs_pages.get_file, public=True) for name in docs_pages.FILES),
+    *(Route("GET", f"/docs/static/{name}", docs_pages.get_file, public=True) for name in docs_pages.DOCS_FILES),
 )
 
 WITHOUT_DOCS = (Route("GET", "/", docs_pages.get_name, public=True),)
@@ -94,8 +99,9 @@ def create_app(settings: Settings) -> web.Application:
     app[OBSERVER] = observer
     app[DESCRIPTION] = description()
     app[docs_pages.DOCS_TOKEN] = settings.docs_token
+    # The last one ends first: the observer flushes the numbers of the database.
     app.cleanup_ctx.extend([database_context(settings), verifier_context(settings), observer.context])
-    add_routes(app, [*API, *OPERATIONS, *(DOCS if settings.docs == "on" else WITHOUT_DOCS)])
+    add_routes(app, [*API, *SUPPORT, *(DOCS if settings.docs == "on" else WITHOUT_DOCS)])
     return app
 
 

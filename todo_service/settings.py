@@ -250,6 +250,11 @@ class Settings:
     )
 
     @property
+    def has_pooler(self) -> bool:
+        """Whether there is a pooler in transaction mode between the service and PostgreSQL."""
+        return self.database_statement_cache == 0
+
+    @property
     def algorithms(self) -> tuple[str, ...]:
         """The signature algorithms, pinned here and never of both families (RFC 8725, section 3.1)."""
         return self.jwt_algorithms or (PUBLIC_KEY_ALGORITHMS if self.jwt_jwks_url else SECRET_ALGORITHMS)

@@ -18,8 +18,7 @@ VERIFIER = web.AppKey("verifier", Verifier)
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Sets `request[USER_ID]`, unless the route is public. Raises Problem if there is no valid token."""
     if _needs_token(request):
-        verifier, token = request.app[VERIFIER], _bearer_token(request)
-        request[USER_ID] = verifier.cached_user_id(token) or await verifier.verify(token)
+        request[USER_ID] = await request.app[VERIFIER].verify(_bearer_token(request))
     return await handler(request)
 
 

@@ -13,13 +13,11 @@ class PendingCall:
     """One execution of a statement. The caller waits for `future`, until `deadline` in the event loop's time."""
 
     statement: Statement
+    user_id: str
+    """The owner. Empty for a statement without parameters."""
     args: tuple[object, ...]
+    """All arguments. The owner is the first one."""
     future: Future[asyncpg.Record]
     deadline: float
     sent: bool = False
     """Whether PostgreSQL may have seen it."""
-
-    @property
-    def user_id(self) -> object:
-        """The first argument. None for a statement without parameters."""
-        return self.args[0] if self.args else None

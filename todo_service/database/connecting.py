@@ -39,14 +39,14 @@ SERVER_TCP_OPTIONS = {
 def server_settings(settings: Settings) -> dict[str, str]:
     """The settings that a connection is opened with. A pooler accepts application_name only."""
     names = {"application_name": "todo-service"}
-    if settings.database_statement_cache == 0:
+    if settings.has_pooler:
         return names
     return names | session_settings(settings) | SERVER_TCP_OPTIONS
 
 
 def begin_transaction(settings: Settings) -> str | None:
     """Begins a transaction with the settings of sessions, in one round trip. None if sessions have them already."""
-    if settings.database_statement_cache:
+    if not settings.has_pooler:
         return None
     values = session_settings(settings) | {
         # A pooler may not notice that the service has disconnected, and would keep the locks.

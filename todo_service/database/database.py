@@ -53,23 +53,23 @@ class Database:
         a write may have been made. Mistakes of the service are raised unchanged: RowCountError if there isn't exactly
         one row, asyncpg.InterfaceError for a wrong number of arguments.
         """
-        return await self._run(statement, (user_id, *args))
+        return await self._run(statement, user_id, (user_id, *args))
 
     async def run_without_user(self, statement: Statement) -> asyncpg.Record:
         """Runs a statement without parameters, which reads no user's data, and returns its row. Raises as `run`."""
-        return await self._run(statement, ())
+        return await self._run(statement, "", ())
 
-    async def _run(self, statement: Statement, args: tuple[object, ...]) -> asyncpg.Record:
+    async def _run(self, statement: Statement, user_id: str, args: tuple[object, ...]) -> asyncpg.Record:
         if self._has_failed:
             raise unavailable()
-        call = PendingCall(statement, args, self._loop.create_future(), self._loop.time() + self._timeout)
+        call = PendingCall(statement, user_id, args, self._loop.create_future(), self._loop.time() + self._timeout)
         if self._queue and self._queue.should_reject(call, self._max_wait):
             self.counters.failures["overload"] += 1
             await asyncio.sleep(REJECTION_DELAY)
             raise unavailable()
         self._unanswered.add(call)
         try:
-            if self._queue.add(call):  # otherwise a sender is awake, or none may send this statement
+            if self._queue.add(call):  # otherwise others of its kind wait already, and a sender was woken for them
                 self._senders.wake()
         except Exception as error:  # noqa: BLE001 - the queue may be broken
             self._background.fail("the queue", error)
@@ -102,11 +102,12 @@ class Database:
         await self._background.stop()
 
     async def _reject_expired(self) -> None:
-        """Rejects calls whose deadlines have passed. A timer for each call would be exact, but takes more time."""
+        """Rejects expired calls, and has parked calls retried. A timer for each call would take more time."""
         while True:
             await asyncio.sleep(DEADLINE_POLL_SECONDS)
             expired = self._queue.remove_expired(self._loop.time())
             self._senders.reject(expired, TimeoutError("there was no answer in time"))
+            self._senders.wake()
 
     def _fail_all(self) -> None:
         """Lets no call wait for something that has failed."""

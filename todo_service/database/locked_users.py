@@ -1,21 +1,23 @@
 """Locked users: calls that met a locked row wait here, so that they don't delay the batches of other users.
 
-A call meets a lock when another session holds the user's row for longer than LOCK_TIMEOUT. From then on all calls of
-this user are parked. They are retried one at a time, and the users take turns. As soon as one is successful, the other
-calls of its user return to the queue.
+A call meets a lock if another session holds the user's row for longer than LOCK_TIMEOUT. From then on the writes of
+this user are parked (or the reads, if a read met the lock). One parked call is retried at a time, and the users take
+turns. When a retry is successful, the other parked calls of its user return to the queue.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from todo_service.database.calls import PendingCall
 
+LOCK_RETRY_SECONDS = 0.1
+MAX_PARKED = 10_000
 MAX_QUEUED_PER_LOCKED_USER = 1_000
 
 RETRY_CUTOFF_SECONDS = 0.5
 """A parked call is not retried so shortly before its deadline, so that it was certainly not applied."""
 
-LockKey = tuple[bool, object]
+LockKey = tuple[bool, str]
 """Calls with equal keys block on the same rows: the writes, or the reads, of one user."""
 
 
@@ -28,26 +30,30 @@ class LockedUsers:
 
     def __init__(self) -> None:
         self._parked: dict[LockKey, deque[PendingCall]] = {}  # in the order of their turns
-        self._retried: LockKey | None = None
-        self._may_retry = False
+        self._sizes: Counter[bool] = Counter()  # parked reads and writes
+        self._retried: LockKey | None = None  # whose call is in flight
+        self._retry_at = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._parked)
 
     def __len__(self) -> int:
-        return sum(map(len, self._parked.values()))
+        return self._sizes.total()
 
-    def is_full(self, key: LockKey) -> bool:
-        """Whether no more calls of this user may wait."""
-        return len(self._parked.get(key, ())) >= MAX_QUEUED_PER_LOCKED_USER
+    def should_reject(self, call: PendingCall) -> bool:
+        """Whether too many calls are parked: of the call's user, or of all."""
+        key = lock_key(call)
+        return self._sizes[key[0]] >= MAX_PARKED or len(self._parked.get(key, ())) >= MAX_QUEUED_PER_LOCKED_USER
 
-    def park(self, call: PendingCall) -> None:
+    def park(self, call: PendingCall, now: float) -> None:
         """Parks a call that met a lock, or would meet the same one, before the other calls of its user."""
         call.sent = False
         key = lock_key(call)
         self._parked.setdefault(key, deque()).appendleft(call)
+        self._sizes[key[0]] += 1
+        self._retry_at = now + LOCK_RETRY_SECONDS
         if key == self._retried:
-            self._retried, self._may_retry = None, False
+            self._retried = None
 
     def add(self, call: PendingCall) -> bool:
         """Parks a new call if its user is locked, and returns whether it did."""
@@ -55,50 +61,54 @@ class LockedUsers:
         if calls is None:
             return False
         calls.append(call)
+        self._sizes[call.statement.writes] += 1
         return True
 
-    def allow_retry(self) -> None:
-        """Allows to retry one call; and, as long as retried calls meet no lock, the next ones."""
-        self._may_retry = True
-
-    def can_retry(self, has_room: Callable[[bool], bool]) -> bool:
-        """Whether a call may be retried now; `has_room` tells whether a write or a read may be sent."""
-        return self._may_retry and self._retried is None and any(has_room(writes) for writes, _ in self._parked)
+    def can_retry(self, now: float, has_room: Callable[[bool], bool]) -> bool:
+        """Whether a call may be retried now. `has_room` tells whether one more write, or read, may be sent."""
+        return self._retried is None and now >= self._retry_at and any(has_room(writes) for writes, _ in self._parked)
 
     def next_call(self, now: float, has_room: Callable[[bool], bool]) -> PendingCall | None:
         """The call to retry, if there is one that has time enough. `finish` or `park` must follow."""
-        if not self.can_retry(has_room):
+        if not self.can_retry(now, has_room):
             return None
         for key, calls in list(self._parked.items()):
-            while calls and calls[0].future.done():
-                calls.popleft()
-            if calls and calls[0].deadline > now + RETRY_CUTOFF_SECONDS and has_room(key[0]):
-                self._parked[key] = self._parked.pop(key)  # the other users come first the next time
-                self._retried, self._may_retry = key, False
-                return calls.popleft()
+            if not has_room(key[0]):
+                continue
+            for call in calls:
+                if call.deadline > now + RETRY_CUTOFF_SECONDS and not call.future.done():
+                    calls.remove(call)
+                    self._sizes[key[0]] -= 1
+                    self._parked[key] = self._parked.pop(key)  # the other users come first the next time
+                    self._retried = key
+                    return call
         return None
 
     def finish(self) -> list[PendingCall]:
         """Ends a retry. If its call met no lock, returns the other calls of its user, which are no longer parked."""
-        if self._retried is None:  # it was parked again
+        if self._retried is None:  # the call was parked again
             return []
         calls = self._parked.pop(self._retried, deque())
-        self._retried, self._may_retry = None, True
+        self._sizes[self._retried[0]] -= len(calls)
+        self._retried, self._retry_at = None, 0.0
         return list(calls)
 
     def clear(self) -> list[PendingCall]:
         """Removes all calls, and returns them."""
         calls = [call for parked in self._parked.values() for call in parked]
         self._parked.clear()
+        self._sizes.clear()
         return calls
 
     def remove_expired(self, now: float) -> list[PendingCall]:
         """Removes and returns the calls that are not retried any more. Calls whose callers left are removed, too."""
         cutoff = now + RETRY_CUTOFF_SECONDS
         expired = []
+        self._sizes.clear()
         for key, calls in list(self._parked.items()):
             expired += [call for call in calls if call.deadline < cutoff]
             self._parked[key] = remaining = deque(c for c in calls if c.deadline >= cutoff and not c.future.done())
+            self._sizes[key[0]] += len(remaining)
             if not remaining and key != self._retried:
                 del self._parked[key]
         return expired

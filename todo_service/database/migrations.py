@@ -135,12 +135,12 @@ async def _apply(connection: asyncpg.Connection, report: Report, migration: Migr
             await connection.execute(SET_LOCK_TIMEOUT, LOCK_TIMEOUT)
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
         cause = error.__context__ or error  # the error before the failed rollback
-        rest = (
+        advice = (
             "Nothing of it was applied: mend the cause"
             if migration.in_transaction
             else "It runs without a transaction, so look for what it left, like an invalid index, and remove that"
         )
-        raise MigrationError(f"{migration.name} failed: {_reason(cause)}. {rest}, then migrate again.") from error
+        raise MigrationError(f"{migration.name} failed: {_reason(cause)}. {advice}, then migrate again.") from error
 
 
 async def _apply_between_requests(connection: asyncpg.Connection, report: Report, migration: Migration) -> None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOCK_RETRY_SECONDS = 0.1
 SLOW_BATCH_SECONDS = 0.03  # after which other calls don't wait for a batch
 DEADLINE_POLL_SECONDS = 0.2
 RECONNECT_SECONDS = 1.0  # between attempts to open one connection more, while others are open
@@ -52,7 +51,6 @@ class Senders:
         self._idle: list[asyncio.Future[None]] = []  # senders with a connection that have nothing to send
         self._unconnected: list[asyncio.Future[None]] = []  # senders without one
         self._is_waking = False
-        self._is_retry_planned = False
         self._has_failed_to_connect = False
         self._reconnector = Reconnector(pool, self._reject_queued)
         background.start(self._reconnector.run(), "connecting")
@@ -158,7 +156,7 @@ class Senders:
 
     async def _send(self, connection: "Connection", calls: list[PendingCall]) -> Exception | None:
         """Sends calls of one statement together, and answers them. Returns the error if there was one."""
-        statement = calls[0].statement
+        statement, calls = calls[0].statement, [*calls]  # _fetch may remove some
         try:
             rows = await self._fetch(connection, statement, calls)
         except Exception as caught:  # noqa: BLE001 - the callers get it
@@ -173,7 +171,7 @@ class Senders:
         if len(calls) > 1 and was_rolled_back(error):
             await self._send_one_by_one(connection, calls)  # one has failed, and all have been rolled back
         elif isinstance(error, asyncpg.LockNotAvailableError):
-            self._park(calls[0])
+            self._queue.park(calls[0])
         else:
             if is_mistake(error) and all(call.future.done() for call in calls):  # else it would not be logged
                 redact_detail(error)
@@ -194,22 +192,11 @@ class Senders:
             if not _is_open(connection):
                 self.reject([call], ConnectionError("lost before this was sent again"))
             elif lock_key(call) in locked or len(locked) > 1:
-                self._park(call)
+                self._queue.park(call)
             else:
                 call.sent = True
                 if isinstance(await self._send(connection, [call]), asyncpg.LockNotAvailableError):
                     locked.add(lock_key(call))
-
-    def _park(self, call: PendingCall) -> None:
-        self._queue.locked_users.park(call)
-        if not self._is_retry_planned:
-            self._is_retry_planned = True
-            self._loop.call_later(LOCK_RETRY_SECONDS, self._background.run, self._retry)
-
-    def _retry(self) -> None:
-        self._is_retry_planned = False
-        self._queue.locked_users.allow_retry()
-        self.wake()
 
     async def _fetch(
         self, connection: "Connection", statement: Statement, calls: list[PendingCall]

@@ -38,7 +38,7 @@ LIST_TASKS = read_statement("tasks/list_tasks")
 LIST_TASKS_BY = {
     (sort, order): read_statement(f"tasks/list_tasks_by_{sort}_{order}") for sort in SORTS for order in ORDERS
 }
-SEARCH_TASKS_BY = {
+FILTERED_TASKS_BY = {
     (sort, order): read_statement(f"tasks/list_tasks_by_{sort}_{order}", unbatched=True)
     for sort, order in LIST_TASKS_BY
 }
@@ -67,7 +67,7 @@ async def list_tasks(request: web.Request) -> web.Response:
         row = await run(LIST_TASKS, user_id, query.limit, known)
     else:
         key, task_id = (query.cursor.key, query.cursor.id) if query.cursor else (None, None)
-        statement = (LIST_TASKS_BY if query.filters == NO_FILTERS else SEARCH_TASKS_BY)[query.sort, query.order]
+        statement = (LIST_TASKS_BY if query.filters == NO_FILTERS else FILTERED_TASKS_BY)[query.sort, query.order]
         row = await run(statement, user_id, query.completed, query.limit, key, task_id, known, *query.filters)
     tag = row["tag"] or str(empty_list_token(user_id))
     response = _representation(conditions, row["body"], tag)

@@ -29,7 +29,7 @@ STATIC = Path(__file__).with_name("static")
 SWAGGER_UI = Path(str(distribution("flask-swagger-ui").locate_file("flask_swagger_ui/dist")))
 """The files of Swagger UI. The package is for Flask, which is not imported: new releases appear there first."""
 
-FILES = {
+DOCS_FILES = {
     "docs.js": STATIC,
     "swagger-ui-bundle.js": SWAGGER_UI,
     "swagger-ui.css": SWAGGER_UI,
@@ -136,7 +136,7 @@ def _tag(body: bytes) -> str:
 
 @cache
 def _read_file(name: str) -> bytes:
-    return (FILES.get(name, STATIC) / name).read_bytes()
+    return (DOCS_FILES.get(name, STATIC) / name).read_bytes()
 
 
 def _is_local(request: web.Request) -> bool:

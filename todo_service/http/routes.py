@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 from todo_service.http.parameters import HeadersSchema, NoQuerySchema
 from todo_service.http.schemas import RequestSchema
 
-API = "/api/"
+API_PREFIX = "/api/"
 SAFE_METHODS = (hdrs.METH_GET, hdrs.METH_HEAD)
 NO_QUERY = NoQuerySchema()
 NO_CONDITIONS = HeadersSchema()
@@ -33,8 +33,8 @@ class Route:
     problems: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.public and not self.path.startswith(API):
-            raise ValueError(f"{self.path} must be public or begin with {API}: strangers don't learn what is there")
+        if not self.public and not self.path.startswith(API_PREFIX):
+            raise ValueError(f"{self.path} must be public, or begin with {API_PREFIX} like all that needs a token")
         if self.headers is None and not (self.public or self.is_safe):
             object.__setattr__(self, "headers", NO_CONDITIONS)  # a change must not be made without its condition
 
@@ -86,4 +86,4 @@ def route_of(request: web.Request) -> Route | None:
 
 def is_api(request: web.Request) -> bool:
     """Whether a path is the API's, known or not."""
-    return f"{request.path}/".startswith(API)
+    return f"{request.path}/".startswith(API_PREFIX)

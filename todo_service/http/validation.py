@@ -25,7 +25,7 @@ MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 BODY_SECONDS = 20.0  # for the part of the body that did not arrive together with the headers
 MAX_ERRORS = 20
 MAX_CACHED_QUERY_LENGTH = 100  # longer queries are not worth the memory
-UUID = re.compile("[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
+UUID_PATTERN = re.compile("[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
 
 
 @web.middleware
@@ -116,12 +116,13 @@ def _load_headers(schema: HeadersSchema, headers: CIMultiDictProxy[str]) -> Any:
         return schema.absent
     loaded, errors = {}, {}
     for name in sent:
+        field = schema.declared.get(name)
+        if field is None:
+            errors[str(name)] = [schema.error_messages["unknown"]]
+            continue
         try:
-            field = schema.declared[name]
             value = ", ".join(headers.getall(name))  # several lines are one list (RFC 9110, section 5.3)
             loaded[str(field.attribute or field.name)] = field.deserialize(value)
-        except KeyError:
-            errors[str(name)] = [schema.error_messages["unknown"]]
         except ValidationError as error:
             errors[str(name)] = [str(message) for message in error.messages]
     if errors:
@@ -131,7 +132,7 @@ def _load_headers(schema: HeadersSchema, headers: CIMultiDictProxy[str]) -> Any:
 
 def _task_id(request: web.Request) -> str:
     task_id = request.match_info["task_id"]
-    if not UUID.fullmatch(task_id):
+    if not UUID_PATTERN.fullmatch(task_id):
         raise task_not_found()
     return task_id
 

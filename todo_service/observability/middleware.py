@@ -96,10 +96,10 @@ async def get_metrics(request: web.Request) -> web.Response:
 
 async def _resource_of_other_methods(request: web.Request) -> web.AbstractResource | None:
     """The resource at this path, if it has other methods: preflight requests are OPTIONS."""
-    refusal = request.match_info.http_exception
-    if not isinstance(refusal, web.HTTPMethodNotAllowed):
+    error = request.match_info.http_exception
+    if not isinstance(error, web.HTTPMethodNotAllowed):
         return None
-    possible = request.clone(method=next(iter(refusal.allowed_methods)))
+    possible = request.clone(method=next(iter(error.allowed_methods)))
     return (await request.app.router.resolve(possible)).route.resource
 
 

@@ -2,4 +2,11 @@
 
 Import its modules by their names: `serve` is in `command`. This file imports nothing, so that gunicorn's master loads
 `worker` and `gunicorn_config` only: after a HUP, the new workers load the code that is installed then.
+
+How a worker stops after SIGTERM, and the seconds that each step may take:
+
+- graceful.py waits for in-flight requests: 18 (DRAIN_SECONDS)
+- aiohttp closes the connections that are left: 2 (shutdown_timeout in runner.py, twice)
+- gunicorn kills a worker that has not ended: after 23 (GRACE_SECONDS in command.py)
+- `serve --embedded` and most platforms kill gunicorn: after 25 to 30
 """
