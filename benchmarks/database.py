@@ -22,7 +22,7 @@ READERS = range(1, 401)
 WRITERS = range(1001, 1401)
 """Users who create tasks, and have none at first."""
 
-# fsync and synchronous_commit stay on. No checkpoint or vacuum falls on one competitor's turn: see settle().
+# fsync and synchronous_commit stay on. No checkpoint or vacuum falls on one competitor's turn: see vacuum().
 SETTINGS = (
     "listen_addresses=127.0.0.1",
     "shared_buffers=512MB",
@@ -131,7 +131,7 @@ def seed(url: str, tasks: dict[int, int], migrations: Path = SQL / "migrations")
             await connection.close()
 
     asyncio.run(fill())
-    settle(url)
+    vacuum(url)
 
 
 def create_database(server: Server, name: str, tasks: dict[int, int], migrations: Path = SQL / "migrations") -> None:
@@ -144,10 +144,10 @@ def clear(url: str) -> None:
     """Takes away what the writers created, so that later rounds and measurements find what the first one did."""
     for table in ("tasks", "peer_tasks"):
         execute(url, f"DELETE FROM {table} WHERE user_id = ANY('{{{','.join(map(str, WRITERS))}}}')")  # noqa: S608
-    settle(url)
+    vacuum(url)
 
 
-def settle(url: str) -> None:
+def vacuum(url: str) -> None:
     """Makes all runs start alike: what was written is on the disk, no row is dead, and statistics are fresh."""
     execute(url, "VACUUM ANALYZE")
     execute(url, "CHECKPOINT")

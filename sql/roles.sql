@@ -1,17 +1,17 @@
 -- roles
 -- The role that the service connects as, with exactly the rights that its statements need: it reads and writes tasks,
 -- and can neither change the schema nor see anything else.
--- To be run with psql by the owner of the database and its tables (who runs the migrations), or a superuser, once the
--- database has been migrated; and again after each migration, before the release that it is for is started. It can be
--- repeated at any time, and takes back what else was granted on tables and sequences in public. An owner who may not
--- create roles has an administrator make todo_service first. The role gets its password apart from this file:
+-- Run it with psql as the owner of the database and its tables (the role that runs the migrations), or as a superuser.
+-- Run it after each migration, before you start the new release. You can repeat it at any time: it revokes all other
+-- rights of the role on tables and sequences in public. If the owner may not create roles, an administrator must create
+-- todo_service first. This file sets no password. To set one, run:
 -- \password todo_service
 
 BEGIN;
 
 DO $$
 BEGIN
-    -- A role belongs to all databases of a server: another one may have it already, or be about to.
+    -- All databases of a server share its roles: the role may exist already, or another session may be creating it now.
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'todo_service') THEN
         CREATE ROLE todo_service LOGIN NOINHERIT;
     END IF;
@@ -27,15 +27,15 @@ BEGIN
         OR EXISTS (SELECT FROM pg_auth_members WHERE member = 'todo_service'::regrole)
         OR EXISTS (SELECT FROM pg_class WHERE relowner = 'todo_service'::regrole)
     THEN
-        RAISE 'todo_service may do more than this file grants: take its attributes, memberships and tables away first';
+        RAISE 'todo_service may do more than this file grants: remove its attributes, memberships and tables first';
     END IF;
 END
 $$;
 
--- Settings of the role, for poolers that pass none on from the service, belong here: ALTER ROLE todo_service SET ...
+-- If a pooler doesn't pass on the service's session settings, set them for the role: ALTER ROLE todo_service SET ...
 
--- Without these nobody but the owner makes tables here, not even temporary ones; a database that was upgraded from
--- PostgreSQL 14 lets everybody make tables in public.
+-- After these, only the owner may create tables in this database, even temporary ones. In a database that was upgraded
+-- from PostgreSQL 14, every role may create tables in public.
 DO $$
 BEGIN
     EXECUTE format('REVOKE CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC, todo_service', current_database());
@@ -46,13 +46,13 @@ $$;
 REVOKE CREATE ON SCHEMA public FROM public, todo_service;
 GRANT USAGE ON SCHEMA public TO todo_service;
 
--- Who is not their owner has revoked nothing so far, with a warning.
+-- If the current role is not the owner, each REVOKE above has only given a warning.
 DO $$
 BEGIN
     IF has_database_privilege('todo_service', current_database(), 'CREATE, TEMPORARY')
         OR has_schema_privilege('todo_service', 'public', 'CREATE')
     THEN
-        RAISE 'todo_service could still make tables: the owner of the database must run this file, or this first: %',
+        RAISE 'todo_service can still create tables: the database''s owner must run this file, or first run: %',
             format(
                 'REVOKE CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC; REVOKE CREATE ON SCHEMA public FROM PUBLIC',
                 current_database()
@@ -61,7 +61,8 @@ BEGIN
 END
 $$;
 
--- Everybody may make large objects, which a backup by the owner stumbles over. Only a superuser can change that.
+-- By default every role may create large objects, and the owner's backup fails if it can't read them. Only a superuser
+-- can revoke this right.
 DO $$
 BEGIN
     IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
@@ -73,12 +74,12 @@ $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM todo_service;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM todo_service;
 
--- A generation never changes, nor does an id.
+-- The service never changes the id or the generation of a user.
 GRANT SELECT, DELETE ON users TO todo_service;
 GRANT INSERT (id, revision), UPDATE (revision) ON users TO todo_service;
 
--- Tasks don't change hands. They are deleted by the foreign key, with the rights of its owner, and otherwise blanked.
--- UPDATE of the id is needed by create_task_idempotent, which returns the row of an earlier request that way.
+-- The service never changes the owner of a task. It blanks a deleted task. Only the foreign key deletes rows, with the
+-- rights of the table's owner. create_task_idempotent needs UPDATE of the id, to return the row of an earlier request.
 GRANT SELECT ON tasks TO todo_service;
 GRANT
 INSERT (
@@ -105,7 +106,7 @@ UPDATE (
 )
 ON tasks TO todo_service;
 
--- Writing a task makes its JSON.
+-- Each write of a task calls this function for the generated column body.
 GRANT EXECUTE ON FUNCTION task_json TO todo_service;
 
 COMMIT;

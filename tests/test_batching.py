@@ -170,7 +170,7 @@ async def test_when_rows_cannot_be_told_apart_every_caller_fails(settings: Setti
     async with pool(settings, database_pool_size=1) as database_:
         answers = await gather(*(database_.run(statement, "x" * count) for count in (1, rows, 1)))
         assert [str(answer) for answer in answers] == [
-            f"test/rows gave {rows + 2} rows to 3 calls: each must get one"
+            f"test/rows returned {rows + 2} rows for 3 calls: each needs one"
         ] * 3
         assert (await database_.run(statement, "x"))["row"] == 1
 

@@ -97,7 +97,7 @@ def test_serving_without_a_folder_for_temporary_files_is_refused(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     set_up(monkeypatch, host="127.0.0.1", port=free_port())
-    assert "name one that can be written to with TMPDIR" in refusal_of(capsys, "serve")
+    assert "set TMPDIR to one that is writable" in refusal_of(capsys, "serve")
 
 
 def test_the_embedded_mode_is_refused_on_a_dyno(

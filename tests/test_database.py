@@ -171,7 +171,7 @@ async def test_a_statement_gives_its_row(settings: Settings) -> None:
 async def test_a_statement_without_exactly_one_row_is_a_mistake(settings: Settings, rows: int) -> None:
     statement = Statement("test/rows", "SELECT generate_series(1, length($1))", writes=False)
     async with pool(settings) as database_:
-        with pytest.raises(RowCountError, match=f"^test/rows gave {rows} rows"):
+        with pytest.raises(RowCountError, match=f"^test/rows returned {rows} rows"):
             await database_.run(statement, "x" * rows)
 
 

@@ -134,7 +134,7 @@ def test_data_of_another_version_is_not_touched(tmp_path: Path) -> None:
     )
     assert sorted(path.name for path in cluster.iterdir()) == ["PG_VERSION", "postmaster.pid"]
     (cluster / "PG_VERSION").unlink()
-    assert refusal(tmp_path) == f"{cluster} holds no data of PostgreSQL: move that folder away."
+    assert refusal(tmp_path) == f"{cluster} contains no data of PostgreSQL: move that folder away."
 
 
 def test_a_directory_that_can_not_be_used_is_named(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ INVALID = [
             ("{}=infinity", RFC_3339),
             ("{}=%00", RFC_3339),
             ("{0}=2026-01-01T00:00:00Z&{0}=2026-01-02T00:00:00Z", ONCE),
-            ("{}=2026-02-30T00:00:00Z", "Must be a moment of the calendar, in UTC within the years 0001 to 9999."),
+            ("{}=2026-02-30T00:00:00Z", "Must be a date and time that exists, in UTC in the years 0001 to 9999."),
         )
     ),
 ]

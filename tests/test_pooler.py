@@ -271,7 +271,7 @@ async def test_a_database_that_is_away_behind_a_pooler_is_searched_for_and_found
 
 
 async def test_migrations_refuse_a_pooler_that_would_keep_their_locks(pooled_url: str) -> None:
-    with pytest.raises(MigrationError, match=r"^This is no direct connection .*: migrations need the database's own"):
+    with pytest.raises(MigrationError, match=r"^This is not a direct connection .*: migrations need the database's"):
         await migrate(pooled_url, lambda _line: None)
 
 

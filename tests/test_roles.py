@@ -224,7 +224,7 @@ async def test_an_owner_of_the_tables_alone_is_told_what_the_database_s_owner_mu
     )
     owner_url = service_url(empty_database).replace(ROLE, name)
     await migrate(owner_url, lambda _line: None)
-    with pytest.raises(asyncpg.RaiseError, match="could still make tables") as refusal:
+    with pytest.raises(asyncpg.RaiseError, match="can still create tables") as refusal:
         await grant_service(owner_url)
     assert not [right for right in await rights(administrator) if right[1] in ("users", "tasks")]
 

@@ -206,7 +206,7 @@ def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None
         port = other.getsockname()[1]
         with serving(tmp_path, port) as service:
             assert service.process.wait(PATIENCE) == 1
-            assert f"Port {port} on 127.0.0.1 is in use: stop what listens there" in service.output()
+            assert f"Port {port} on 127.0.0.1 is in use: stop the other program" in service.output()
             assert "Traceback" not in service.output()
     assert not (tmp_path / ".todo-service" / "postgres").exists()
 

@@ -14,12 +14,12 @@ from todo_service.server.command import serve
 from todo_service.settings import SettingsError, read_settings
 
 ENVIRONMENT = """\
-Settings come from the environment; README.md lists them. To try the service, nothing needs to be set:
+Settings come from the environment; README.md lists them. You can try the service without any settings:
 
-  todo-service serve --embedded              a service with a PostgreSQL of its own, on this machine only
+  todo-service serve --embedded              the service with its own PostgreSQL, reachable from this machine only
   todo-service token --embedded --user bob   a token for it
 
-Deployed, DATABASE_URL and JWT_SECRET (or JWT_JWKS_URL) must be set:
+To deploy it, set DATABASE_URL and JWT_SECRET (or JWT_JWKS_URL), then run:
 
   todo-service migrate
   todo-service serve
@@ -27,7 +27,7 @@ Deployed, DATABASE_URL and JWT_SECRET (or JWT_JWKS_URL) must be set:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command. Returns its exit status: 0, or 1 after an error, which is printed to stderr in a sentence."""
+    """Runs a command. Returns its exit status: 0, or 1 after an error. Prints the error to stderr as a sentence."""
     options = _parser().parse_args(arguments)
     try:
         status: int = options.command(options)
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--embedded",
         action="store_true",
-        help="start a PostgreSQL of its own, with its data in .todo-service/, and migrate it first",
+        help="first start an embedded PostgreSQL, with its data in .todo-service/, and migrate it",
     )
     command.set_defaults(command=_serve)
 
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "openapi",
         help="print the description of the API",
-        description="Prints the description of the API (OpenAPI 3.1, JSON), which a service serves at /openapi.json.",
+        description="Prints the description of the API (OpenAPI 3.1, JSON): the same as at /openapi.json.",
     )
     command.set_defaults(command=_openapi)
     return parser
@@ -92,7 +92,7 @@ def _token(options: argparse.Namespace) -> int:
     names = ["jwt_secret", "jwt_issuer", "jwt_audience"]
     settings = read_settings(*names, *([] if options.embedded else ["jwt_jwks_url"]))
     if settings.jwt_jwks_url:
-        raise SettingsError("With JWT_JWKS_URL, tokens come from that issuer: only JWT_SECRET can sign one here.")
+        raise SettingsError("With JWT_JWKS_URL, tokens come from that issuer: this command needs JWT_SECRET to sign.")
     secret = settings.jwt_secret or read_secret(DATA)
     try:
         token = sign_token(

@@ -39,7 +39,7 @@ from todo_service.settings import Settings
 READ, WRITE = ReadHeadersSchema(), WriteHeadersSchema()
 PATCH = TaskPatchSchema()
 
-# A task's path: any other segment than `changes`, because a malformed id gets the same 404 as an unknown one.
+# The path of a task. It matches any segment but `changes`, because a malformed id gets the same 404 as an unknown one.
 TASK = "/api/tasks/{task_id:(?!changes$)[^/]+}"
 
 API = (
@@ -87,9 +87,9 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(
         middlewares=[
             observer.observe,  # gives the request its id, logs and counts it
-            in_flight.count,  # so that a worker that stops can wait for it
+            in_flight.count,  # so that a stopping worker can wait for it
             add_headers(settings.cors_origins),  # security, caching and CORS; answers preflight requests
-            problems,  # turns what the next ones raise into problem documents
+            problems,  # turns errors of the next two and of the handler into problem documents
             authenticate,  # sets request[USER_ID]
             validate,  # sets what the handler reads: request[NEW_TASK], request[LIST_QUERY], ...
         ],
@@ -107,5 +107,5 @@ def create_app(settings: Settings) -> web.Application:
 
 @cache
 def description() -> bytes:
-    """The description of the API (OpenAPI, JSON), built once in a process."""
+    """The description of the API (OpenAPI, JSON). Each process builds it once."""
     return describe(API)

@@ -1,6 +1,6 @@
-"""Background tasks of a worker: deadlines, connecting, log. If one of them fails, the worker ends.
+"""Background tasks of a worker: sending, connecting, deadlines, log. If one of them fails, the worker ends.
 
-Without it, calls would never time out, or lost connections would never be opened again. gunicorn starts another worker.
+Otherwise calls would never time out, or lost connections would never be reopened. gunicorn starts another worker.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 class Background:
     """The background tasks and callbacks of one part of the service.
 
-    `on_failure` is called at once if one of them fails. The worker answers its requests before it ends.
+    If one of them fails, `on_failure` is called at once, and the worker finishes its in-flight requests and ends.
     """
 
     def __init__(self, on_failure: Callable[[], None] = lambda: None) -> None:
@@ -29,7 +29,7 @@ class Background:
         self._tasks.append(task)
 
     def run(self, function: Callable[..., None], *arguments: object) -> None:
-        """Calls a function, for callbacks of the event loop, which would only log its errors."""
+        """Calls a function as a callback of the event loop. The loop itself would only log the function's errors."""
         try:
             function(*arguments)
         except Exception as error:  # noqa: BLE001 - any error is a mistake of the service

@@ -1,4 +1,4 @@
-"""Private names of libraries. Each function and class says why no documented way does.
+"""Private names of libraries. Each docstring says why there is no documented way.
 
 tests/test_library_internals.py fails if a release changes what is used here, and setup.cfg allows only the versions
 that were tried.
@@ -23,10 +23,10 @@ _handle_expectation = web_urldispatcher._default_expect_handler
 
 
 def ignore_unknown_expectations() -> None:
-    """Has aiohttp ignore an unknown `Expect`, in this whole process (RFC 9110, section 10.1.1).
+    """Makes aiohttp ignore an unknown `Expect`, in this whole process (RFC 9110, section 10.1.1).
 
-    `expect_handler=` of a route does that, but 404 and 405 have no route: aiohttp would answer 417 before any
-    middleware runs.
+    A route's `expect_handler=` does this, too. But requests that get 404 or 405 have no route: aiohttp would answer 417
+    before any middleware runs.
     """
     web_urldispatcher._default_expect_handler = _ignore_unknown
 
@@ -37,12 +37,12 @@ async def _ignore_unknown(request: web.Request) -> None:
 
 
 def respond_with_http_1_1(request: web.BaseRequest) -> None:
-    """Has the response to this request say HTTP/1.1. aiohttp repeats the version of the request, even if it is 2.0."""
+    """Makes the response to this request an HTTP/1.1 one. aiohttp would repeat the request's version, even HTTP/2.0."""
     request._version = HttpVersion11
 
 
 class RequestHandler(web.RequestHandler):
-    """aiohttp's HTTP connection, with names for the state that a time limit for headers needs. aiohttp has no limit."""
+    """aiohttp's HTTP connection, with the state that a time limit for headers needs. aiohttp has no such limit."""
 
     __slots__ = ()
 
@@ -53,7 +53,7 @@ class RequestHandler(web.RequestHandler):
 
     @property
     def is_waiting_for_headers(self) -> bool:
-        """Whether no request is being handled, so that what arrives is the beginning of the next one."""
+        """Whether no request is being handled, so that the next data belongs to a new request."""
         return self._waiter is not None
 
 
@@ -75,12 +75,12 @@ class AppRunner(web.AppRunner):
 
 
 def declared_by(handler: Handler) -> dict[str, Any]:
-    """What the decorators of aiohttp-apispec say of a handler. It is made for an older OpenAPI than ours."""
+    """The declarations of aiohttp-apispec's decorators on a handler. The library itself supports only OpenAPI 2.0."""
     return cast("dict[str, Any]", getattr(handler, "__apispec__"))  # noqa: B009 - typeshed knows no such attribute
 
 
 def socket_of(connection: asyncpg.Connection) -> socket.socket:
-    """The socket of a connection to PostgreSQL. asyncpg has no parameters for the options of TCP."""
+    """The socket of a connection to PostgreSQL. asyncpg has no parameters for TCP options."""
     transport = connection._transport  # type: ignore[attr-defined]
     return cast("socket.socket", transport.get_extra_info("socket"))
 
@@ -89,7 +89,7 @@ class BulkHistogram(Histogram):
     """A histogram that takes many observations at once. prometheus-client takes them one by one: 4 us for each."""
 
     def add(self, counts: Sequence[int], total: float) -> None:
-        """Adds so many observations to each bucket, the last of which has no bound. `total` is the sum of all."""
+        """Adds a number of observations to each bucket. The last bucket has no upper bound. `total` is their sum."""
         for bucket, number in zip(self._buckets, counts, strict=True):
             if number:
                 bucket.inc(number)
@@ -97,7 +97,7 @@ class BulkHistogram(Histogram):
 
 
 class CachedValidators(fields.Field[Any]):
-    """A field that combines its validators once. marshmallow does it for each value, which takes 5 us of a creation."""
+    """A field that combines its validators once. marshmallow does so for each value, which takes 5 us per new task."""
 
     @cached_property
     def _validate_all(self) -> And:

@@ -1,4 +1,4 @@
-"""The settings: environment variables in, one frozen object out. Each variable is documented once, here."""
+"""The settings: read from environment variables into one frozen object. Each variable is documented once, here."""
 
 import dataclasses
 import os
@@ -19,8 +19,8 @@ SECRET_BYTES = 32  # RFC 7518, section 3.2: a key for HS256 is at least as long 
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
-# Parameters that hosts add to a DATABASE_URL, and that asyncpg would send to the server, which refuses them. These can
-# be left out without harm: they say how libpq connects, or are meant for other libraries.
+# Parameters that hosting platforms add to a DATABASE_URL. asyncpg would send them to the server, which refuses them. It
+# is safe to leave them out: they configure how libpq connects, or are meant for other libraries.
 LIBPQ_ONLY_PARAMETERS = re.compile(
     r"channel_binding|client_encoding|connect_timeout|fallback_application_name|gssdelegation|gssencmode|keepalives\w*|"
     r"load_balance_hosts|sslcompression|sslsni|tcp_user_timeout|"
@@ -43,7 +43,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _require(condition: bool) -> None:
-    """Raises a ValueError without a message: the message is made from `expected` of the variable."""
+    """Raises a ValueError without a message. `_read` makes the message from the variable's `expected`."""
     if not condition:
         raise ValueError
 
@@ -153,9 +153,9 @@ class Settings:
 
     database_url: str = _variable(
         "DATABASE_URL",
-        "`postgres://user:password@host:port/name`, with `sslmode` and the like as libpq has them",
-        expected="like postgres://user:password@host:5432/name, all special characters in the user and the password "
-        f"as %XX, and an sslmode, if there is one, {', '.join(SSL_MODES[:-1])} or {SSL_MODES[-1]}",
+        "`postgres://user:password@host:port/name`, with parameters like libpq's `sslmode`",
+        expected="like postgres://user:password@host:5432/name, with special characters in user and password as %XX; "
+        f"the parameter sslmode, if present, must be {', '.join(SSL_MODES[:-1])} or {SSL_MODES[-1]}",
         parse=_parse_database_url,
         secret=True,
     )
@@ -188,7 +188,7 @@ class Settings:
     )
     jwt_secret_previous: str = _variable(
         "JWT_SECRET_PREVIOUS",
-        "the secret before that one, accepted as long as it is set",
+        "the previous secret; while it is set, tokens that are signed with it are accepted, too",
         expected=f"at least {SECRET_BYTES} bytes long",
         parse=_parse_secret,
         secret=True,
@@ -203,7 +203,7 @@ class Settings:
     )
     jwt_algorithms: tuple[str, ...] = _variable(
         "JWT_ALGORITHMS",
-        "comma-separated: fewer algorithms than `HS256` with a secret, `EdDSA,ES256,RS256` with a key set",
+        "comma-separated; by default `HS256` with a secret, `EdDSA,ES256,RS256` with a key set; choose some of these",
         expected=f"{SECRET_ALGORITHMS[0]} with a secret, or some of {','.join(PUBLIC_KEY_ALGORITHMS)} with a key set",
         parse=_parse_algorithms,
         default=(),
@@ -215,7 +215,7 @@ class Settings:
     jwt_leeway: int = _number("JWT_LEEWAY", "seconds by which clocks may differ", 0, 300, default=0)
     cors_origins: tuple[str, ...] = _variable(
         "CORS_ORIGINS",
-        "comma-separated origins whose pages may call, like `https://app.example.com`",
+        "comma-separated origins whose pages may call the API, like `https://app.example.com`",
         expected="origins as browsers send them, like https://app.example.com: in lower case, without a path or slash "
         "at the end, separated by commas",
         parse=_parse_origins,
@@ -223,7 +223,7 @@ class Settings:
     )
     docs: str = _choice(
         "DOCS",
-        "`on` or `off`: whether there are the page `/docs` and the description `/openapi.json`",
+        "`on` or `off`: whether to serve the page `/docs` and the description `/openapi.json`",
         ("on", "off"),
         default="on",
     )
@@ -236,7 +236,7 @@ class Settings:
     )
     metrics_token: str = _variable(
         "METRICS_TOKEN",
-        "what Prometheus must send as its bearer token to get `/metrics`; without it anybody gets them",
+        "the bearer token that Prometheus must send to get `/metrics`; if empty, `/metrics` is public",
         expected=f"at least {METRICS_TOKEN_LENGTH} visible ASCII characters",
         parse=_parse_metrics_token,
         secret=True,
@@ -256,7 +256,7 @@ class Settings:
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """The signature algorithms, pinned here and never of both families (RFC 8725, section 3.1)."""
+        """The accepted signature algorithms: either with a secret or with public keys (RFC 8725, section 3.1)."""
         return self.jwt_algorithms or (PUBLIC_KEY_ALGORITHMS if self.jwt_jwks_url else SECRET_ALGORITHMS)
 
 
@@ -267,7 +267,7 @@ def read_settings(*names: str) -> Settings:
     """Reads all settings from the environment, or only those that are named.
 
     An empty variable counts as not set. Raises SettingsError, which names each variable that is missing or wrong and
-    says what would be right. It never contains a secret.
+    says what would be right. The message never contains a secret.
     """
     values: dict[str, Any] = {"database_url": ""}
     mistakes: dict[str, str] = {}

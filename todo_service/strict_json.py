@@ -1,9 +1,9 @@
-"""JSON (RFC 8259) without what parsers disagree on: NaN, repeated names, huge integers."""
+"""A strict JSON parser (RFC 8259). It refuses what parsers read differently: NaN, repeated names, huge integers."""
 
 import json
 from typing import Any, NoReturn
 
-MAX_DIGITS = 400  # of an integer; int() refuses 4,300 with a message for programmers
+MAX_DIGITS = 400  # of an integer; above 4,300, int() raises an error with a message for programmers
 
 
 def parse(octets: bytes) -> Any:

@@ -1,8 +1,8 @@
 -- maintenance/create_schema_migrations
--- Makes the table that remembers which migrations were applied, if it isn't there.
+-- Creates the table of applied migrations, if it does not exist.
 CREATE TABLE IF NOT EXISTS schema_migrations (
     name text NOT NULL,
-    -- SHA-256 of the file, in hexadecimal: an edited file is found out.
+    -- SHA-256 of the file, in hexadecimal, to detect that a file was edited.
     checksum text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT statement_timestamp(),
 

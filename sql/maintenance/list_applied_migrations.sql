@@ -1,5 +1,5 @@
 -- maintenance/list_applied_migrations
--- The migrations that this database has, with their checksums.
+-- The migrations that were applied to this database, with their checksums.
 SELECT
     name,
     checksum

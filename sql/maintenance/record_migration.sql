@@ -1,5 +1,5 @@
 -- maintenance/record_migration
--- Remembers that a migration was applied.
+-- Records that a migration was applied.
 -- $1 name text  the file's name
 -- $2 checksum text  SHA-256 of the file, in hexadecimal
 INSERT INTO schema_migrations (name, checksum)

@@ -3,7 +3,7 @@
 -- body is NULL if there are none. next_key and next_id name the first task of the next page; NULL if there is none.
 -- $1 user_id text  the owner, from the token
 -- $2 page_size bigint  how many tasks at most
--- $3 from_key text  where the page begins, as RFC 3339; NULL for the first page
+-- $3 from_key text  the creation time of the first task of the page, RFC 3339; NULL for the first page
 -- $4 from_id uuid  the id of the first task of the page; NULL for the first page
 -- Expects tasks_created_at_idx.
 WITH found AS MATERIALIZED (

@@ -1,5 +1,5 @@
 -- migrations/0004_comment_on_indexes
--- Names the statement that is new, and the one that has a new name.
+-- Updates the comments on two indexes: export_tasks is new, and create_task_idempotent has a new name.
 
 -- Serves get_task, update_task, complete_task, delete_task and create_task_idempotent.
 COMMENT ON INDEX tasks_pkey IS 'Finds one task; decides between a new task and a repeated request.';

@@ -1,11 +1,11 @@
 -- tasks/complete_task
--- Marks a task as completed or not, or toggles it, and returns the task. If it is so already, nothing is changed.
--- body is NULL if the user has no such task, or if its revision, which is returned, is not one of if_match.
+-- Marks a task as completed or pending, or toggles it, and returns it. If it has that state already, nothing changes.
+-- body is NULL if the user has no such task, or if its revision is not in if_match. revision is NULL if there is none.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- $3 if_match text[]  the revisions that the task may have; NULL for any
 -- $4 completed boolean  NULL to toggle it
--- Expects users_pkey and tasks_pkey. Locks the user first, then the task, and compares what it locked.
+-- Expects users_pkey and tasks_pkey. Locks the user, then the task, then compares the revision of the locked task.
 WITH owner AS MATERIALIZED (
     SELECT id
     FROM users
@@ -36,7 +36,7 @@ bump AS (
 task AS (
     UPDATE tasks AS t
     SET
-        completed = NOT t.completed,
+        completed = NOT t.completed, -- bump has no row if the task already has the state $4
         updated_at = statement_timestamp(),
         revision = bump.revision
     FROM bump

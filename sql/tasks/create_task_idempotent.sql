@@ -1,9 +1,9 @@
 -- tasks/create_task_idempotent
--- Stores a new task under an id that is made from a key of the client, or returns the task that has this id already.
--- created is false in the second case: then same_payload says whether an equal request made the task, and body is NULL
--- if the task has been deleted since.
+-- Stores a new task under an id that is derived from the client's key, or returns the task that already has this id.
+-- created is false in the second case: then same_payload says whether an equal request created the task, and body is
+-- NULL if the task has been deleted since.
 -- $1 user_id text  the owner, from the token
--- $2 id uuid  made from the user and the key
+-- $2 id uuid  derived from the user and the key
 -- $3 fingerprint bytea  a digest of the following parameters
 -- $4 title text  1 to 200 characters
 -- $5 description text  up to 1000 characters; NULL for none
@@ -13,8 +13,8 @@
 WITH locked AS MATERIALIZED (
     SELECT
         revision,
-        -- A user who was deleted and begins again gets the same ids for the same keys. Revisions start at the time of
-        -- the user's creation in microseconds, so that no new task has the ETag of a former one.
+        -- After all data of a user was deleted, the same keys give the same ids. Revisions start at the time of the
+        -- user's creation in microseconds, so that no new task has the ETag of a former one.
         (extract(EPOCH FROM created_at) * 1000000)::bigint AS first_revision
     FROM users
     WHERE id = $1

@@ -1,10 +1,11 @@
 -- tasks/delete_task
 -- Deletes a task: its content is blanked, the id and the revision stay as a tombstone.
--- deleted is false if the user has no such task, or if its revision, which is returned, is not one of if_match.
+-- deleted is false if the user has no such task, or if its revision is not in if_match. revision is NULL if there is
+-- no such task.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- $3 if_match text[]  the revisions that the task may have; NULL for any
--- Expects users_pkey and tasks_pkey. Locks the user first, then the task, and compares what it locked.
+-- Expects users_pkey and tasks_pkey. Locks the user, then the task, then compares the revision of the locked task.
 WITH owner AS MATERIALIZED (
     SELECT id
     FROM users

@@ -1,10 +1,10 @@
 -- tasks/list_tasks
--- The first page of the list as most clients ask for it: all tasks of a user, newest first, as one JSON array.
--- No tasks give an empty array. next_key and next_id name the first task of the next page; NULL if there is none.
--- A client that has the list already, as one of its tags says, gets an empty array too.
+-- The first page of the list that most clients request: all tasks of a user, newest first, as one JSON array.
+-- The array is empty if there are no tasks, or if if_none_match has the current tag: the client has the list already.
+-- next_key and next_id are those of the first task of the next page; NULL if there is no next page.
 -- $1 user_id text  the owner, from the token
 -- $2 page_size bigint  how many tasks at most
--- $3 if_none_match text[]  the tags of the lists that the client has, or * for whatever it is; NULL for none
+-- $3 if_none_match text[]  the tags that the client has, or * for any tag; NULL for none
 -- Expects users_pkey and tasks_created_at_idx.
 WITH etag AS MATERIALIZED (
     SELECT

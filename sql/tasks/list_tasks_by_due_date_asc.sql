@@ -1,17 +1,17 @@
 -- tasks/list_tasks_by_due_date_asc
--- A page of the tasks of a user, earliest due date first and those without one last, as one JSON array.
--- No tasks give an empty array. next_key and next_id name the first task of the next page; NULL if there is none.
--- A client that has the list already, as one of its tags says, gets an empty array too.
+-- A page of the tasks of a user, earliest due date first, tasks without a due date last, as one JSON array.
+-- The array is empty if no task matches, or if if_none_match has the current tag: the client has the list already.
+-- next_key and next_id are those of the first task of the next page; NULL if there is no next page.
 -- $1 user_id text  the owner, from the token
--- $2 completed boolean  only tasks that are, or are not; NULL for both
+-- $2 completed boolean  true for completed tasks only, false for pending ones only; NULL for both
 -- $3 page_size bigint  how many tasks at most
--- $4 from_key text  where the page begins, as RFC 3339; NULL for the first page and for tasks without one
+-- $4 from_key text  the due date of the first task of the page, RFC 3339; NULL for the first page, or if it has none
 -- $5 from_id uuid  the id of the first task of the page; NULL for the first page
--- $6 if_none_match text[]  the tags of the lists that the client has, or * for whatever it is; NULL for none
--- $7 priorities text[]  only tasks with one of these; NULL for all
--- $8 due_before text  only tasks that are due before, as RFC 3339; NULL for all
--- $9 due_after text  only tasks that are due after, as RFC 3339; NULL for all
--- $10 search text  only tasks with this in their title or description, in upper or lower case; NULL for all
+-- $6 if_none_match text[]  the tags that the client has, or * for any tag; NULL for none
+-- $7 priorities text[]  only tasks with one of these priorities; NULL for all
+-- $8 due_before text  only tasks that are due before this time, RFC 3339; NULL for all
+-- $9 due_after text  only tasks that are due after this time, RFC 3339; NULL for all
+-- $10 search text  only tasks with this text in the title or description, ignoring case; NULL for all
 -- Expects users_pkey and tasks_due_date_asc_idx.
 WITH etag AS MATERIALIZED (
     SELECT
@@ -32,7 +32,7 @@ found AS MATERIALIZED (
           coalesce($5::uuid, '00000000-0000-0000-0000-000000000000')
       )
       AND (SELECT etag.is_known FROM etag) IS NOT TRUE
-      -- CASE hides the filters from the planner: it would expect them to leave next to nothing, and sort all tasks.
+      -- CASE hides the filters from the planner, which would otherwise expect almost no rows and sort all tasks.
       AND CASE
           WHEN
               ($2::boolean IS NULL OR completed = $2)
@@ -41,7 +41,7 @@ found AS MATERIALIZED (
               AND ($9::text IS NULL OR due_date > (SELECT $9::text::timestamptz))
               AND CASE
                   WHEN $10::text IS NULL THEN true
-                  -- ASCII alone is lower-cased twice as fast in C.
+                  -- For ASCII, lower() is twice as fast with COLLATE "C".
                   WHEN (SELECT octet_length($10) = char_length($10))
                       THEN
                           strpos(lower(title COLLATE "C"), (SELECT lower($10 COLLATE "C"))) > 0

@@ -1,6 +1,6 @@
 -- tasks/update_task
--- Changes the columns that are given and returns the task. If it has these values already, nothing is changed.
--- body is NULL if the user has no such task, or if its revision, which is returned, is not one of if_match.
+-- Changes the given columns and returns the task. If it has these values already, nothing changes.
+-- body is NULL if the user has no such task, or if its revision is not in if_match. revision is NULL if there is none.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- $3 if_match text[]  the revisions that the task may have; NULL for any
@@ -12,7 +12,7 @@
 -- $9 priority text  low, medium or high; NULL for none
 -- $10 sets_due_date boolean  whether $11 is to be stored
 -- $11 due_date text  RFC 3339; NULL for none
--- Expects users_pkey and tasks_pkey. Locks the user first, then the task, and compares what it locked.
+-- Expects users_pkey and tasks_pkey. Locks the user, then the task, then compares the revision of the locked task.
 WITH owner AS MATERIALIZED (
     SELECT id
     FROM users

@@ -24,7 +24,7 @@ ALGORITHM_OF_KEY = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("RSA
 
 
 class KeySet:
-    """The issuer's public keys: fetched with the first token, and again if they are old or lack the key of a token."""
+    """The issuer's public keys: fetched for the first token, and again if they are old or a token's key is missing."""
 
     def __init__(self, settings: Settings, on_change: Callable[[], None]) -> None:
         self._url, self._algorithms, self._on_change = settings.jwt_jwks_url, settings.algorithms, on_change
@@ -34,7 +34,7 @@ class KeySet:
         self._fetch: asyncio.Task[None] | None = None
 
     def refetch_when_old(self) -> None:
-        """Starts a fetch in the background if the keys are old enough for that."""
+        """Starts a fetch in the background if the keys are older than KEY_SET_AGE."""
         if self._keys and time.monotonic() - self._fetched > KEY_SET_AGE:
             self._fetch_unless_within(REFETCH_PAUSE)
 
@@ -106,5 +106,5 @@ def _public_keys(key_set: bytes, algorithms: tuple[str, ...]) -> list[jwt.PyJWK]
                 if not key.Algorithm.check_key_length(key.key):
                     keys.append(key)
     if not keys:
-        raise ValueError("no usable key in it")
+        raise ValueError("it has no usable key")
     return keys

@@ -23,9 +23,9 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def _needs_token(request: web.Request) -> bool:
-    """Whether a request needs a token. Unknown paths of the API need one: strangers don't learn which ones exist.
+    """Whether a request needs a token. Unknown paths of the API need one, so that 404 doesn't reveal which paths exist.
 
-    So does a route that app.py does not declare.
+    A route that app.py does not declare needs one, too.
     """
     route = route_of(request)
     if route is None:

@@ -19,7 +19,7 @@ from todo_service.settings import Settings
 
 REALM = 'Bearer realm="todo-service"'
 COMPACT_FORM = re.compile(r"([\w-]+)\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, section 7.1; base64url is never padded
-MAX_TOKEN_LENGTH = 8192  # a limit for the work that strangers can cause
+MAX_TOKEN_LENGTH = 8192  # limits the work that clients without a valid token can cause
 USABLE_ID = re.compile(r"[^\0\ud800-\udfff]{1,255}")  # what PostgreSQL can store as text
 MAX_CACHED_TOKENS = 10_000
 CACHE_MISS = ("", -inf)
@@ -37,7 +37,7 @@ class Verifier:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._cache: OrderedDict[bytes, tuple[str, float]] = OrderedDict()  # digest -> user_id, end in Unix time
+        self._cache: OrderedDict[bytes, tuple[str, float]] = OrderedDict()  # digest -> user_id, expiry in Unix time
         secrets = [urlsafe_b64encode(s.encode()).decode() for s in (settings.jwt_secret, settings.jwt_secret_previous)]
         self._secrets = [jwt.PyJWK({"kty": "oct", "k": secret}, "HS256") for secret in secrets if secret]
         self._key_set = KeySet(settings, on_change=self._cache.clear) if settings.jwt_jwks_url else None
@@ -56,7 +56,7 @@ class Verifier:
     async def verify(self, token: str) -> str:
         """The token's `sub`: 1 to 255 characters that PostgreSQL can store.
 
-        Raises Problem: `unauthorized` for any token that is not valid, `unavailable` while no key set could be fetched.
+        Raises Problem: `unauthorized` if the token is not valid, `unavailable` if no key set has been fetched yet.
         """
         if user_id := self.cached_user_id(token):
             return user_id
@@ -76,7 +76,7 @@ class Verifier:
             with suppress(jwt.PyJWTError):
                 parts = JWS.decode_complete(token, key, algorithms=[key.algorithm_name])
                 return _check_claims(_read_json(parts["payload"]), self._settings)
-        detail = "The token's signature is wrong, or its key is not one that is trusted here; get a new token."
+        detail = "The token's signature is wrong, or this service does not trust its key; get a new token."
         raise invalid_token(detail)
 
     async def close(self) -> None:
@@ -103,11 +103,11 @@ def _read_header(token: str, algorithms: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _check_claims(claims: dict[str, Any], settings: Settings) -> tuple[str, float]:
-    """`sub`, and the end of the token in Unix time (RFC 7519, section 4.1). Raises Problem.
+    """`sub`, and the expiry of the token in Unix time (RFC 7519, section 4.1). Raises Problem.
 
     PyJWT's checks are less strict: they accept `exp` and `nbf` as text, an `aud` that is null or an empty list, and a
-    `sub` that PostgreSQL can't store. `iat` is not checked: an issuer whose clock is a second ahead would have its new
-    tokens refused.
+    `sub` that PostgreSQL can't store. `iat` is not checked: otherwise new tokens of an issuer whose clock is 1 s ahead
+    would be refused.
     """
     now, leeway = time.time(), settings.jwt_leeway
     exp: Any = claims.get("exp")
@@ -122,7 +122,7 @@ def _check_claims(claims: dict[str, Any], settings: Settings) -> tuple[str, floa
     if settings.jwt_issuer and claims.get("iss") != settings.jwt_issuer:
         raise invalid_token("The token's `iss` is not the issuer that this service trusts.")
     if not settings.jwt_audience and "aud" in claims:
-        raise invalid_token("The token has an `aud`, but this service takes tokens without one.")
+        raise invalid_token("The token has an `aud`, but this service accepts only tokens without one.")
     if settings.jwt_audience and settings.jwt_audience not in (aud if isinstance(aud, list) else [aud]):
         raise invalid_token("The token's `aud` does not name this service.")
     if not isinstance(sub, str) or not USABLE_ID.fullmatch(sub):
@@ -141,7 +141,7 @@ def _read_json(text: bytes) -> dict[str, Any]:
 def sign_token(secret: str, user_id: str, days: int, *, issuer: str = "", audience: str = "") -> str:
     """A token (HS256) for the user, valid for 1 to 3650 days, with `iss` and `aud` if they are given.
 
-    Raises ValueError with a sentence for a user id that would be refused, or for another number of days.
+    Raises ValueError, whose message is a sentence, if the service would refuse the user id, or for other days.
     """
     if not USABLE_ID.fullmatch(user_id):
         raise ValueError("A user id is text of 1 to 255 characters, without NUL.")

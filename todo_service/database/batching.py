@@ -1,6 +1,6 @@
-"""Batches: which of the waiting calls share the next round trip to PostgreSQL, and when calls are rejected.
+"""Batching: decides which waiting calls share the next round trip to PostgreSQL, and which new calls are rejected.
 
-Why the numbers are what they are: docs/performance.md. That no call is lost or sent twice: tests/test_batch_queue.py.
+docs/performance.md explains the numbers. tests/test_batch_queue.py checks that no call is lost or sent twice.
 """
 
 import time
@@ -13,23 +13,26 @@ from todo_service.database.locked_users import LockedUsers
 from todo_service.database.statements import Statement
 
 MAX_IN_FLIGHT = 10
-"""While so many calls are in flight, others wait although a connection is idle. A round trip takes the service as much
-time as two requests, and several transactions at once take PostgreSQL more time than one after the other."""
+"""While this number of reads is in flight, other reads wait, even if a connection is idle. The same is true for writes.
+For the service, a round trip costs as much as two requests. For PostgreSQL, concurrent transactions cost more than
+consecutive ones."""
 
 SPLIT_ABOVE = 16
-"""Of more waiting calls than this, a batch takes half: PostgreSQL works on the next one while answers are sent."""
+"""If a queue is longer than this, a batch takes at most half of it, but it may always take this many calls. Then
+PostgreSQL runs the next batch while the service sends the responses of the first one."""
 
 MIN_QUEUE_BEFORE_REJECTING = 2 * SPLIT_ABOVE
-"""So many calls of a statement may always wait: more than one batch takes, so that their rate can be measured."""
+"""If fewer calls of a statement wait, none is rejected. One batch can't empty that queue, so its rate is measured."""
 
 MAX_QUEUED = 10_000
-"""So many calls of all statements may wait: each needs some 10 kB of memory."""
+"""The limit of waiting calls, for all statements together. Each call takes about 10 kB of memory."""
 
 TARGET_BATCH_SECONDS = 1.0
-"""How long a batch should take at most, judging by the last one of its statement. DATABASE_TIMEOUT is for all of it."""
+"""The batch size of a statement follows from its last batch: the next one should take at most this time. It must be far
+less than DATABASE_TIMEOUT, which limits the whole batch."""
 
 DECAY = 0.95
-"""The weight of what was measured before, beside that of the newest batch."""
+"""The weight of the earlier batches in a drain rate. The newest batch has the weight 1."""
 
 
 @dataclass(eq=False, slots=True)
@@ -41,23 +44,23 @@ class Batch:
     is_retry: bool = False
     """Whether it is the retry of a parked call."""
     is_slow: bool = False
-    """Whether it takes so long that other calls don't wait for it."""
+    """Whether its calls don't count for MAX_IN_FLIGHT: it is a retry, or has taken longer than SLOW_BATCH_SECONDS."""
 
 
 class DrainRate:
-    """How fast the waiting calls of a statement are sent: an average in which newer batches weigh more."""
+    """The rate at which the waiting calls of a statement are sent: an exponential moving average."""
 
     def __init__(self) -> None:
         self._calls = self._seconds = 0.0
-        self._since: float | None = None  # when a batch was taken that left other calls waiting
+        self._since: float | None = None  # when the last batch was taken; None if no call has waited since
 
     @property
     def seconds_per_call(self) -> float:
-        """0 until it is known."""
+        """The average time for each call; 0 before the first measurement."""
         return self._seconds / self._calls if self._calls else 0.0
 
     def count(self, calls: int, now: float, *, remaining: int) -> None:
-        """Counts calls that were taken from the queue. Time in which no call waits is not measured."""
+        """Counts the calls of a batch that was taken from the queue. Times with an empty queue are not measured."""
         if self._since is not None:
             self._calls = self._calls * DECAY + calls
             self._seconds = self._seconds * DECAY + now - self._since
@@ -65,7 +68,7 @@ class DrainRate:
 
 
 class StatementQueue:
-    """The waiting calls of one statement, the size of its next batch, and how fast its calls are sent."""
+    """The waiting calls of one statement, the maximal size of its next batch, and its drain rate."""
 
     def __init__(self, batch_size: int) -> None:
         self.calls: deque[PendingCall] = deque()
@@ -75,14 +78,14 @@ class StatementQueue:
     def take(self, now: float) -> list[PendingCall]:
         """Takes the calls of the next batch: the oldest ones, sorted by user.
 
-        A batch locks the rows of its users one after the other until it ends. Because all batches lock in the same
-        order, there are no deadlocks.
+        A batch locks the rows of its users one after the other, and holds the locks until it ends. All batches lock in
+        the same order of users, so they don't deadlock.
         """
         size = min(self.batch_size, max(SPLIT_ABOVE, len(self.calls) // 2))
         taken: list[PendingCall] = []
         while self.calls and len(taken) < size:
             call = self.calls.popleft()
-            if not call.future.done():  # else it has expired, or its caller left
+            if not call.future.done():  # otherwise it has expired or was cancelled
                 taken.append(call)
         self.rate.count(len(taken), now, remaining=len(self.calls))
         taken.sort(key=lambda call: call.user_id)
@@ -90,14 +93,14 @@ class StatementQueue:
 
 
 class BatchQueue:
-    """The waiting calls of each statement, which take turns, and the batches in flight."""
+    """A queue of waiting calls for each statement, and the batches in flight. The statements take turns."""
 
     def __init__(self, connections: int, batch_size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._max_batches = max(connections - 1, 1)  # reads leave one connection to writes, and writes one to reads
         self._max_batch_size = batch_size
         self._statements: dict[Statement, StatementQueue] = {}
-        self._turns: dict[Statement, StatementQueue] = {}  # those with waiting calls, in the order of their turns
+        self._turns: dict[Statement, StatementQueue] = {}  # the queues that are not empty, in the order of their turns
         self._in_flight: list[Batch] = []
         self._locked_users = LockedUsers()
 
@@ -119,7 +122,7 @@ class BatchQueue:
         return len(queue.calls) * queue.rate.seconds_per_call > max_wait or len(self) >= MAX_QUEUED
 
     def add(self, call: PendingCall) -> bool:
-        """Queues a call, or parks it if its user is locked. Returns whether no other call of its statement waits."""
+        """Queues a call, or parks it if its user is locked. Returns whether it is now the only call in its queue."""
         if self._locked_users and self._locked_users.add(call):
             return False
         queue = self._turns.get(call.statement)
@@ -135,7 +138,7 @@ class BatchQueue:
         return True
 
     def park(self, call: PendingCall) -> None:
-        """Takes back a call that met a lock, or would meet the same one."""
+        """Parks a call that got a lock timeout, or that would get one."""
         self._locked_users.park(call, self._clock())
 
     def is_ready(self) -> bool:
@@ -145,7 +148,7 @@ class BatchQueue:
         )
 
     def next_batch(self) -> Batch | None:
-        """The next batch for one more connection, if there is one. `finish` must follow."""
+        """The next batch for one more connection, or None. Call `finish` when the batch has ended."""
         if self._locked_users and (call := self._locked_users.next_call(self._clock(), self._has_room)):
             return self._send(Batch(call.statement, [call], is_retry=True, is_slow=True))
         for statement, queue in list(self._turns.items()):
@@ -153,13 +156,13 @@ class BatchQueue:
                 del self._turns[statement]
                 calls = queue.take(self._clock())
                 if queue.calls:
-                    self._turns[statement] = queue  # after the others
+                    self._turns[statement] = queue  # it becomes the last one in the order of turns
                 if calls:
                     return self._send(Batch(statement, calls))
         return None
 
     def finish(self, batch: Batch, seconds: float) -> None:
-        """Ends a batch, which took so many seconds."""
+        """Removes a batch that has ended, and adapts the batch size of its statement to the seconds that it took."""
         self._in_flight.remove(batch)
         if batch.is_retry:
             for call in self._locked_users.finish():
@@ -179,9 +182,9 @@ class BatchQueue:
         return calls + self._locked_users.clear()
 
     def remove_expired(self, now: float) -> list[PendingCall]:
-        """Removes and returns the calls whose deadlines have passed. Calls whose callers left are removed, too.
+        """Removes and returns the calls whose deadlines have passed. Also removes calls that were cancelled.
 
-        Calls in flight are returned, but stay in their batches.
+        Expired calls in flight are returned, too, but stay in their batches.
         """
         expired = [call for batch in self._in_flight for call in batch.calls if call.deadline < now]
         for statement, queue in list(self._turns.items()):

@@ -1,4 +1,4 @@
-"""Pending calls: executions of statements whose callers wait for a row."""
+"""Pending calls: each is one execution of a statement, whose caller waits for its row."""
 
 from asyncio import Future
 from dataclasses import dataclass
@@ -20,4 +20,4 @@ class PendingCall:
     future: Future[asyncpg.Record]
     deadline: float
     sent: bool = False
-    """Whether PostgreSQL may have seen it."""
+    """Whether PostgreSQL may have received it."""

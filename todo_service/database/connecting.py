@@ -1,4 +1,4 @@
-"""Connecting to PostgreSQL: attempts that hang, attempts that fail, lost connections, and the settings of sessions."""
+"""Connecting to PostgreSQL: hedged attempts, retries after failures, and the settings of connections and sessions."""
 
 import asyncio
 import logging
@@ -14,20 +14,20 @@ from todo_service.settings import Settings
 log = logging.getLogger(__name__)
 
 BACKOFF = (0.1, 0.2, 0.4, 0.8, 1.0)
-"""Seconds to wait after each failed attempt. The last value repeats: a database that returns is found in a second."""
+"""Seconds to wait after each failed attempt. The last value repeats, so the service reconnects within about 1 s."""
 
 HEDGE_AFTER_SECONDS = 1.0
-"""An attempt to connect that has no answer after this time gets another one beside it."""
+"""If an attempt to connect has no answer after this time, another attempt starts in parallel."""
 
 LOCK_TIMEOUT = "100ms"
-"""A row that another session has locked delays the other calls of a batch for no longer than this."""
+"""How long a statement waits for a row that another session has locked. The other calls of its batch wait as long."""
 
-# The operating system closes a connection whose other side is silent after 4 s. Then calls that wait for an answer fail
-# before DATABASE_TIMEOUT, and TCP doesn't double its pauses before it sends again.
+# If the other side is silent for 4 s, the operating system closes the connection. So calls that wait for an answer fail
+# before DATABASE_TIMEOUT, and don't wait for TCP's retransmissions, whose pauses double each time.
 TCP_OPTIONS = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 4000}
 
-# The same for the server. If the service closes a connection while the network is interrupted, the server is never told
-# and would keep the connection, of which it has few, for two hours.
+# The same for the server. If the service closes a connection while the network is interrupted, the server isn't
+# notified. Without these settings it would keep the connection for two hours, and its connections are limited.
 SERVER_TCP_OPTIONS = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
@@ -45,11 +45,11 @@ def server_settings(settings: Settings) -> dict[str, str]:
 
 
 def begin_transaction(settings: Settings) -> str | None:
-    """Begins a transaction with the settings of sessions, in one round trip. None if sessions have them already."""
+    """The SQL that begins a transaction with `session_settings`, in one round trip. None if sessions have them."""
     if not settings.has_pooler:
         return None
     values = session_settings(settings) | {
-        # A pooler may not notice that the service has disconnected, and would keep the locks.
+        # If a pooler doesn't notice that the service has disconnected, PostgreSQL still ends the transaction.
         "idle_in_transaction_session_timeout": f"{settings.database_timeout}s",
     }
     return "; ".join(["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in values.items())])
@@ -59,16 +59,16 @@ def session_settings(settings: Settings) -> dict[str, str]:
     return {
         "plan_cache_mode": "force_generic_plan",
         "lock_timeout": LOCK_TIMEOUT,
-        # For each statement of a batch. Shorter than DATABASE_TIMEOUT, after which the outcome of a write is unknown.
+        # For each statement of a batch. It must be shorter than DATABASE_TIMEOUT: after that, the outcome is unknown.
         "statement_timeout": f"{settings.database_timeout * 900}ms",
         "jit": "off",
     }
 
 
 class Reconnector:
-    """Connects when there is no connection, and tries again with growing pauses. Senders wait until it is connected.
+    """Opens a connection when none is left, and retries with growing pauses. Senders wait with `wait_connected`.
 
-    `on_failure` is called with the error of each failed attempt. The connection goes to the pool.
+    `on_failure` is called with the error of each failed attempt. The pool keeps the new connection for a sender.
     """
 
     def __init__(self, pool: asyncpg.Pool, on_failure: Callable[[Exception], None]) -> None:
@@ -79,16 +79,16 @@ class Reconnector:
         self.start()
 
     def start(self) -> None:
-        """To be called when the last connection was lost."""
+        """Call this when the last connection was lost."""
         self._is_connected.clear()
         self._is_needed.set()
 
     async def wait_connected(self) -> None:
-        """Returns when a connection could be opened."""
+        """Returns as soon as a connection has been opened."""
         await self._is_connected.wait()
 
     async def run(self) -> None:
-        """Connects each time after `start`, until it is cancelled."""
+        """Opens a connection after each call of `start`. Runs until it is cancelled."""
         while True:
             await self._is_needed.wait()
             failures = 0
@@ -103,7 +103,7 @@ class Reconnector:
         try:
             async with self._pool.acquire():
                 return True
-        except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
+        except Exception as error:  # noqa: BLE001 - after any error there is no connection
             log_failure(log, error, "the database is unreachable (%s); next attempt in %g s", pause)
             self._on_failure(_to_outage(error))
         await asyncio.sleep(pause)
@@ -122,7 +122,7 @@ def log_failure(logger: logging.Logger, error: Exception, message: str, *values:
 def _to_outage(error: Exception) -> Exception:
     """Turns errors of PostgreSQL and asyncpg into a ConnectionError, because there is no connection after them.
 
-    Returns other errors unchanged: they are mistakes, and so is a wrong configuration of the connection.
+    Returns other errors unchanged. An OSError is an outage, too. Others, and ClientConfigurationError, are mistakes.
     """
     if isinstance(error, asyncpg.ClientConfigurationError):
         return error
@@ -132,10 +132,11 @@ def _to_outage(error: Exception) -> Exception:
 
 
 async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
-    """asyncpg.connect with hedging: after each second without an answer, another attempt begins beside the first one.
+    """asyncpg.connect with hedging: after each second without an answer, another attempt starts in parallel.
 
-    The first attempt that ends counts. After an interruption of the network, a new attempt is faster than an old one:
-    TCP doubles its pauses before it sends again. The first attempt goes on, because it may only be slow.
+    The result is that of the attempt that ends first. After an interruption of the network, a new attempt is faster
+    than an old one, because TCP doubles its pauses between retransmissions. So each new attempt replaces the one
+    before it. Only the very first attempt is kept, because it may just be slow.
     """
 
     def begin() -> asyncio.Task[asyncpg.Connection]:
@@ -160,7 +161,7 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
 
 async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     connection: asyncpg.Connection = await asyncpg.connect(*arguments, **options)
-    if options.get("statement_cache_size") == 0:  # a pooler accepts connections even if it has no server
+    if options.get("statement_cache_size") == 0:  # a pooler accepts connections even if it can't reach PostgreSQL
         try:
             await connection.execute("SELECT 1", timeout=options.get("timeout"))
         except BaseException:
@@ -178,7 +179,7 @@ async def _cancel(attempts: list[asyncio.Task[asyncpg.Connection]]) -> None:
 
 
 def _set_tcp_options(connection: asyncpg.Connection) -> None:
-    """Sets those TCP_OPTIONS that the system has. A Unix socket needs none."""
+    """Sets those TCP_OPTIONS that the operating system supports. A Unix socket needs none."""
     sock = socket_of(connection)
     if sock.fileno() == -1:
         raise ConnectionResetError("the connection was lost as soon as it was open")

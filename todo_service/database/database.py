@@ -1,6 +1,6 @@
 """The database: run() sends a statement to PostgreSQL and returns its one row.
 
-How calls share round trips is in batching.py, how they are sent in sending.py. Both can be skipped at first.
+batching.py decides which calls share a round trip, sending.py sends them. You can skip both at first.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ MAX_WAIT_RATIO = 0.25
 """A call is rejected if its estimated wait is longer than this share of DATABASE_TIMEOUT."""
 
 REJECTION_DELAY = 0.05
-"""Seconds until a call is rejected: a client that repeats at once would take processor time from those who wait."""
+"""Seconds before a rejection is sent: clients that retry at once would take processor time from the waiting calls."""
 
 
 class Database:
     """Runs statements on the connections of a pool.
 
-    A call is sent at once, unless many are in flight or no connection is free. Then calls wait, and the next free
-    connection sends those of one statement as a batch: in one round trip and one transaction. If one of them fails, it
-    fails alone: the batch is rolled back, and the others are sent again.
+    A call is sent at once, unless many calls are in flight or no connection is free. Then calls wait, and the next free
+    connection sends waiting calls of one statement as a batch: in one round trip and one transaction. If a call fails,
+    the batch is rolled back, and its calls are sent again one by one. So only the failing call gets an error.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
@@ -47,11 +47,11 @@ class Database:
         self._background.start(self._reject_expired(), "deadlines")
 
     async def run(self, statement: Statement, user_id: str, *args: object) -> asyncpg.Record:
-        """Runs a statement for a user, who is its first parameter, and returns its row.
+        """Runs a statement, whose first parameter is the user's id, and returns its row.
 
         Raises Problem, at the latest after DATABASE_TIMEOUT: `unavailable` if nothing was changed, `outcome-unknown` if
-        a write may have been made. Mistakes of the service are raised unchanged: RowCountError if there isn't exactly
-        one row, asyncpg.InterfaceError for a wrong number of arguments.
+        a write may have been applied. Mistakes of the service are raised unchanged: RowCountError if there isn't
+        exactly one row, asyncpg.InterfaceError for a wrong number of arguments.
         """
         return await self._run(statement, user_id, (user_id, *args))
 
@@ -69,7 +69,7 @@ class Database:
             raise unavailable()
         self._unanswered.add(call)
         try:
-            if self._queue.add(call):  # otherwise others of its kind wait already, and a sender was woken for them
+            if self._queue.add(call):  # otherwise the first call in the queue has already woken a sender
                 self._senders.wake()
         except Exception as error:  # noqa: BLE001 - the queue may be broken
             self._background.fail("the queue", error)
@@ -80,7 +80,7 @@ class Database:
 
     @property
     def counters(self) -> Counters:
-        """What the metrics have not counted yet."""
+        """Events that have not been added to the metrics yet."""
         return self._senders.counters
 
     @property
@@ -110,7 +110,7 @@ class Database:
             self._senders.wake()
 
     def _fail_all(self) -> None:
-        """Lets no call wait for something that has failed."""
+        """Fails all calls, because the background task that would answer them has ended."""
         self._has_failed = True
         for call in self._unanswered:
             if not call.future.done():
@@ -146,4 +146,4 @@ def database_context(settings: Settings) -> Callable[[web.Application], AsyncIte
 
 
 async def _keep_session(_connection: object) -> None:
-    """Replaces the pool's reset query, which would be a round trip: the statements leave nothing to reset."""
+    """Replaces the pool's reset query, which costs a round trip. The statements leave no session state to reset."""

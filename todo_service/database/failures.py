@@ -5,11 +5,15 @@ import asyncpg
 from todo_service.database.statements import Statement
 from todo_service.problems import RETRY_AFTER, Problem
 
-# SQLSTATEs after which PostgreSQL has certainly rolled back: the request can be repeated as it is.
-# 25006 read only (a failover is in progress), 40001 and 40P01 serialization and deadlock, 53 resources, 55P03 lock
-# timeout, 57014 statement timeout, 57P03 still starting, 58 input or output error; 42P01 and 42703 table or column
-# missing: not migrated yet; 42501 no right to it: sql/roles.sql was not run since; 25P03 the service was too slow in a
-# transaction.
+# SQLSTATEs after which PostgreSQL has certainly rolled back, so the request can be repeated as it is:
+#   25006         read-only transaction: a failover is in progress
+#   25P03         idle-in-transaction timeout: the service was too slow in a transaction
+#   40001, 40P01  serialization failure, deadlock
+#   42501         insufficient privilege: sql/roles.sql was not run after the migration
+#   42P01, 42703  undefined table or column: the database is not migrated yet
+#   53, 58        insufficient resources, system error
+#   55P03, 57014  lock timeout, statement timeout
+#   57P03         the server is still starting
 ROLLED_BACK = ("25006", "25P03", "40001", "40P01", "42501", "42P01", "42703", "53", "55P03", "57014", "57P03", "58")
 
 # SQLSTATEs of a connection that ended, perhaps after the commit: 08 connection, 57P01, 57P02 and 57P05 shutdowns.
@@ -21,17 +25,17 @@ class RowCountError(Exception):
 
 
 def is_mistake(error: Exception) -> bool:
-    """Whether the service made a mistake, rather than a lost connection, a timeout or a temporary refusal.
+    """Whether the error is a mistake of the service, not a lost connection, a timeout or a temporary refusal.
 
     asyncpg raises InterfaceError before anything is sent, for example for a wrong number of arguments.
     """
     if isinstance(error, asyncpg.PostgresError):
         return not error.sqlstate.startswith((*ROLLED_BACK, *DISCONNECTED))
-    return not isinstance(error, OSError)  # TimeoutError is one
+    return not isinstance(error, OSError)  # TimeoutError is an OSError
 
 
 def was_rolled_back(error: Exception) -> bool:
-    """Whether nothing of the batch was applied and the connection can be used: PostgreSQL or asyncpg refused it."""
+    """Whether PostgreSQL or asyncpg refused the batch: nothing was applied, and the connection is still usable."""
     if isinstance(error, asyncpg.PostgresError):
         return not error.sqlstate.startswith(DISCONNECTED)
     return isinstance(error, asyncpg.InterfaceError)
@@ -46,7 +50,7 @@ def redact_detail(error: Exception) -> None:
 def to_problem(statement: Statement, error: Exception, *, sent: bool) -> Exception:
     """The error itself if it is a mistake, otherwise a Problem that says whether the call may have been applied.
 
-    `sent` says whether PostgreSQL may have seen the call.
+    `sent` says whether PostgreSQL may have received the call.
     """
     if is_mistake(error):
         return error
@@ -57,5 +61,5 @@ def to_problem(statement: Statement, error: Exception, *, sent: bool) -> Excepti
 
 
 def unavailable() -> Problem:
-    """Nothing was applied: the request can be repeated as it is."""
+    """The Problem for a call that was not applied: the client can repeat the request as it is."""
     return Problem("unavailable", headers=RETRY_AFTER)

@@ -1,8 +1,8 @@
-"""Locked users: calls that met a locked row wait here, so that they don't delay the batches of other users.
+"""Locked users: calls that got a lock timeout are parked here, so that they don't delay the batches of other users.
 
-A call meets a lock if another session holds the user's row for longer than LOCK_TIMEOUT. From then on the writes of
-this user are parked (or the reads, if a read met the lock). One parked call is retried at a time, and the users take
-turns. When a retry is successful, the other parked calls of its user return to the queue.
+A call gets a lock timeout if another session has locked the user's row for longer than LOCK_TIMEOUT. From then on, all
+writes of this user are parked (or all reads, if the call was a read). One parked call is retried at a time, and the
+users take turns. If a retry gets no lock timeout, the other parked calls of its user return to the queue.
 """
 
 from collections import Counter, deque
@@ -15,7 +15,7 @@ MAX_PARKED = 10_000
 MAX_QUEUED_PER_LOCKED_USER = 1_000
 
 RETRY_CUTOFF_SECONDS = 0.5
-"""A parked call is not retried so shortly before its deadline, so that it was certainly not applied."""
+"""A parked call is not retried if its deadline is nearer than this. So it is certain that it was not applied."""
 
 LockKey = tuple[bool, str]
 """Calls with equal keys block on the same rows: the writes, or the reads, of one user."""
@@ -46,7 +46,7 @@ class LockedUsers:
         return self._sizes[key[0]] >= MAX_PARKED or len(self._parked.get(key, ())) >= MAX_QUEUED_PER_LOCKED_USER
 
     def park(self, call: PendingCall, now: float) -> None:
-        """Parks a call that met a lock, or would meet the same one, before the other calls of its user."""
+        """Parks a call that got a lock timeout, or would get one. It becomes the first of its user's parked calls."""
         call.sent = False
         key = lock_key(call)
         self._parked.setdefault(key, deque()).appendleft(call)
@@ -69,7 +69,7 @@ class LockedUsers:
         return self._retried is None and now >= self._retry_at and any(has_room(writes) for writes, _ in self._parked)
 
     def next_call(self, now: float, has_room: Callable[[bool], bool]) -> PendingCall | None:
-        """The call to retry, if there is one that has time enough. `finish` or `park` must follow."""
+        """The call to retry, or None if no call has enough time left. Call `finish` when it has ended."""
         if not self.can_retry(now, has_room):
             return None
         for key, calls in list(self._parked.items()):
@@ -79,14 +79,14 @@ class LockedUsers:
                 if call.deadline > now + RETRY_CUTOFF_SECONDS and not call.future.done():
                     calls.remove(call)
                     self._sizes[key[0]] -= 1
-                    self._parked[key] = self._parked.pop(key)  # the other users come first the next time
+                    self._parked[key] = self._parked.pop(key)  # the next retry is of another user
                     self._retried = key
                     return call
         return None
 
     def finish(self) -> list[PendingCall]:
-        """Ends a retry. If its call met no lock, returns the other calls of its user, which are no longer parked."""
-        if self._retried is None:  # the call was parked again
+        """Ends a retry. If it got no lock timeout, returns the other calls of its user, which are no longer parked."""
+        if self._retried is None:  # the call, or another one of its user, was parked again
             return []
         calls = self._parked.pop(self._retried, deque())
         self._sizes[self._retried[0]] -= len(calls)
@@ -101,7 +101,7 @@ class LockedUsers:
         return calls
 
     def remove_expired(self, now: float) -> list[PendingCall]:
-        """Removes and returns the calls that are not retried any more. Calls whose callers left are removed, too."""
+        """Removes and returns the calls whose deadlines are too near for a retry. Also removes cancelled calls."""
         cutoff = now + RETRY_CUTOFF_SECONDS
         expired = []
         self._sizes.clear()

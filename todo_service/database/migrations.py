@@ -14,9 +14,9 @@ from todo_service.database.statements import SQL, read_statement
 Report = Callable[[str], None]
 
 LOCK_KEY = 7_406_338_146_302_154_752  # of an advisory lock: a number that no other program uses
-LOCK_TIMEOUT = "50ms"  # while a migration waits for a table, requests wait behind it
-LOCK_SECONDS = 10.0  # how long a file is retried
-CONCURRENT_LOCK_TIMEOUT = "5s"  # no request waits behind a statement without a transaction
+LOCK_TIMEOUT = "50ms"  # while a migration waits for a table lock, requests queue behind it
+LOCK_SECONDS = 10.0  # how long a migration is retried
+CONCURRENT_LOCK_TIMEOUT = "5s"  # for files without a transaction: no request queues behind these
 POLL_SECONDS = 0.2
 OLDEST_VERSION = 15
 NO_TRANSACTION = "-- no transaction"
@@ -67,9 +67,9 @@ async def migrate(database_url: str, report: Report, migrations: list[Migration]
             statement_cache_size=0,
             server_settings={"application_name": "todo-service migrate", "lock_timeout": LOCK_TIMEOUT},
         )
-    except asyncpg.ProtocolViolationError as error:  # a pooler would give the advisory lock to other clients
+    except asyncpg.ProtocolViolationError as error:  # a pooler would share the advisory lock among its clients
         raise MigrationError(
-            f"This is no direct connection ({_reason(error)}): migrations need the database's own address, "
+            f"This is not a direct connection ({_reason(error)}): migrations need the database's own address, "
             "not that of a pooler."
         ) from error
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -77,7 +77,7 @@ async def migrate(database_url: str, report: Report, migrations: list[Migration]
     try:
         await _migrate(connection, report, read_migrations() if migrations is None else migrations)
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
-        raise MigrationError(f"The database refused: {_reason(error)}.") from error
+        raise MigrationError(f"The database can't be migrated: {_reason(error)}.") from error
     finally:
         await connection.close()
 
@@ -104,14 +104,14 @@ async def _migrate(connection: asyncpg.Connection, report: Report, migrations: l
 async def _check_database(connection: asyncpg.Connection, report: Report) -> None:
     encoding = connection.get_settings().server_encoding
     if encoding != "UTF8":  # CHECK_DATABASE would fail in another encoding
-        raise MigrationError(f"This database's encoding is {encoding}: the service needs one with UTF8.")
+        raise MigrationError(f"This database's encoding is {encoding}: the service needs UTF8.")
     [found] = await connection.fetch(CHECK_DATABASE)
     if found["version"] < OLDEST_VERSION:
         raise MigrationError(f"This is PostgreSQL {found['version']}: the service needs {OLDEST_VERSION} or later.")
     if not found["lowers_unicode"]:
         report(
-            "warning: in this database lower('É') is not 'é', so titles that begin with such letters are sorted "
-            "as if case mattered; a database made with the locale C.UTF-8 has no such limit"
+            "warning: in this database lower('É') is not 'é', so sorting and searching don't ignore the case of such "
+            "letters; create the database with the locale C.UTF-8 to avoid this"
         )
 
 
@@ -136,9 +136,9 @@ async def _apply(connection: asyncpg.Connection, report: Report, migration: Migr
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
         cause = error.__context__ or error  # the error before the failed rollback
         advice = (
-            "Nothing of it was applied: mend the cause"
+            "Nothing of it was applied: fix the cause"
             if migration.in_transaction
-            else "It runs without a transaction, so look for what it left, like an invalid index, and remove that"
+            else "It ran without a transaction: remove what it created, for example an invalid index"
         )
         raise MigrationError(f"{migration.name} failed: {_reason(cause)}. {advice}, then migrate again.") from error
 

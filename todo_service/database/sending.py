@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SLOW_BATCH_SECONDS = 0.03  # after which other calls don't wait for a batch
+SLOW_BATCH_SECONDS = 0.03  # after this time, other calls no longer wait for a batch
 DEADLINE_POLL_SECONDS = 0.2
 RECONNECT_SECONDS = 1.0  # between attempts to open one connection more, while others are open
 
 
 @dataclass
 class Counters:
-    """What happened since the metrics were written: batches by size, and calls that failed by their problem."""
+    """Counts that the metrics lack so far: batches by size, failed calls by problem, rejected calls as `overload`."""
 
     batches: Counter[int] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
 
 
 class Senders:
-    """The tasks that send batches. One waits until there is work, or without a connection until one more is needed."""
+    """The sending tasks. A task with a connection waits for a batch. Others wait until one more is needed."""
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings, queue: BatchQueue, background: Background) -> None:
         self.counters = Counters()
@@ -46,7 +46,7 @@ class Senders:
         self._loop = asyncio.get_running_loop()
         self._pool, self._queue, self._background = pool, queue, background
         self._begin = begin_transaction(settings)
-        # By then all calls of a batch have passed their deadlines, and were rejected.
+        # After this time, all calls of a batch have passed their deadlines and have been rejected.
         self._timeout = settings.database_timeout + 2 * DEADLINE_POLL_SECONDS
         self._idle: list[asyncio.Future[None]] = []  # senders with a connection that have nothing to send
         self._unconnected: list[asyncio.Future[None]] = []  # senders without one
@@ -62,22 +62,22 @@ class Senders:
         return len(self._idle)
 
     def wake(self) -> None:
-        """Has an idle sender take the next batch, after all callbacks that are ready in this turn of the event loop."""
+        """Wakes a sender if there is a batch for it. The sender runs in the next iteration of the event loop."""
         if self._is_waking or not self._queue.is_ready():
             return
         if self._idle:
             self._is_waking = True
             self._idle.pop().set_result(None)
-        elif self._unconnected:  # to connect may take long, so others may be woken before it is done
+        elif self._unconnected:  # connecting may take long, so more senders may be woken before it ends
             self._unconnected.pop().set_result(None)
 
     def stop(self) -> None:
-        """Lets no sender be woken any more."""
+        """Makes `wake` do nothing from now on."""
         self._idle.clear()
         self._unconnected.clear()
 
     def reject(self, calls: list[PendingCall], error: Exception) -> None:
-        """Answers calls with what the error means to their callers. Calls that are answered already are left out."""
+        """Ends calls with an error: a Problem, or the error itself if it is a mistake. Skips calls that have ended."""
         calls = [call for call in calls if not call.future.done()]
         redact_detail(error)
         for name in dict.fromkeys(call.statement.name for call in calls):
@@ -89,7 +89,7 @@ class Senders:
             call.future.set_exception(failure)
 
     def _reject_queued(self, error: Exception) -> None:
-        """Rejects all calls that wait, if there is no connection. After a timeout, each waits for its own deadline."""
+        """Rejects all waiting calls if there is no connection. Not after a timeout: then each has its deadline."""
         if not self.open_connections and not isinstance(error, TimeoutError):
             self.reject(self._queue.clear(), error)
 
@@ -110,7 +110,7 @@ class Senders:
                     await self._send_over(connection)
                 finally:
                     self.open_connections -= 1
-                    # The pool releases a closed connection by itself; if it does so just now, this release fails.
+                    # The pool itself releases a closed connection. If it is doing so now, this release fails.
                     with suppress(asyncpg.InterfaceError, asyncpg.InternalClientError):
                         await self._pool.release(connection)
             elif self.open_connections:
@@ -120,10 +120,10 @@ class Senders:
                 self._reconnector.start()
 
     async def _connect(self) -> "Connection | None":
-        """A connection of the pool, or None. While others are open, only the first of several failures is logged."""
+        """A connection of the pool, or None. While others are open, only the first failure in a row is logged."""
         try:
             connection = await self._pool.acquire()
-        except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
+        except Exception as error:  # noqa: BLE001 - after any error there is no connection
             if self.open_connections and not self._has_failed_to_connect:
                 self._has_failed_to_connect = True
                 log_failure(log, error, "can't open one more connection (%s); %d are open", self.open_connections)
@@ -169,11 +169,11 @@ class Senders:
         if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and not _is_open(connection):
             error = ConnectionError(str(error))  # it was lost before or while the calls were sent
         if len(calls) > 1 and was_rolled_back(error):
-            await self._send_one_by_one(connection, calls)  # one has failed, and all have been rolled back
+            await self._send_one_by_one(connection, calls)  # one call has failed, and all were rolled back
         elif isinstance(error, asyncpg.LockNotAvailableError):
             self._queue.park(calls[0])
         else:
-            if is_mistake(error) and all(call.future.done() for call in calls):  # else it would not be logged
+            if is_mistake(error) and all(call.future.done() for call in calls):  # otherwise no caller would log it
                 redact_detail(error)
                 log.error("%s failed", statement.name, exc_info=error)
             self.reject(calls, error)
@@ -182,7 +182,7 @@ class Senders:
         return error
 
     async def _send_one_by_one(self, connection: "Connection", calls: list[PendingCall]) -> None:
-        """Sends calls that were rolled back together. If two users are locked, a table may be: then all are parked."""
+        """Sends the calls of a rolled-back batch one by one. If two users are locked, parks all others."""
         for call in calls:
             call.sent = False
         locked: set[LockKey] = set()
@@ -201,11 +201,11 @@ class Senders:
     async def _fetch(
         self, connection: "Connection", statement: Statement, calls: list[PendingCall]
     ) -> list[asyncpg.Record]:
-        """One row for each call. Through a pooler, calls whose callers left before it had a server are removed."""
+        """One row for each call. If a pooler has no server for some time, calls that have ended by then are removed."""
         if self._begin is None:
             return await self._fetch_rows(connection, statement, calls)
         for call in calls:
-            call.sent = False  # until the pooler has a server, nothing can be applied
+            call.sent = False  # nothing can be applied before the pooler has a server
         async with asyncio.timeout(self._timeout):
             try:
                 await connection.execute(self._begin)
@@ -215,7 +215,7 @@ class Senders:
                 rows = await self._fetch_rows(connection, statement, calls) if calls else []
                 await connection.execute("COMMIT")
             except (asyncpg.PostgresError, asyncpg.InterfaceError):  # other errors close the connection
-                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # only that it is lost
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # the connection is lost
                     await connection.execute("ROLLBACK")
                 raise
         return rows
@@ -224,8 +224,8 @@ class Senders:
         self, connection: "Connection", statement: Statement, calls: list[PendingCall]
     ) -> list[asyncpg.Record]:
         rows = await connection.fetchmany(statement.text, [call.args for call in calls], timeout=self._timeout)
-        if len(rows) != len(calls):  # one can't tell which row belongs to which call
-            raise RowCountError(f"{statement.name} gave {len(rows)} rows to {len(calls)} calls: each must get one")
+        if len(rows) != len(calls):  # it is unknown which row belongs to which call
+            raise RowCountError(f"{statement.name} returned {len(rows)} rows for {len(calls)} calls: each needs one")
         return rows
 
 

@@ -16,7 +16,7 @@ class Statement:
     name: str
     text: str
     writes: bool
-    """Whether it may change something. Then it must not be repeated while its outcome is unknown."""
+    """Whether it may change data. If so, it must not be repeated while its outcome is unknown."""
     unbatched: bool = False
     """Whether it may take so long that no other call should share its round trip."""
 

@@ -33,12 +33,12 @@ PREDECESSOR_SECONDS = 10.0
 """Seconds that PostgreSQL may take to stop after its todo-service was killed."""
 
 Account = tuple[int, int]  # a user's and a group's id
-STOP_POSTGRES = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))  # fast shutdown; then at once, as after a crash
+STOP_POSTGRES = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))  # fast shutdown, then immediate shutdown
 RUNTIME_PREFIX = "todo-service-"
 
 
 class EmbeddedError(Exception):
-    """The embedded mode can't start or go on. The message is one sentence for the person at the terminal."""
+    """The embedded mode can't start or continue. The message is one sentence for the person at the terminal."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def signing_secret(data: Path) -> str:
     with _data_directory(data) as directory:
         path = directory / "secret"
         if not path.exists():
-            # The file is complete before it has its name, and link() never overwrites: concurrent starts agree on one.
+            # The file is complete before it gets its name, and link() never overwrites: concurrent starts agree.
             with tempfile.NamedTemporaryFile("w", prefix="secret.", dir=directory) as draft:  # mode 600 from the start
                 draft.write(secrets.token_urlsafe(48))
                 draft.flush()
@@ -63,12 +63,12 @@ def signing_secret(data: Path) -> str:
                     os.link(draft.name, path)
         secret = path.read_text(errors="replace")
         if len(secret) < SECRET_BYTES or not secret.isascii():
-            raise EmbeddedError(f"{path} holds no secret: remove it, and the next start makes one.")
+            raise EmbeddedError(f"{path} contains no valid secret: remove the file, and the next start creates one.")
         return secret
 
 
 def read_secret(data: Path) -> str:
-    """The same secret. Raises EmbeddedError if it was not created yet."""
+    """The secret that `signing_secret` created. Raises EmbeddedError if there is none yet."""
     if not (data / "secret").exists():
         raise EmbeddedError(f"There is no {data / 'secret'} yet: run `todo-service serve --embedded` here first.")
     return signing_secret(data)
@@ -155,7 +155,7 @@ def _check_version(cluster: Path, version: int) -> None:
     file = cluster / "PG_VERSION"
     found = file.read_text().strip() if file.exists() else ""
     if not found:
-        raise EmbeddedError(f"{cluster} holds no data of PostgreSQL: move that folder away.")
+        raise EmbeddedError(f"{cluster} contains no data of PostgreSQL: move that folder away.")
     if found != str(version):
         raise EmbeddedError(
             f"The data in {cluster} is of PostgreSQL {found}, and this is PostgreSQL {version}: "
@@ -164,7 +164,7 @@ def _check_version(cluster: Path, version: int) -> None:
 
 
 def _wait_for_predecessor(directory: Path) -> None:
-    """Waits for a PostgreSQL whose todo-service was killed. One that doesn't stop is not touched."""
+    """Waits until a PostgreSQL whose todo-service was killed has stopped. If it doesn't, raises EmbeddedError."""
     deadline = time.monotonic() + PREDECESSOR_SECONDS
     while (process := _find_running(directory)) is not None:
         if time.monotonic() > deadline:
@@ -173,7 +173,7 @@ def _wait_for_predecessor(directory: Path) -> None:
                 f"stop it with `kill -INT {process}`, then start again."
             )
         pause(0.1)
-    # Its process has ended, but PostgreSQL would believe this file if another process has the id now.
+    # The process has ended. If another process now had its id, PostgreSQL would take this file for that of a server.
     (directory / "postgres" / "postmaster.pid").unlink(missing_ok=True)
 
 
@@ -186,7 +186,8 @@ def _find_running(directory: Path) -> int | None:
     found: list[int] = []
     for process in psutil.process_iter(["name", "cwd", "create_time"]):
         pid, name, cwd = process.pid, process.info["name"], process.info["cwd"]
-        # In a container root may not see another account's working directory. Then its id and age must match.
+        # In a container, root may not see the working directory of another account's process. Then the process's id and
+        # start time must match.
         if cwd is None and pid == server and abs((process.info["create_time"] or 0) - started) < 60:
             cwd = str(directory / "postgres")
         if name == "postgres" and cwd in clusters and process.status() != psutil.STATUS_ZOMBIE:
@@ -242,7 +243,7 @@ def _runtime(directory: Path, account: Account | None) -> Iterator[Path]:
 
 
 def _copy(binaries: Path, runtime: Path, account: Account) -> Path:
-    """Copies the programs to a directory that the account can read: root's Python environment may not be one.
+    """Copies the programs to a directory that the account can read. It may be unable to read root's Python environment.
 
     The relative paths stay the same, because the programs find each other and their libraries by them.
     """
@@ -259,7 +260,7 @@ def _copy(binaries: Path, runtime: Path, account: Account) -> Path:
 
 
 def _initialise(binaries: Path, cluster: Path, account: Account | None, version: int) -> None:
-    """Creates a cluster under another name and renames it, so that an incomplete one never has the name."""
+    """Creates a cluster under another name and renames it, so that an incomplete cluster never has the final name."""
     new = cluster.with_name("postgres.new")
     if new.exists():
         shutil.rmtree(new)
@@ -275,7 +276,7 @@ def _initialise(binaries: Path, cluster: Path, account: Account | None, version:
             pause(0.02)
     if process.returncode != 0:
         raise EmbeddedError(
-            f"PostgreSQL could not make its data directory: {_last_error(cluster.with_name('postgres.log'))}"
+            f"PostgreSQL could not create its data directory: {_last_error(cluster.with_name('postgres.log'))}"
         )
     new.rename(cluster)
 
@@ -298,7 +299,7 @@ def _start(
 def _last_error(log: Path) -> str:
     lines = log.read_text(errors="replace").split("\n")
     wrong = [line for line in lines if re.search(r"\b(FATAL|PANIC|error):", line)]
-    return f"{(wrong or [line for line in lines if line] or ['it said nothing'])[-1]} ({log})"
+    return f"{(wrong or [line for line in lines if line] or ['its log is empty'])[-1]} ({log})"
 
 
 @contextmanager
@@ -312,8 +313,9 @@ def _program(
         arguments: dict[str, object] = {"env": {**inherited, "LC_ALL": "C", "TZ": "UTC"}, "stdin": subprocess.DEVNULL}
         place = str(cluster)
         if account is not None:
-            # The account may not be able to enter the directories above, so it gets the open directory. (As the working
-            # directory it would be enough for 18, but before 16 the programs leave it to find themselves.)
+            # The account may have no access to the parent directories, so the program gets an open file descriptor.
+            # (For PostgreSQL 18, the working directory would be enough. But before 16, the programs change the working
+            # directory to find themselves.)
             directory = os.open(cluster, os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, directory)
             place = f"/proc/self/fd/{directory}"

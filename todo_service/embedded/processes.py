@@ -1,4 +1,4 @@
-"""Child processes that end with this one however it ends, and signals that wait until it can stop in order."""
+"""Child processes that always end with this process, and stop signals that are blocked until a safe moment."""
 
 import contextlib
 import ctypes
@@ -38,7 +38,7 @@ def run_child(command: Sequence[str], stop: Stop, **arguments: object) -> Iterat
                 process.send_signal(number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(seconds)
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # none is left; macOS raises the latter
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # if none is left; the latter on macOS
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
@@ -60,11 +60,11 @@ def _end_with_parent(number: signal.Signals) -> Callable[[], None]:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Holds STOP_SIGNALS, until `pause` or `check_signals` raises KeyboardInterrupt for them.
+    """Blocks STOP_SIGNALS. If one is pending, `pause` and `check_signals` raise KeyboardInterrupt.
 
-    A signal handler would raise at any place, and could leave a child half started or a lock taken.
+    A signal handler would raise at any place in the code, and could leave a child half started or a lock taken.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
     held = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield

@@ -1,1 +1,1 @@
-"""Handlers: one function for each endpoint."""
+"""Handlers: one function for each endpoint of the API."""

@@ -1,4 +1,4 @@
-"""The endpoints that tell a platform whether the service runs, and whether it can work."""
+"""The endpoints that tell a platform whether the service runs, and whether it is ready."""
 
 from aiohttp import web
 from aiohttp_apispec import docs, response_schema

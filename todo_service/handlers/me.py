@@ -19,7 +19,7 @@ Page = tuple[bytes, str | None, UUID | None]
 """The lines of some tasks, and the key and the id of the first task after them."""
 
 EXAMPLE_LINE = json.dumps({name: field.metadata["examples"][0] for name, field in TaskSchema().fields.items()}) + "\n"
-PAGE_SIZE = 100  # tasks that are in memory for each client, who may read slowly
+PAGE_SIZE = 100  # tasks in memory for each client, which may read slowly
 
 
 @docs(
@@ -33,7 +33,7 @@ async def export_tasks(request: web.Request) -> web.Response:
     """GET /api/export"""
     first = await _page(
         request.app[DATABASE], request[USER_ID], None, None
-    )  # an error here is still a problem document
+    )  # an error here still becomes a problem document
     request.app[IN_FLIGHT].count_until_sent(request)
     return web.Response(body=_stream(request, *first), content_type="application/x-ndjson", charset="utf-8")
 
@@ -56,7 +56,7 @@ async def _page(database: Database, user_id: str, key: str | None, task_id: UUID
 
 
 async def _stream(request: web.Request, lines: bytes, key: str | None, task_id: UUID | None) -> AsyncIterator[bytes]:
-    """These lines and all that follow. The next page is read when the client has received this one."""
+    """Yields these lines, then those of all later pages. Reads a page only when the one before has been sent."""
     yield lines
     while task_id:
         try:

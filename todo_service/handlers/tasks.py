@@ -203,13 +203,16 @@ async def delete_task(request: web.Request) -> web.Response:
 
 
 def _if_match(request: web.Request) -> Tags | None:
-    """The revisions that the task may have. None if the task may have any: the statements need no `*`."""
+    """The revisions that the task may have. None if any revision will do: the statements don't know `*`."""
     tags = request[CONDITIONS].if_match
     return None if tags == ANY else tags
 
 
 def _representation(conditions: Conditions, body: str, tag: str) -> web.Response:
-    """The body; or 304 or 412 as the conditions say (RFC 9110, section 13.2.2)."""
+    """A response with the body, or 304 or 412, depending on the conditions (RFC 9110, section 13.2.2).
+
+    If the client has the current tag of a list, the body has no tasks: the statement compares the tags, too.
+    """
     if_match, if_none_match = conditions
     if if_match is not None and tag not in if_match and if_match != ANY:
         raise _precondition_failed(tag)
@@ -239,7 +242,7 @@ def _precondition_failed(tag: object) -> Problem:
 
 
 def _json_response(body: str, tag: object = None, *, status: int = 200) -> web.Response:
-    """Sends the JSON text that PostgreSQL wrote, as it is, with its entity tag if it has one."""
+    """A response with JSON text from PostgreSQL, unchanged, and with its entity tag if it has one."""
     headers = {hdrs.CONTENT_TYPE: "application/json"}
     if tag is not None:
         headers[hdrs.ETAG] = f'"{tag}"'

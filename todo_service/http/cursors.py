@@ -16,7 +16,7 @@ SORTS = {"created": "desc", "title": "asc", "due_date": "asc"}
 
 ORDERS = ("asc", "desc")
 
-# As the statements write it. PostgreSQL accepts fewer fractions and offsets than RFC 3339 allows.
+# The form in which the statements write times. PostgreSQL doesn't accept all fractions and offsets of RFC 3339.
 UTC_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
 CHECKSUM_BYTES = 6
@@ -33,14 +33,14 @@ class Cursor:
 
 
 def encode_cursor(cursor: Cursor) -> str:
-    """The cursor as opaque, URL-safe text. A checksum in it makes sure that a damaged cursor is refused."""
+    """The cursor as opaque, URL-safe text. It contains a checksum, so that a damaged cursor is refused."""
     payload = json.dumps(astuple(cursor), ensure_ascii=False, separators=(",", ":")).encode()
     checksum = blake2b(payload, digest_size=CHECKSUM_BYTES).digest()
     return base64.urlsafe_b64encode(checksum + payload).rstrip(b"=").decode()
 
 
 def decode_cursor(text: str) -> Cursor | None:
-    """The cursor in a text, or None if the service can't have sent this one."""
+    """The cursor in a text, or None if the service can't have sent this text."""
     try:
         octets = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4))
         cursor = Cursor(*json.loads(octets[CHECKSUM_BYTES:]))
@@ -50,7 +50,7 @@ def decode_cursor(text: str) -> Cursor | None:
 
 
 def _is_valid(cursor: Cursor) -> bool:
-    """Whether the statements accept it. The checksum doesn't prove that: a client could compute one."""
+    """Whether the statements accept the cursor. A valid checksum is no proof: a client could compute one."""
     match cursor:
         case Cursor(sort="created" | "due_date", key=str(key), id=str(task_id)):
             datetime.fromisoformat(key)

@@ -1,4 +1,4 @@
-"""The pages for people: /docs, where the API can be tried, and /problems, which explains the problem types."""
+"""The HTML pages: /docs, where users can try the API, and /problems, which explains the problem types."""
 
 import json
 import re
@@ -19,7 +19,8 @@ from todo_service.settings import is_loopback
 DESCRIPTION = web.AppKey("description", bytes)
 DOCS_TOKEN = web.AppKey("docs_token", str)
 
-# Nothing from elsewhere, nothing inline, and no page may frame these. Swagger UI has its icons in data URLs.
+# The pages load nothing from other origins and run no inline scripts, and no page may embed them in a frame. Swagger UI
+# has its icons in data URLs.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -27,7 +28,7 @@ POLICY = (
 
 STATIC = Path(__file__).with_name("static")
 SWAGGER_UI = Path(str(distribution("flask-swagger-ui").locate_file("flask_swagger_ui/dist")))
-"""The files of Swagger UI. The package is for Flask, which is not imported: new releases appear there first."""
+"""The files of Swagger UI, in a package for Flask. It has new releases first. Flask itself is not imported."""
 
 DOCS_FILES = {
     "docs.js": STATIC,
@@ -68,16 +69,16 @@ PROBLEMS_BODY = """\
 {contents}</ul>
 """
 
-# Headers of requests that don't come from a browser on this machine. A page of another origin that could read the
-# response sends Origin. Many proxies send one of the others.
+# A browser on this machine that opens the page sends none of these headers. Requests from pages of other origins that
+# could read the response have Origin. Most proxies add one of the others.
 PROXY_HEADERS = ("cf-connecting-ip", "forwarded", "origin", "via", "x-forwarded-", "x-real-ip")
 
 
 async def get_docs(request: web.Request) -> web.Response:
-    """GET /docs: the page. A browser on this machine gets it with the token of `serve --embedded`.
+    """GET /docs: the page. For a browser on this machine, it contains the token of `serve --embedded`.
 
-    That the service listens to this machine only is not enough: the name of another site may lead to this address, and
-    a proxy may forward requests of other machines. Other users of this machine get the token, too.
+    `serve --embedded` listens on a loopback address, but this is not enough: the name of another site may resolve to it
+    (DNS rebinding), and a proxy may forward requests of other machines. All users of this machine can get the token.
     """
     token = request.app[DOCS_TOKEN]
     body = DOCS_BODY.format(token=escape(token if token and _is_local(request) else ""))
@@ -115,12 +116,12 @@ async def get_name(_request: web.Request) -> web.Response:
 
 
 def _headers(content_type: str) -> dict[str, str]:
-    """`no-cache` has browsers ask each time: files of two releases don't work together."""
+    """With `no-cache`, browsers revalidate a file each time: files of different releases don't work together."""
     return {hdrs.CACHE_CONTROL: "no-cache", "Content-Security-Policy": POLICY, hdrs.CONTENT_TYPE: content_type}
 
 
 def _respond(request: web.Request, body: bytes, content_type: str) -> web.Response:
-    """The body, or 304 if the client has it."""
+    """A response with the body, or 304 if the client already has this body."""
     tag = _tag(body)
     known = {etag.value for etag in request.if_none_match or ()}
     headers = {**_headers(content_type), hdrs.ETAG: f'"{tag}"'}
@@ -140,7 +141,7 @@ def _read_file(name: str) -> bytes:
 
 
 def _is_local(request: web.Request) -> bool:
-    """Whether a browser on this machine sent the request, as far as one can tell from its headers."""
+    """Whether a browser on this machine sent the request directly, judging by the headers."""
     if any(name.lower().startswith(PROXY_HEADERS) for name in request.headers) or "@" in request.host:
         return False
     if request.version < HttpVersion11:  # some proxies use HTTP/1.0, browsers never do

@@ -12,11 +12,11 @@ Tags = tuple[str, ...]
 """The entity tags of a header, without their quotes."""
 
 ANY: Final = ("*",)
-"""What the header value `*` is parsed to. It can't be a list of tags: no tag of this service is an asterisk."""
+"""The parsed form of the header value `*`. It equals no list of tags, because no tag of this service is an asterisk."""
 
 MALFORMED: Final = 'Must be * or a list of entity tags in quotes, like "7", "9".'
 
-# Bytes that are not ASCII arrive decoded; invalid UTF-8 arrives as surrogates.
+# aiohttp decodes bytes that are not ASCII as UTF-8. Invalid UTF-8 becomes surrogates.
 TAG = r'(?:W/)?"[^\u0000-\u0020"\u007f]*"'
 TAGS = re.compile(rf"[ \t,]*{TAG}(?:[ \t]*,[ \t,]*{TAG})*[ \t,]*")
 EACH = re.compile(TAG)
@@ -39,22 +39,22 @@ class SyncToken:
 
 
 def empty_list_token(user_id: str) -> SyncToken:
-    """The sync token of a user who is not in the database. It differs from user to user, like all others."""
+    """The sync token of a user who is not in the database. Like all sync tokens, it differs from user to user."""
     return SyncToken(str(uuid5(EMPTY_LIST_NAMESPACE, user_id)), 0)
 
 
 def parse_sync_token(text: str) -> SyncToken | None:
-    """The sync token in a text, or None if the service can't have sent this one."""
+    """The sync token in a text, or None if the service can't have sent this text."""
     match = SYNC_TOKEN.fullmatch(text)
     return SyncToken(match[1], min(int(match[2]), MAX_REVISION)) if match else None
 
 
 def parse_tags(value: str, *, strong: bool) -> Tags:
-    """The tags of an If-Match or If-None-Match header that the service may have sent: possibly none.
+    """Those tags of an If-Match or If-None-Match header that the service may have sent. The result may be empty.
 
     With `strong`, weak tags are left out: they never match for a write (RFC 9110, section 8.8.3.2). Raises ValueError.
     """
-    if match := OWN_TAG.fullmatch(value):  # what nearly all clients send
+    if match := OWN_TAG.fullmatch(value):  # a single tag, as nearly all clients send it
         return (match[1],)
     value = value.strip(" \t")
     if value == "*":

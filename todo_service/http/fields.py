@@ -1,8 +1,8 @@
-"""Kinds of values in requests. Each accepts less than marshmallow's field of the same kind, or loads something else.
+"""The fields of request schemas. Each accepts fewer values than marshmallow's field of its type, or loads another type.
 
-Messages are predicates: a field's name and its message make a sentence. `openapi_schema` is what the API's description
-says of a string. Its patterns are regular expressions of Python and of JavaScript, and accept all that is loaded
-without an error.
+Each error message is a predicate: the field's name and the message make a sentence. `openapi_schema` is the field's
+schema in the API's description. Its patterns are valid in Python and in JavaScript, and match every value that the
+field accepts.
 """
 
 import re
@@ -44,7 +44,7 @@ class StrictString(CachedValidators, fields.String):
 
 
 class StrictBoolean(CachedValidators, fields.Boolean):
-    """A JSON boolean: neither 1 nor "yes"."""
+    """A JSON boolean. Other values that mean true or false, like 1 and "yes", are errors."""
 
     default_error_messages = {**MESSAGES, "invalid": "Must be true or false."}
 
@@ -57,7 +57,7 @@ class StrictBoolean(CachedValidators, fields.Boolean):
 class UtcDateTime(CachedValidators, fields.DateTime):
     """An RFC 3339 date-time with seconds and offset, loaded as the text of the same time in UTC.
 
-    Text, because asyncpg takes the first and the last time that a datetime can hold for infinity.
+    It is not loaded as a datetime, because asyncpg sends datetime.min and datetime.max as -infinity and infinity.
     """
 
     default_error_messages = {**MESSAGES}
@@ -68,11 +68,11 @@ class UtcDateTime(CachedValidators, fields.DateTime):
         try:
             return datetime.fromisoformat(value.upper()).astimezone(UTC).isoformat()
         except (ValueError, OverflowError):
-            raise ValidationError("Must be a moment of the calendar, in UTC within the years 0001 to 9999.") from None
+            raise ValidationError("Must be a date and time that exists, in UTC in the years 0001 to 9999.") from None
 
 
 class PageSize(fields.Integer):
-    """A number in a query, in ASCII digits: int() would accept more."""
+    """A page size in a query, in ASCII digits: int() would accept other digits, too."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not re.fullmatch("0{0,9}[0-9]{1,4}", value, re.ASCII) or not 1 <= int(value) <= MAX_PAGE_SIZE:
@@ -88,12 +88,12 @@ class CursorParameter(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         cursor = decode_cursor(value)
         if cursor is None:
-            raise ValidationError("Must be taken unchanged from the Link of the page before.")
+            raise ValidationError("Must be taken unchanged from the Link of the previous page.")
         return cursor
 
 
 class RepeatedParameter(fields.List[str]):
-    """A query parameter that may be repeated. The error of one value is the error of the parameter."""
+    """A query parameter that may be repeated. If a value is invalid, the parameter gets the error of the first one."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         try:
@@ -110,15 +110,15 @@ class SyncTokenParameter(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         token = parse_sync_token(value)
         if token is None:
-            raise ValidationError("Must be the `since` of the answer before, or the ETag of a list without its quotes.")
+            raise ValidationError("Must be the `since` of the last response, or the ETag of a list without its quotes.")
         return token
 
 
 class EntityTags(fields.String):
-    """A list of entity tags, loaded as those that the service may have sent."""
+    """A list of entity tags. Tags that the service can't have sent are left out when it is loaded."""
 
     openapi_schema: Mapping[str, Any] = {
-        # Not one pattern: Schemathesis finds no value for a pattern without letters and digits.
+        # Two schemas, because Schemathesis finds no value for a pattern without letters and digits like that of `*`.
         "anyOf": [{"type": "string", "enum": ["*"]}, {"type": "string", "pattern": f"^{TAGS.pattern}$"}]
     }
 

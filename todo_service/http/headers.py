@@ -10,19 +10,20 @@ from todo_service.http.routes import is_api
 
 SECURITY_HEADERS = CIMultiDict(
     {
-        # A browser that shows a response as a page loads, runs and frames nothing. The docs pages set their own.
+        # If a browser shows a response as a page, it loads, runs and frames nothing. The docs pages have their own.
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-        # Other sites can't embed responses. Requests by CORS are not affected.
+        # Other sites can't embed responses. CORS requests are not affected.
         "Cross-Origin-Resource-Policy": "same-origin",
         "Referrer-Policy": "no-referrer",
-        # Browsers obey it over https only, and for this host only.
+        # Browsers apply this over https only, and to this host only.
         "Strict-Transport-Security": "max-age=31536000",
         "X-Content-Type-Options": "nosniff",
-        # aiohttp's own value names versions.
+        # aiohttp's default value contains version numbers.
         "Server": "todo-service",
     }
 )
-"""Merged into each response. That takes 0.6 us: 0.2 to add them and 0.4 to send them; a signal would take 0.4 more."""
+"""These headers are merged into each response, which takes 0.6 us: 0.2 us to add them, 0.4 us to send them. aiohttp's
+signal on_response_prepare would take 0.4 us more."""
 
 ALLOW_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID"
@@ -30,13 +31,13 @@ RESPONSE_HEADERS = "ETag, Idempotency-Replayed, Link, Location, Retry-After, WWW
 PUBLIC_HEADERS = CIMultiDict({**SECURITY_HEADERS, "Vary": "Origin"})
 API_HEADERS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "private, no-cache", "Vary": "Authorization, Origin"})
 ERROR_HEADERS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "no-store", "Vary": "Authorization, Origin"})
-PREFLIGHT_SECONDS = "7200"  # browsers remember a preflight for 2 hours at most
+PREFLIGHT_SECONDS = "7200"  # browsers cache preflight responses for 2 hours at most
 
 
 def add_headers(origins: Collection[str]) -> Middleware:
-    """A middleware that adds them to every response, and answers preflight requests.
+    """A middleware that adds headers to every response, and answers preflight requests.
 
-    Pages of these origins may send credentials, and read every response.
+    Pages of `origins` may send credentials, and read every response.
     """
 
     @web.middleware
@@ -45,7 +46,7 @@ def add_headers(origins: Collection[str]) -> Middleware:
         response = web.Response(status=204) if preflight else await handler(request)
         headers = response.headers
         headers.merge((API_HEADERS if response.status < 400 else ERROR_HEADERS) if is_api(request) else PUBLIC_HEADERS)
-        if hdrs.UPGRADE in request.headers:  # aiohttp discards what arrived together with it
+        if hdrs.UPGRADE in request.headers:  # aiohttp discards data that arrives together with such a request
             response.force_close()
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and origin in origins:

@@ -36,7 +36,7 @@ class InFlight:
         return response
 
     def count_until_sent(self, request: web.Request) -> None:
-        """Counts a request until its response has been sent. The middleware counts it until the handler returns."""
+        """Counts a request until its response is sent. The middleware counts it only until the handler returns."""
         task, transport = asyncio.current_task(), request.transport
         if task and transport:  # the task of this request, which also sends the response
             self.requests += 1
@@ -54,9 +54,9 @@ IN_FLIGHT = web.AppKey("in_flight", InFlight)
 def reset(transport: asyncio.Transport | None) -> None:
     """Closes a connection with a TCP reset, so that a client can't take a truncated body for a complete one.
 
-    Without chunks (HTTP/1.0) an orderly end of the connection is the end of the body.
+    In HTTP/1.0, which has no chunks, an orderly close of the connection marks the end of the body.
     """
     if transport:
-        with suppress(AttributeError, OSError, ValueError):  # what uvloop and asyncio raise if it is closed already
+        with suppress(AttributeError, OSError, ValueError):  # raised by uvloop or asyncio if it is closed
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
         transport.abort()

@@ -76,11 +76,11 @@ HEADERS = {
         "schema": {"type": "integer", "minimum": 0, "examples": [1]},
     },
 }
-"""The headers of answers that clients need to know of."""
+"""The response headers that clients use."""
 
 
 class Converter(OpenAPIConverter):
-    """apispec's, which also takes over what a schema's docstring says."""
+    """apispec's converter, which also copies the first line of a schema's docstring to the description."""
 
     def schema2jsonschema(self, schema: Any) -> dict[str, Any]:
         converted = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
@@ -88,7 +88,7 @@ class Converter(OpenAPIConverter):
 
 
 class Plugin(MarshmallowPlugin):
-    """apispec's, with our converter."""
+    """apispec's plugin, with our converter."""
 
     Converter = Converter
 
@@ -125,19 +125,19 @@ def describe(routes: Iterable[Route]) -> bytes:
 
 
 def _openapi_schema(_converter: OpenAPIConverter, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """What our own kinds of fields say of themselves, if nothing more precise follows from their validators."""
+    """The `openapi_schema` of a field, unless its validators have given a pattern or an enum."""
     return {} if {"pattern", "enum"} & ret.keys() else dict(getattr(field, "openapi_schema", {}))
 
 
 def _without_default_null(_converter: OpenAPIConverter, _field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """To be null by default is to be left out, but generators take whatever has a default for always there."""
+    """Removes a default of null, which means that a member may be absent: generators would expect it to be present."""
     if "default" in ret and ret["default"] is None:
         del ret["default"]
-    return {}  # apispec adds what comes back
+    return {}  # apispec adds the returned keywords to `ret`
 
 
 def _operation(converter: OpenAPIConverter, route: Route, operation_ids: set[str]) -> dict[str, Any]:
-    """One route as an operation. Of two routes with one handler, the second has the method in its operationId."""
+    """A route as an operation. If two routes have the same handler, the second operationId ends with its method."""
     declared = declared_by(route.handler)
     operation_id = route.handler.__name__
     if operation_id in operation_ids:
@@ -162,7 +162,7 @@ def _operation(converter: OpenAPIConverter, route: Route, operation_ids: set[str
 
 
 def _parameters(route: Route) -> Iterator[tuple[str, Schema]]:
-    """The schemas of what is not in the body, each with what apispec calls its location."""
+    """The schemas of the path, the query and the headers, each with apispec's name for this location."""
     if route.has_task_id:
         yield "match_info", TaskPathSchema()
     yield "querystring", route.query
@@ -171,7 +171,7 @@ def _parameters(route: Route) -> Iterator[tuple[str, Schema]]:
 
 
 def _without_null(parameter: dict[str, Any]) -> dict[str, Any]:
-    """A parameter is left out or a text: marshmallow takes a field that is loaded as None for one that may be null."""
+    """The parameter without the type null, which marshmallow adds to a field whose default is None."""
     kind = parameter["schema"]["type"]
     return {**parameter, "schema": {**parameter["schema"], "type": kind if isinstance(kind, str) else kind[0]}}
 

@@ -56,7 +56,7 @@ CREATE_HEADERS = web.RequestKey("create_headers", CreateHeaders)
 class HeadersSchema(RequestSchema):
     """The headers that decide whether a request is carried out. Other headers are ignored.
 
-    A condition that is not declared is an error: a change must not be made without it.
+    A conditional header that the route doesn't declare is an error: the service must not ignore a client's condition.
     """
 
     key: ClassVar[web.RequestKey[Any]] = CONDITIONS
@@ -65,7 +65,7 @@ class HeadersSchema(RequestSchema):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.declared = {field.data_key or name: field for name, field in self.fields.items()}
-        self.error_messages["unknown"] = "Is not possible here: leave it out."
+        self.error_messages["unknown"] = "Is not supported here: leave it out."
         self.names = tuple(istr(name) for name in {*self.declared, "If-Match", "If-None-Match"})
         self.absent = self.values()
 
@@ -100,7 +100,7 @@ class WriteHeadersSchema(HeadersSchema):
 
 
 class CreateHeadersSchema(HeadersSchema):
-    """What makes creating a task repeatable."""
+    """The header that lets a client safely repeat the creation of a task."""
 
     key = CREATE_HEADERS
     values = CreateHeaders
@@ -140,7 +140,7 @@ NO_FILTERS = Filters()
 
 @dataclass(frozen=True)
 class ListQuery:
-    """The query of GET /api/tasks. `completed` is None for both, `cursor` is None for the first page."""
+    """The query of GET /api/tasks. `completed` is None for all tasks, `cursor` is None for the first page."""
 
     sort: str = "created"
     order: str = "desc"
@@ -151,7 +151,7 @@ class ListQuery:
 
     @cached_property
     def is_default(self) -> bool:
-        """Whether it is what most clients ask for: the first page of all tasks, the newest first."""
+        """Whether this is the query of most clients: the first page of all tasks, newest first, with any limit."""
         return self == ListQuery(limit=self.limit)
 
 
@@ -221,7 +221,7 @@ class ListQuerySchema(RequestSchema):
 
 @dataclass(frozen=True)
 class ChangesQuery:
-    """The query of GET /api/tasks/changes. `since` is None for all that there is."""
+    """The query of GET /api/tasks/changes. `since` is None for all tasks."""
 
     since: SyncToken | None
     limit: int

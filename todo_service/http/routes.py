@@ -1,4 +1,4 @@
-"""Routes: what app.py declares of each, and the route of a request."""
+"""Routes: the type of app.py's declarations, and the declared route of a request."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ class Route:
         if not self.public and not self.path.startswith(API_PREFIX):
             raise ValueError(f"{self.path} must be public, or begin with {API_PREFIX} like all that needs a token")
         if self.headers is None and not (self.public or self.is_safe):
-            object.__setattr__(self, "headers", NO_CONDITIONS)  # a change must not be made without its condition
+            object.__setattr__(self, "headers", NO_CONDITIONS)  # refuses conditional headers that would be ignored
 
     @property
     def is_safe(self) -> bool:
-        """Whether it changes nothing (RFC 9110, section 9.2.1)."""
+        """Whether its method is safe: it changes nothing (RFC 9110, section 9.2.1)."""
         return self.method in SAFE_METHODS
 
     @property
@@ -49,7 +49,7 @@ class Route:
         return "{task_id" in self.path
 
     def all_problems(self) -> Iterator[str]:
-        """The names of the problems that it answers: its own, and those of the middlewares and the database."""
+        """The names of the problems that a response may have: its own, those of the middlewares and of the database."""
         yield from self.problems
         yield "internal-error"
         if self.public:
@@ -71,7 +71,7 @@ ROUTES: web.AppKey[dict[web.AbstractRoute, Route]] = web.AppKey("routes")
 
 
 def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
-    """Has an application serve these routes. Where GET is possible, so is HEAD."""
+    """Adds the routes to an application. Each GET route also serves HEAD."""
     known = app.setdefault(ROUTES, {})
     for route in routes:
         resource = app.router.add_resource(route.path)
@@ -80,10 +80,10 @@ def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
 
 
 def route_of(request: web.Request) -> Route | None:
-    """The route of a request, or None if its path or its method is not known."""
+    """The declared route of a request, or None if there is none for its path and method."""
     return request.app[ROUTES].get(request.match_info.route)
 
 
 def is_api(request: web.Request) -> bool:
-    """Whether a path is the API's, known or not."""
+    """Whether the path of a request is one of the API, even if there is no such route."""
     return f"{request.path}/".startswith(API_PREFIX)

@@ -1,4 +1,4 @@
-"""The bodies of requests and of responses: their schemas, and what handlers read.
+"""The bodies of requests and responses: their schemas, and the types that handlers read.
 
 The first line of a schema's docstring is in the API's description.
 """
@@ -18,14 +18,15 @@ EXAMPLE_ID = "29a4e190-e9c6-41b3-9379-bc4287b0f856"
 EXAMPLE_TIME = "2026-12-31T17:00:00.000000Z"
 DATE_TIME_RULES = "With an offset; in UTC within the years 0001 to 9999; no leap seconds."
 
-# \s differs: Python's has U+001C to U+001F and U+0085; JavaScript's, by which the API's description is read, U+FEFF.
+# \s differs: in Python it includes U+001C to U+001F and U+0085. In JavaScript, whose regular expressions OpenAPI uses,
+# it includes U+FEFF.
 NOT_BLANK = Regexp(
     r"^[\s\u001c-\u001f\u0085]*(?:[^\s\u0000\u001c-\u001f\u0085]|\ufeff)[^\u0000]*$", error="Must not be blank."
 )
 
 
 def openapi_metadata(description: str, *examples: object, **keywords: object) -> dict[str, Any]:
-    """What the description of the API says of a field, besides what follows from the field itself."""
+    """The metadata of a field for the API's description, in addition to what apispec derives from the field."""
     return {"description": description, **({"examples": list(examples)} if examples else {}), **keywords}
 
 
@@ -69,7 +70,7 @@ def _due_date(**kwargs: Any) -> UtcDateTime:
 class RequestSchema(Schema):
     """A part of a request. An unknown member is an error, whose message names the known ones.
 
-    `request[key]` has what was loaded.
+    The middleware `validate` stores the loaded value in `request[key]`.
     """
 
     key: ClassVar[web.RequestKey[Any]]
@@ -78,7 +79,7 @@ class RequestSchema(Schema):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         known = ", ".join(self.fields)
-        self.error_messages["unknown"] = f"Is not one of {known}." if known else "Is not known: there are none here."
+        self.error_messages["unknown"] = f"Is not one of {known}." if known else "Is unknown: none are supported here."
 
 
 class NewTask(TypedDict):
@@ -117,7 +118,7 @@ TASK_PATCH = web.RequestKey("task_patch", TaskPatch)
 
 
 class TaskPatchSchema(RequestSchema):
-    """A merge patch of a task (RFC 7396): what is left out stays, null clears."""
+    """A merge patch of a task (RFC 7396): members that are left out stay unchanged, null clears a member."""
 
     key = TASK_PATCH
     title = _title()
@@ -128,7 +129,7 @@ class TaskPatchSchema(RequestSchema):
 
 
 class Completion(TypedDict, total=False):
-    """Whether the task is to be completed. Without a body there is no such member."""
+    """Whether the task is to be completed. Empty if the request has no body."""
 
     completed: bool
 
@@ -145,7 +146,7 @@ class CompletionSchema(RequestSchema):
 
 
 class ResponseSchema(Schema):
-    """A body that a client is sent. It may have more members in a later release."""
+    """The body of a response. It may have more members in a later release."""
 
     class Meta:
         unknown = EXCLUDE
@@ -181,7 +182,7 @@ class TaskSchema(ResponseSchema):
 
 
 class ChangesSchema(ResponseSchema):
-    """What changed since."""
+    """The changes after `since`."""
 
     since = fields.String(
         required=True, metadata=openapi_metadata("What to send as `since` next time.", f"{EXAMPLE_ID}-8")
@@ -200,7 +201,7 @@ class ChangesSchema(ResponseSchema):
 
 
 class ProblemSchema(ResponseSchema):
-    """What is wrong (RFC 9457)."""
+    """A problem document (RFC 9457)."""
 
     type = fields.String(
         required=True,
@@ -225,6 +226,6 @@ class ProblemSchema(ResponseSchema):
 
 
 class HealthSchema(ResponseSchema):
-    """That the service runs."""
+    """The health of the service."""
 
     status = fields.String(required=True, validate=Equal("healthy"), metadata=openapi_metadata("How it is.", "healthy"))

@@ -1,4 +1,4 @@
-"""Logs in logfmt. gunicorn's master process formats its own lines with it, so this module imports none of ours."""
+"""Logs in logfmt. gunicorn's master process uses this module, so it imports no other module of the service."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ TIME = "%Y-%m-%dT%H:%M:%S"
 UNQUOTED = re.compile(r"[\w./:+-]+", re.ASCII)
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request during which something is logged."""
+"""The id of the current request, for log records."""
 
 
 class Formatter(logging.Formatter):

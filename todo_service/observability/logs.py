@@ -1,4 +1,4 @@
-"""The log of requests. It has no bodies and no tokens, and users only as a hash."""
+"""The log of requests. It contains no bodies and no tokens. It identifies users by a hash only."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ from todo_service.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
-    """Has all that this process logs written to stderr."""
+    """Writes all log records of this process to stderr, in logfmt."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter())
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
@@ -29,13 +29,13 @@ class RequestLog:
         )
 
     def write(self, records: list[RequestRecord]) -> None:
-        """Writes the lines of requests, which are in the order of their ends."""
+        """Writes one line for each request. `records` must be in the order in which the requests ended."""
         lines = []
         since_1970 = time.time() - time.perf_counter()
         next_stamp = 0.0
         for series, began, ended, request_id, user_id in records:
             if series.level >= self._level:
-                if ended >= next_stamp:  # once a millisecond
+                if ended >= next_stamp:  # at most once per millisecond
                     milliseconds = int((since_1970 + ended) * 1000)
                     next_stamp = (milliseconds + 1) / 1000 - since_1970
                     stamp = f"{time.strftime(TIME, time.gmtime(milliseconds // 1000))}.{milliseconds % 1000:03d}Z"
@@ -48,12 +48,12 @@ class RequestLog:
 
 
 def _write(text: str) -> None:
-    """Ignores errors: if stderr is closed, the service goes on."""
+    """Ignores errors: if stderr is closed, the service continues without a log."""
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
 def _user(key: bytes, user_id: str) -> str:
-    """A hash that tells users apart. Without the key one can't find out who they are by hashing their ids."""
+    """A keyed hash that identifies a user. Without the key, hashing known ids does not find the user."""
     return f" user={blake2b(user_id.encode(), digest_size=8, key=key).hexdigest()}"

@@ -1,6 +1,6 @@
 """Metrics for Prometheus. Each process counts in memory, and regularly adds its numbers to those of all processes.
 
-prometheus-client shares numbers between processes in files. Writing there for each request would take 4 us.
+prometheus-client shares numbers between processes in files. To write to these files for each request would take 4 us.
 """
 
 import hmac
@@ -50,14 +50,14 @@ CONNECTIONS = Gauge(
 )
 WAITING = Gauge(
     "todo_service_database_waiting_calls",
-    "Requests that wait for their turn at the database.",
+    "Requests that wait to be sent to the database.",
     multiprocess_mode="livesum",
 )
 
 
 @dataclass(slots=True)
 class Series:
-    """The requests of one method, route and status: `text` for their log lines, and numbers that are not yet added."""
+    """The requests of one method, route and status: `text` for their log lines, and counts not yet in `histogram`."""
 
     histogram: BulkHistogram
     level: int
@@ -82,14 +82,14 @@ class Metrics:
         self.series: dict[Key, Series] = {}
 
     def count(self, records: list[RequestRecord]) -> None:
-        """Counts requests; `add` adds them."""
+        """Counts requests in this process only; `add` adds the counts to the metrics."""
         for series, began, ended, _, _ in records:
             seconds = ended - began
             series.counts[bisect_left(DURATIONS, seconds)] += 1
             series.seconds += seconds
 
     def new_series(self, key: Key) -> Series:
-        """The series of a key that `series` lacks. Unknown methods share one."""
+        """Creates the series of a key that is not in `series`. Unknown methods share one series."""
         method, resource, status = key
         method = method if method in METHODS else UNKNOWN
         key = method, resource, status

@@ -1,7 +1,7 @@
-"""The middleware that observes each request: gives it an id, has it logged and counted.
+"""The middleware that gives each request an id, logs it and counts it.
 
-A request is only recorded while it is served. Its line is written and its numbers are added later, for many requests at
-a time: that takes half as long as doing it for each.
+While a request is served, the middleware only records it. It writes the log lines and the metrics later, for many
+requests together, which takes half as long.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from todo_service.settings import Settings
 HEADER = istr("X-Request-ID")
 USABLE_ID = re.compile(r"[\w./:+=-]{1,128}", re.ASCII)
 FLUSH_SECONDS = 0.1
-FLUSH_REQUESTS = 200  # which takes 0.3 ms, for which other requests wait
+FLUSH_REQUESTS = 200  # a flush of 200 takes 0.3 ms, during which other requests wait
 
 
 class Observer:
@@ -66,7 +66,7 @@ class Observer:
         self._metrics.add(database)
 
     async def metrics_response(self, request: web.Request) -> web.Response:
-        """The metrics of all processes. Raises Problem without METRICS_TOKEN, if there is one."""
+        """The metrics of all processes. Raises Problem if METRICS_TOKEN is set and the request doesn't have it."""
         self._metrics.check_token(request)
         self._flush()
         self._metrics.add(request.app[DATABASE])
@@ -95,7 +95,7 @@ async def get_metrics(request: web.Request) -> web.Response:
 
 
 async def _resource_of_other_methods(request: web.Request) -> web.AbstractResource | None:
-    """The resource at this path, if it has other methods: preflight requests are OPTIONS."""
+    """The resource at this path if it only has other methods, for example for preflight requests (OPTIONS)."""
     error = request.match_info.http_exception
     if not isinstance(error, web.HTTPMethodNotAllowed):
         return None
@@ -104,7 +104,7 @@ async def _resource_of_other_methods(request: web.Request) -> web.AbstractResour
 
 
 def _random_ids() -> Iterator[str]:
-    """Ids that tell nothing, not even how many there are."""
+    """Random ids, which reveal nothing, not even the number of requests."""
     while True:
         digits = token_hex(8 * 1000)
         for start in range(0, len(digits), 16):

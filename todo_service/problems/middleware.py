@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457), and the middleware that turns all that is raised into them."""
+"""Problem documents (RFC 9457), and the middleware that turns exceptions into them."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
     """An error that is answered with a problem document.
 
     `name` is one of TYPES, `detail` one sentence for humans (by default that of the type), and `errors` has the
-    messages for each field. `ends_connection` closes the connection, because the next request could begin anywhere.
+    messages for each field. `ends_connection` closes the connection: it is unclear where the next request begins.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The middleware that turns all that handlers and later middlewares raise into problem documents."""
+    """The middleware that turns the exceptions of handlers and of later middlewares into problem documents."""
     try:
         if request.version is not HttpVersion11:
             _check_version(request)
@@ -71,7 +71,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _check_version(request: web.Request) -> None:
-    """HTTP/1.0 has no chunks: a proxy that uses it would take them for another message (RFC 9112, section 6.1)."""
+    """Refuses other versions than HTTP/1.0 and 1.1, and a Transfer-Encoding in HTTP/1.0 (RFC 9112, section 6.1).
+
+    A proxy that uses HTTP/1.0 knows no chunks, and would take them for another request.
+    """
     if request.version not in (HttpVersion10, HttpVersion11):  # the parser accepts 0.9 and 2.0, too
         respond_with_http_1_1(request)
         raise Problem("malformed-request", "The request must be of HTTP/1.1 or HTTP/1.0.", ends_connection=True)
@@ -81,7 +84,7 @@ def _check_version(request: web.Request) -> None:
 
 def _answer(request: web.Request, problem: Problem) -> web.Response:
     response = problem.response()
-    if problem.ends_connection or request.method == hdrs.METH_CONNECT:  # a tunnel has no more requests
+    if problem.ends_connection or request.method == hdrs.METH_CONNECT:  # the client would send no HTTP over a tunnel
         response.force_close()
     return response
 
@@ -92,7 +95,7 @@ def _from_http_exception(request: web.Request, exception: web.HTTPException) -> 
             return Problem("route-not-found")
         case web.HTTPMethodNotAllowed():
             allow = ", ".join(sorted(exception.allowed_methods))
-            detail = f"{request.method} is not possible here; possible are {allow}."
+            detail = f"{request.method} is not supported here; supported methods: {allow}."
             return Problem("method-not-allowed", detail, headers={hdrs.ALLOW: allow})
         case web.HTTPRequestEntityTooLarge():
             return Problem("body-too-large")

@@ -10,10 +10,10 @@ BODY_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class ProblemType:
-    """What a `type` means, and what a client can do about it. The texts are Markdown, with marks for code only.
+    """A problem type: its meaning, and the remedy for the client. The texts are Markdown that marks only code.
 
-    `detail` is that of all documents of this type. It is empty if each has its own: `example` is one of them. `errors`
-    is an example, too. `headers` are the names of headers that come with the document.
+    All documents of the type have the same `detail`. If it is empty, each document has its own detail, and `example` is
+    one of these. `errors` is an example, too. `headers` are the names of headers that the response has.
     """
 
     name: str
@@ -41,8 +41,8 @@ ALL = (
         "malformed-request",
         400,
         "Malformed request",
-        "The request broke off, is not valid HTTP, or could not be read.",
-        "Fix the client, or what is between it and the service: the same request will fail again.",
+        "The request is incomplete, is not valid HTTP, or could not be read.",
+        "Fix the client, or the proxy between it and the service: the same request will fail again.",
         example="The request could not be read: Bad Request.",
     ),
     ProblemType(
@@ -58,7 +58,7 @@ ALL = (
         400,
         "Invalid body",
         "The body is valid JSON, but a member is missing or unknown, or has a wrong value.",
-        "`errors`, if it is there, has messages for each member, 20 at most: show them beside the fields of a form.",
+        "`errors`, if present, has the messages of up to 20 members: show them beside the fields of a form.",
         example="title must not be blank.",
         errors={"title": ["Must not be blank."]},
     ),
@@ -84,8 +84,8 @@ ALL = (
         "unauthorized",
         401,
         "Unauthorized",
-        "There is no token, or it is malformed, expired, not valid yet, not for this service, or not from the issuer "
-        "that it trusts.",
+        "The token is missing, malformed, expired, not valid yet, meant for another service, or not from the issuer "
+        "that this service trusts.",
         "`detail` and `WWW-Authenticate` (RFC 6750) say what is wrong. Send `Authorization: Bearer <token>`.",
         example="The token has expired; get a new one.",
         headers=("WWW-Authenticate",),
@@ -94,25 +94,25 @@ ALL = (
         "task-not-found",
         404,
         "Task not found",
-        "You have no task with this id. Another user's task looks the same as none at all.",
-        "Forget the id; list the tasks, or ask for changes, to see what there is.",
+        "You have no task with this id. The response is the same if the task belongs to another user.",
+        "Discard the id; list the tasks, or get the changes, to see which tasks exist.",
         "You have no task with this id.",
     ),
     ProblemType(
         "route-not-found",
         404,
         "Route not found",
-        "There is no such path. A slash at the end makes it another one.",
+        "There is no such path. A path with a slash at the end is a different path.",
         "Compare the path with the description of the API.",
-        "There is nothing at this address; see / for what there is.",
+        "There is no such path; begin at /.",
     ),
     ProblemType(
         "method-not-allowed",
         405,
         "Method not allowed",
-        "The path is right, but doesn't have this method.",
-        "`Allow` has the methods that are possible.",
-        example="POST is not possible here; possible are DELETE, GET, HEAD, PATCH, PUT.",
+        "The path exists, but doesn't support this method.",
+        "`Allow` lists the supported methods.",
+        example="POST is not supported here; supported methods: DELETE, GET, HEAD, PATCH, PUT.",
         headers=("Allow",),
     ),
     ProblemType(
@@ -128,24 +128,24 @@ ALL = (
         410,
         "Task deleted",
         "The task that this Idempotency-Key created has been deleted, and stays deleted.",
-        "Nothing, if you repeated a request; otherwise send a new key with a new task.",
+        "If you repeated a request, there is nothing to do. Otherwise send a new key with a new task.",
         "The task that was created with this Idempotency-Key has been deleted since.",
     ),
     ProblemType(
         "start-over",
         410,
         "Start over",
-        "`since` belongs to former data: the user deleted everything, or a backup was restored.",
+        "`since` belongs to data that no longer exists: the user deleted everything, or a backup was restored.",
         "Discard the copy, and synchronise again without `since`.",
-        "`since` belongs to former data: discard your copy, and synchronise again without `since`.",
+        "`since` belongs to data that no longer exists: discard your copy, and synchronise again without `since`.",
     ),
     ProblemType(
         "precondition-failed",
         412,
         "Precondition failed",
-        "No tag in If-Match is the current one: there was a change since, or they are weak. Nothing was changed.",
-        "Get the current state, whose tag is in `ETag`, decide again, and repeat the request with that tag.",
-        "The current ETag is not in If-Match (weak ones never match): get the current state, and decide again.",
+        "If-Match lacks the current tag: there was a change since, or its tags are weak. Nothing was changed.",
+        "Get the current state (its tag is in `ETag`), decide again, and repeat the request with this tag.",
+        "The current ETag is not in If-Match (weak tags never match): get the current state, and decide again.",
         headers=("ETag",),
     ),
     ProblemType(
@@ -195,9 +195,9 @@ ALL = (
         "outcome-unknown",
         503,
         "Outcome unknown",
-        "The connection to the database was lost during a change, which may have been made or not.",
+        "A timeout or a lost connection left a change unconfirmed by the database: it may have been made or not.",
         "Check before you repeat it. With an Idempotency-Key, or with one tag in If-Match, repeat it unchanged.",
-        "The connection to the database was lost: the change may have been made or not. Read your tasks before you "
+        "The database did not confirm the change: it may have been made or not. Read your tasks before you "
         "repeat the request, unless it had an Idempotency-Key, or an If-Match with one tag: then repeat it as it is.",
     ),
 )

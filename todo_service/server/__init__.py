@@ -1,7 +1,7 @@
 """Serving: gunicorn's master process, and the workers that run the application.
 
-Import its modules by their names: `serve` is in `command`. This file imports nothing, so that gunicorn's master loads
-`worker` and `gunicorn_config` only: after a HUP, the new workers load the code that is installed then.
+Import the modules of this package, for example `command` for `serve`: this file imports nothing. So gunicorn's master
+loads only `worker` and `gunicorn_config`, and after a HUP the new workers load the code that is installed then.
 
 How a worker stops after SIGTERM, and the seconds that each step may take:
 

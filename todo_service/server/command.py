@@ -11,21 +11,21 @@ from typing import NoReturn
 from todo_service.settings import Settings, SettingsError
 
 OPEN_FILE_LIMIT = 1_048_576
-GRACE_SECONDS = 23  # longer than the graceful shutdown of a worker, shorter than platforms wait for the service
+GRACE_SECONDS = 23  # longer than a worker's graceful shutdown, shorter than platforms wait before they kill a service
 
 
 def check_port(host: str, port: int) -> None:
     """Raises SettingsError if the service can't listen there, before anything else is started."""
     host = host.strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does: former connections don't matter
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does: allows a port in TIME_WAIT
         try:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                reason = f"Port {port} on {host} is in use: stop what listens there, or choose another with PORT."
+                reason = f"Port {port} on {host} is in use: stop the other program, or set PORT to another port."
             elif error.errno == errno.EACCES:
-                reason = f"Port {port} on {host} is reserved for the administrator: choose another with PORT."
+                reason = f"Port {port} on {host} is reserved for the administrator: set PORT to another port."
             else:
                 reason = f"HOST must be an address of this machine, not {host!r}: {error.strerror}."
             raise SettingsError(reason) from None
@@ -38,7 +38,7 @@ def authority(settings: Settings) -> str:
 
 
 def serve(settings: Settings) -> NoReturn:
-    """Becomes gunicorn: HUP is a rolling restart, TERM finishes the in-flight requests. Raises SettingsError."""
+    """Replaces this process by gunicorn: HUP restarts, TERM stops the workers gracefully. Raises SettingsError."""
     check_port(settings.host, settings.port)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = _make_metrics_directory()
     _raise_file_limit()
@@ -57,16 +57,16 @@ def serve(settings: Settings) -> NoReturn:
 
 
 def _make_metrics_directory() -> str:
-    """The directory in which the workers share their numbers."""
+    """Creates the directory in which the workers share their metrics."""
     try:
         return tempfile.mkdtemp(prefix="todo-service-metrics-")
     except OSError as error:
-        reason = f"There must be a folder for temporary files; name one that can be written to with TMPDIR ({error})."
+        reason = f"There is no directory for temporary files: set TMPDIR to one that is writable ({error})."
         raise SettingsError(reason) from None
 
 
 def _raise_file_limit() -> None:
-    """Allows as many connections as the system does: many shells start processes with a limit of 1,024 files."""
+    """Raises the limit of open files, and so of connections. Many shells start processes with a limit of 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = OPEN_FILE_LIMIT if hard == resource.RLIM_INFINITY else min(OPEN_FILE_LIMIT, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -8,16 +8,18 @@ from todo_service.library_internals import AppRunner
 from todo_service.server.http_protocol import Connection
 
 DRAIN_SECONDS = 18.0
-LINGER_SECONDS = 1.0  # how long an idle connection stays open: its next request may be on its way
+LINGER_SECONDS = 1.0  # how long an idle connection stays open: the client may have sent a request already
 POLL_SECONDS = 0.02
 
 
 class Runner(AppRunner):
     """A runner that closes connections when their in-flight requests have been answered.
 
-    aiohttp's runner has three gaps. It waits for handlers, but ignores what their connections still receive, so that a
-    handler waits in vain for the rest of a body. It discards what the operating system has not accepted yet, because
-    the client reads slowly. And it closes idle connections at once, so that a request that is on its way fails.
+    aiohttp's runner loses requests and responses in three cases, which this runner handles:
+
+    - A handler still waits for the rest of a body. aiohttp waits for the handler, but no longer reads the body.
+    - A client reads slowly. aiohttp discards the data that the operating system has not accepted yet.
+    - A connection is idle. aiohttp closes it at once, so that a request that the client has just sent fails.
     """
 
     connection_class = Connection
@@ -29,7 +31,7 @@ class Runner(AppRunner):
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._drain()
-        # Streams that wait for the database have nothing in their buffers, and would not end in time.
+        # Streamed responses that wait for the database have empty buffers, but would not end in time either.
         for transport in {*self._sending(), *self.app[IN_FLIGHT].streams}:
             reset(transport)
         await super().cleanup()
@@ -41,7 +43,7 @@ class Runner(AppRunner):
         while self._is_busy() or (self._transports() and loop.time() < idle_since + LINGER_SECONDS):
             if self._is_busy():
                 idle_since = loop.time()
-            await asyncio.sleep(POLL_SECONDS)  # no event tells that a transport has sent all
+            await asyncio.sleep(POLL_SECONDS)  # no event reports that a transport has sent everything
 
     def _is_busy(self) -> bool:
         return self.app[IN_FLIGHT].requests > 0 or bool(self._sending())

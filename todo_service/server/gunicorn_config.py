@@ -1,4 +1,4 @@
-"""gunicorn's configuration, which the command `serve` names: logs in logfmt, and the files of the metrics."""
+"""gunicorn's configuration, which command.py passes to it: logs in logfmt, and removal of the metrics' files."""
 
 import logging
 import os

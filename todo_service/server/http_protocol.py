@@ -11,15 +11,17 @@ from todo_service.library_internals import RequestHandler
 from todo_service.problems import Problem
 
 HEADER_SECONDS = 15.0
-"""How long the headers of a request may take, from their first byte on. Bodies have their own limit: see validation.py.
+"""The time limit for the headers of a request. It starts with the first TCP segment that has only its data.
 
-If the first bytes arrive in one segment with a whole request, the time begins with the next segment: the parser doesn't
-tell what it has left. If no segment follows, the connection is closed because it is idle.
+The limit for bodies is in validation.py. A connection without any data is closed after `keepalive_timeout`.
 """
 
 
 class Connection(RequestHandler):
-    """aiohttp waits for the rest of the headers as long as for the next request, and answers errors in plain text."""
+    """A connection with a time limit for headers, and with problem documents for errors.
+
+    aiohttp's own class applies the limit for idle connections to incomplete headers, and sends errors as plain text.
+    """
 
     __slots__ = ("_timer",)
 
@@ -47,7 +49,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """A problem document. aiohttp's message for malformed HTTP would quote what was sent, perhaps a token."""
+        """A problem document. aiohttp's message for malformed HTTP would quote the request, which may have a token."""
         if status == HTTPStatus.BAD_REQUEST:
             self.logger.info("refused malformed HTTP")
             problem = Problem("malformed-request", "This is not valid HTTP/1.1, or it has too many headers.")
@@ -72,7 +74,7 @@ class Connection(RequestHandler):
 
 
 def _to_bytes(response: web.Response) -> bytes:
-    """A whole response, for a connection on which there is no request yet."""
+    """The bytes of a response, for a connection that has received no complete request yet."""
     body = cast("bytes", response.body)
     response.headers["Content-Length"] = str(len(body))
     response.headers["Connection"] = "close"

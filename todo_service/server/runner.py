@@ -1,4 +1,4 @@
-"""What each gunicorn worker runs. Only workers import this module: see todo_service/server/__init__.py."""
+"""The runner of the application in each gunicorn worker. Only workers import this module: see `__init__.py`."""
 
 import logging
 from typing import Any
@@ -11,18 +11,18 @@ from todo_service.observability.logs import configure_logging
 from todo_service.server.graceful import Runner
 from todo_service.settings import read_settings
 
+# The log of aiohttp's server, without tracebacks of malformed HTTP: they may quote a token.
 http_log = logging.getLogger("todo_service.http")
 http_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
-"""The log of aiohttp's server, without tracebacks of malformed HTTP: they may quote a token."""
 
 SERVER_OPTIONS: dict[str, Any] = {
     "access_log": None,
     "auto_decompress": False,  # a compressed body is refused
-    "keepalive_timeout": 75.0,  # seconds; longer than the connections of routers in front of the service
+    "keepalive_timeout": 75.0,  # seconds; longer than routers in front of the service keep idle connections
     "logger": http_log,
-    "max_field_size": 64 * 1024,  # bytes of a header field: a longer token than allowed gets 401
-    "max_line_size": 64 * 1024,  # bytes of a URL: a longer query than allowed gets a problem document
-    "shutdown_timeout": 1.0,  # seconds, twice: for requests that are left after the graceful shutdown
+    "max_field_size": 64 * 1024,  # bytes; larger than any valid token, so that a longer token gets 401
+    "max_line_size": 64 * 1024,  # bytes; large enough that validation answers a query that is too long
+    "shutdown_timeout": 1.0,  # seconds; applies twice to requests that the graceful shutdown didn't finish
 }
 """The options of aiohttp's server."""
 
