@@ -37,15 +37,15 @@ LEFT_OUT = {
         "crowds",
         "deployment",
         "embedded",
+        "serve_embedded",
         "stopping",
-        "supervisor",
     ),
-    "connections and networks": ("connections", "database", "locked_users", "pooler", "reconnection", "smuggling"),
+    "connections and networks": ("connecting", "database", "http_protocol", "locked_users", "pooler", "smuggling"),
     "loads and queues": ("batch_queue", "concurrent_idempotency", "contract", "refusals", "synchronisation", "timing"),
-    "exports and lists": ("conditional_requests", "etags", "export_process", "filter_plans", "filters", "pages"),
-    "browsers and generated clients": ("clients", "cross_origin", "docs_page"),
+    "exports and lists": ("conditional_requests", "etags", "export_process", "filter_plans", "filters", "cursors"),
+    "browsers and generated clients": ("clients", "cross_origin", "docs_in_browser"),
     "commands and the history": ("audit", "command_line", "migrations", "previous_release"),
-    "logs, metrics and secrets": ("operations", "secrets"),
+    "logs, metrics and secrets": ("observability", "secrets"),
 }
 
 

@@ -9,7 +9,7 @@ from aiohttp import ClientResponse
 from multidict import CIMultiDict
 
 from tests.api import JSON, TASKS, Api, Client, path_of, problem_of
-from tests.test_pages import create_some, next_page
+from tests.test_cursors import create_some, next_page
 from todo_service.database.database import Database
 from todo_service.http.cursors import ORDERS, SORTS
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome
 
-from tests import test_docs_page
+from tests import test_docs_in_browser
 from tests.processes import SECRET, served
 from todo_service.auth.tokens import sign_token
 
-browser = test_docs_page.browser  # a fixture
+browser = test_docs_in_browser.browser  # a fixture
 
 pytestmark = pytest.mark.xdist_group("browser")  # one at a time
 

@@ -18,8 +18,8 @@ from tests import test_database
 from tests.api import TASKS, Api, Client, path_of, problem_of
 from tests.processes import PATIENCE, free_port
 from tests.test_cors import ORIGIN, assert_readable
+from tests.test_cursors import walk
 from tests.test_database import Gateway, Start
-from tests.test_pages import walk
 from todo_service.database import connecting
 from todo_service.handlers import me
 

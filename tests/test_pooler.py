@@ -19,8 +19,8 @@ from tests.pgbouncer import behind, run_pgbouncer
 from tests.processes import PATIENCE
 from tests.servers import TcpServer
 from tests.test_batching import create, creation, gather, tasks_of, users
+from tests.test_connecting import pauses_after
 from tests.test_database import SETTINGS, is_waiting, limit, pool
-from tests.test_reconnection import pauses_after
 from tests.tools import require
 from todo_service.database.database import Database
 from todo_service.database.failures import RowCountError
