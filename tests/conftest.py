@@ -26,7 +26,7 @@ from todo_service import background
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
 from todo_service.database.migrations import migrate
-from todo_service.http.routes import Route, add_routes
+from todo_service.http.routes import ROUTES, Route
 from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
 
@@ -178,7 +178,7 @@ async def failing_client(aiohttp_client: AiohttpClient, settings: Settings) -> C
         raise ZeroDivisionError('with "quotes"\nand lines')
 
     app = create_app(replace(settings, database_url=f"postgres://u:p@127.0.0.1:{free_port()}/d"))
-    add_routes(app, [Route("GET", FAILING, fail, public=True)])
+    app[ROUTES].add(app, [Route("GET", FAILING, fail, public=True)])
     server = ServiceServer(app)
     await server.start_server(**SERVER_OPTIONS)
     return await aiohttp_client(server)

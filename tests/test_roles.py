@@ -228,7 +228,7 @@ async def test_an_owner_of_the_tables_alone_is_told_what_the_database_s_owner_mu
         await grant_service(owner_url)
     assert not [right for right in await rights(administrator) if right[1] in ("users", "tasks")]
 
-    await administrator.execute(str(refusal.value).partition("this first: ")[2])
+    await administrator.execute(str(refusal.value).partition("first run: ")[2])
     await grant_service(owner_url)
 
     assert await rights(administrator) == await needed(administrator)

@@ -7,7 +7,8 @@ from pytest_aiohttp import AiohttpClient
 from tests.api import Client, problem_of
 from todo_service.app import API, DOCS, SUPPORT, WITHOUT_DOCS, create_app
 from todo_service.http.parameters import ListQuerySchema
-from todo_service.http.routes import Route, add_routes
+from todo_service.http.routes import ROUTES as TABLE
+from todo_service.http.routes import Route
 from todo_service.problems import TYPES
 from todo_service.settings import Settings
 
@@ -33,7 +34,7 @@ async def test_only_a_public_route_answers_without_a_token(client: Client, route
 
 async def test_one_declaration_makes_a_new_route_public(aiohttp_client: AiohttpClient, settings: Settings) -> None:
     app = create_app(settings)
-    add_routes(
+    app[TABLE].add(
         app,
         [
             Route("GET", "/status", answer, public=True),

@@ -16,7 +16,7 @@ from tests.issuer import Issuer, SigningKey, eddsa_key, es256_key, hmac_token, r
 from todo_service.auth import key_set, tokens
 from todo_service.auth.middleware import USER_ID, authenticate, verifier_context
 from todo_service.auth.tokens import Verifier
-from todo_service.http.routes import Route, add_routes
+from todo_service.http.routes import Route, RouteTable
 from todo_service.problems import Problem, problems
 from todo_service.settings import Settings
 
@@ -121,10 +121,11 @@ async def client_for(aiohttp_client: AiohttpClient, settings: Settings) -> TestC
     async def who(request: web.Request) -> web.Response:
         return web.Response(text=request.get(USER_ID, "nobody"))
 
-    app = web.Application(middlewares=[problems, authenticate])
+    routes = RouteTable()
+    app = web.Application(middlewares=[problems, authenticate(routes)])
     app.cleanup_ctx.append(verifier_context(settings))
     public = ["/health", "/health/ready", "/openapi.json", "/docs", "/docs/static/{name}"]
-    add_routes(app, [Route("GET", "/api/me", who), *(Route("GET", path, who, public=True) for path in public)])
+    routes.add(app, [Route("GET", "/api/me", who), *(Route("GET", path, who, public=True) for path in public)])
     app.router.add_get("/undeclared", who)
     return await aiohttp_client(app)
 

@@ -15,6 +15,7 @@ from todo_service.handlers import health, me, tasks
 from todo_service.http import (
     DESCRIPTION,
     IN_FLIGHT,
+    ROUTES,
     ChangesQuerySchema,
     CompletionSchema,
     CreateHeadersSchema,
@@ -23,10 +24,10 @@ from todo_service.http import (
     NewTaskSchema,
     ReadHeadersSchema,
     Route,
+    RouteTable,
     TaskPatchSchema,
     WriteHeadersSchema,
     add_headers,
-    add_routes,
     describe,
     docs_pages,
     validate,
@@ -83,25 +84,26 @@ WITHOUT_DOCS = (Route("GET", "/", docs_pages.get_name, public=True),)
 def create_app(settings: Settings) -> web.Application:
     """The service. Each request passes the middlewares from the first to the last."""
     ignore_unknown_expectations()
-    observer, in_flight = Observer(settings), InFlight()
+    observer, in_flight, routes = Observer(settings), InFlight(), RouteTable()
     app = web.Application(
         middlewares=[
             observer.observe,  # gives the request its id, logs and counts it
             in_flight.count,  # so that a stopping worker can wait for it
             add_headers(settings.cors_origins),  # security, caching and CORS; answers preflight requests
             problems,  # turns errors of the next two and of the handler into problem documents
-            authenticate,  # sets request[USER_ID]
-            validate,  # sets what the handler reads: request[NEW_TASK], request[LIST_QUERY], ...
+            authenticate(routes),  # sets request[USER_ID]
+            validate(routes),  # sets what the handler reads: request[NEW_TASK], request[LIST_QUERY], ...
         ],
         client_max_size=BODY_BYTES,
     )
     app[IN_FLIGHT] = in_flight
+    app[ROUTES] = routes
     app[OBSERVER] = observer
     app[DESCRIPTION] = description()
     app[docs_pages.DOCS_TOKEN] = settings.docs_token
     # The last one ends first: the observer flushes the numbers of the database.
     app.cleanup_ctx.extend([database_context(settings), verifier_context(settings), observer.context])
-    add_routes(app, [*API, *SUPPORT, *(DOCS if settings.docs == "on" else WITHOUT_DOCS)])
+    routes.add(app, [*API, *SUPPORT, *(DOCS if settings.docs == "on" else WITHOUT_DOCS)])
     return app
 
 

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from todo_service.auth.tokens import REALM, Verifier, invalid_token
-from todo_service.http import is_api, route_of
+from todo_service.http import Route, RouteTable, is_api
 from todo_service.problems import Problem
 from todo_service.settings import Settings
 
@@ -14,20 +14,23 @@ USER_ID = web.RequestKey("user_id", str)
 VERIFIER = web.AppKey("verifier", Verifier)
 
 
-@web.middleware
-async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Sets `request[USER_ID]`, unless the route is public. Raises Problem if there is no valid token."""
-    if _needs_token(request):
-        request[USER_ID] = await request.app[VERIFIER].verify(_bearer_token(request))
-    return await handler(request)
+def authenticate(routes: RouteTable) -> Middleware:
+    """The middleware that sets `request[USER_ID]`, unless the route is public. Raises Problem without a valid token."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if _needs_token(request, routes.find(request)):
+            request[USER_ID] = await request.app[VERIFIER].verify(_bearer_token(request))
+        return await handler(request)
+
+    return middleware
 
 
-def _needs_token(request: web.Request) -> bool:
+def _needs_token(request: web.Request, route: Route | None) -> bool:
     """Whether a request needs a token. Unknown paths of the API need one, so that 404 doesn't reveal which paths exist.
 
     A route that app.py does not declare needs one, too.
     """
-    route = route_of(request)
     if route is None:
         return is_api(request) or request.match_info.http_exception is None
     return not route.public

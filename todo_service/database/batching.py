@@ -106,7 +106,7 @@ class BatchQueue:
 
     def __bool__(self) -> bool:
         """Whether any call waits."""
-        return bool(self._turns or self._locked_users)
+        return bool(self._turns or self._locked_users.parked)
 
     def __len__(self) -> int:
         """The number of calls that wait."""
@@ -114,7 +114,7 @@ class BatchQueue:
 
     def should_reject(self, call: PendingCall, max_wait: float) -> bool:
         """Whether one more call would wait longer than `max_wait` seconds, or too many wait already."""
-        if self._locked_users and self._locked_users.should_reject(call):
+        if self._locked_users.parked and self._locked_users.should_reject(call):
             return True
         queue = self._turns.get(call.statement)
         if queue is None or len(queue.calls) < MIN_QUEUE_BEFORE_REJECTING:
@@ -123,7 +123,7 @@ class BatchQueue:
 
     def add(self, call: PendingCall) -> bool:
         """Queues a call, or parks it if its user is locked. Returns whether it is now the only call in its queue."""
-        if self._locked_users and self._locked_users.add(call):
+        if self._locked_users.parked and self._locked_users.add(call):
             return False
         queue = self._turns.get(call.statement)
         if queue is not None:
@@ -144,12 +144,12 @@ class BatchQueue:
     def is_ready(self) -> bool:
         """Whether there is a batch for one more connection."""
         return any(map(self._may_send, self._turns)) or (
-            bool(self._locked_users) and self._locked_users.can_retry(self._clock(), self._has_room)
+            bool(self._locked_users.parked) and self._locked_users.can_retry(self._clock(), self._has_room)
         )
 
     def next_batch(self) -> Batch | None:
         """The next batch for one more connection, or None. Call `finish` when the batch has ended."""
-        if self._locked_users and (call := self._locked_users.next_call(self._clock(), self._has_room)):
+        if self._locked_users.parked and (call := self._locked_users.next_call(self._clock(), self._has_room)):
             return self._send(Batch(call.statement, [call], is_retry=True, is_slow=True))
         for statement, queue in list(self._turns.items()):
             if self._may_send(statement):

@@ -4,7 +4,8 @@ batching.py decides which calls share a round trip, sending.py sends them. You c
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import asyncpg
 from aiohttp import web
@@ -46,18 +47,18 @@ class Database:
         self._senders = Senders(pool, settings, self._queue, self._background)
         self._background.start(self._reject_expired(), "deadlines")
 
-    async def run(self, statement: Statement, user_id: str, *args: object) -> asyncpg.Record:
+    def run(self, statement: Statement, user_id: str, *args: object) -> Coroutine[Any, Any, asyncpg.Record]:
         """Runs a statement, whose first parameter is the user's id, and returns its row.
 
         Raises Problem, at the latest after DATABASE_TIMEOUT: `unavailable` if nothing was changed, `outcome-unknown` if
         a write may have been applied. Mistakes of the service are raised unchanged: RowCountError if there isn't
         exactly one row, asyncpg.InterfaceError for a wrong number of arguments.
         """
-        return await self._run(statement, user_id, (user_id, *args))
+        return self._run(statement, user_id, (user_id, *args))
 
-    async def run_without_user(self, statement: Statement) -> asyncpg.Record:
+    def run_without_user(self, statement: Statement) -> Coroutine[Any, Any, asyncpg.Record]:
         """Runs a statement without parameters, which reads no user's data, and returns its row. Raises as `run`."""
-        return await self._run(statement, "", ())
+        return self._run(statement, "", ())
 
     async def _run(self, statement: Statement, user_id: str, args: tuple[object, ...]) -> asyncpg.Record:
         if self._has_failed:

@@ -29,13 +29,10 @@ class LockedUsers:
     """The parked calls of each locked user."""
 
     def __init__(self) -> None:
-        self._parked: dict[LockKey, deque[PendingCall]] = {}  # in the order of their turns
+        self.parked: dict[LockKey, deque[PendingCall]] = {}  # in the order of their turns; read only for others
         self._sizes: Counter[bool] = Counter()  # parked reads and writes
         self._retried: LockKey | None = None  # whose call is in flight
         self._retry_at = 0.0
-
-    def __bool__(self) -> bool:
-        return bool(self._parked)
 
     def __len__(self) -> int:
         return self._sizes.total()
@@ -43,13 +40,13 @@ class LockedUsers:
     def should_reject(self, call: PendingCall) -> bool:
         """Whether too many calls are parked: of the call's user, or of all."""
         key = lock_key(call)
-        return self._sizes[key[0]] >= MAX_PARKED or len(self._parked.get(key, ())) >= MAX_QUEUED_PER_LOCKED_USER
+        return self._sizes[key[0]] >= MAX_PARKED or len(self.parked.get(key, ())) >= MAX_QUEUED_PER_LOCKED_USER
 
     def park(self, call: PendingCall, now: float) -> None:
         """Parks a call that got a lock timeout, or would get one. It becomes the first of its user's parked calls."""
         call.sent = False
         key = lock_key(call)
-        self._parked.setdefault(key, deque()).appendleft(call)
+        self.parked.setdefault(key, deque()).appendleft(call)
         self._sizes[key[0]] += 1
         self._retry_at = now + LOCK_RETRY_SECONDS
         if key == self._retried:
@@ -57,7 +54,7 @@ class LockedUsers:
 
     def add(self, call: PendingCall) -> bool:
         """Parks a new call if its user is locked, and returns whether it did."""
-        calls = self._parked.get(lock_key(call))
+        calls = self.parked.get(lock_key(call))
         if calls is None:
             return False
         calls.append(call)
@@ -66,20 +63,20 @@ class LockedUsers:
 
     def can_retry(self, now: float, has_room: Callable[[bool], bool]) -> bool:
         """Whether a call may be retried now. `has_room` tells whether one more write, or read, may be sent."""
-        return self._retried is None and now >= self._retry_at and any(has_room(writes) for writes, _ in self._parked)
+        return self._retried is None and now >= self._retry_at and any(has_room(writes) for writes, _ in self.parked)
 
     def next_call(self, now: float, has_room: Callable[[bool], bool]) -> PendingCall | None:
         """The call to retry, or None if no call has enough time left. Call `finish` when it has ended."""
         if not self.can_retry(now, has_room):
             return None
-        for key, calls in list(self._parked.items()):
+        for key, calls in list(self.parked.items()):
             if not has_room(key[0]):
                 continue
             for call in calls:
                 if call.deadline > now + RETRY_CUTOFF_SECONDS and not call.future.done():
                     calls.remove(call)
                     self._sizes[key[0]] -= 1
-                    self._parked[key] = self._parked.pop(key)  # the next retry is of another user
+                    self.parked[key] = self.parked.pop(key)  # the next retry is of another user
                     self._retried = key
                     return call
         return None
@@ -88,15 +85,15 @@ class LockedUsers:
         """Ends a retry. If it got no lock timeout, returns the other calls of its user, which are no longer parked."""
         if self._retried is None:  # the call, or another one of its user, was parked again
             return []
-        calls = self._parked.pop(self._retried, deque())
+        calls = self.parked.pop(self._retried, deque())
         self._sizes[self._retried[0]] -= len(calls)
         self._retried, self._retry_at = None, 0.0
         return list(calls)
 
     def clear(self) -> list[PendingCall]:
         """Removes all calls, and returns them."""
-        calls = [call for parked in self._parked.values() for call in parked]
-        self._parked.clear()
+        calls = [call for parked in self.parked.values() for call in parked]
+        self.parked.clear()
         self._sizes.clear()
         return calls
 
@@ -105,10 +102,10 @@ class LockedUsers:
         cutoff = now + RETRY_CUTOFF_SECONDS
         expired = []
         self._sizes.clear()
-        for key, calls in list(self._parked.items()):
+        for key, calls in list(self.parked.items()):
             expired += [call for call in calls if call.deadline < cutoff]
-            self._parked[key] = remaining = deque(c for c in calls if c.deadline >= cutoff and not c.future.done())
+            self.parked[key] = remaining = deque(c for c in calls if c.deadline >= cutoff and not c.future.done())
             self._sizes[key[0]] += len(remaining)
             if not remaining and key != self._retried:
-                del self._parked[key]
+                del self.parked[key]
         return expired

@@ -22,7 +22,7 @@ from todo_service.http.parameters import (
     ReadHeadersSchema,
     WriteHeadersSchema,
 )
-from todo_service.http.routes import Route, add_routes, is_api, route_of
+from todo_service.http.routes import ROUTES, Route, RouteTable, is_api
 from todo_service.http.schemas import (
     COMPLETION,
     NEW_TASK,
@@ -48,6 +48,7 @@ __all__ = [
     "NEW_TASK",
     "NO_FILTERS",
     "ORDERS",
+    "ROUTES",
     "SECURITY_HEADERS",
     "SORTS",
     "TASK_ID",
@@ -64,12 +65,12 @@ __all__ = [
     "NewTaskSchema",
     "ReadHeadersSchema",
     "Route",
+    "RouteTable",
     "Tags",
     "TaskPatchSchema",
     "TaskSchema",
     "WriteHeadersSchema",
     "add_headers",
-    "add_routes",
     "derive_task_id",
     "describe",
     "docs_pages",
@@ -78,7 +79,6 @@ __all__ = [
     "is_api",
     "next_link",
     "reset",
-    "route_of",
     "task_not_found",
     "validate",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -43,7 +44,7 @@ class Route:
         """Whether its method is safe: it changes nothing (RFC 9110, section 9.2.1)."""
         return self.method in SAFE_METHODS
 
-    @property
+    @cached_property
     def has_task_id(self) -> bool:
         """Whether the path names a task."""
         return "{task_id" in self.path
@@ -67,21 +68,25 @@ class Route:
             yield "precondition-failed"
 
 
-ROUTES: web.AppKey[dict[web.AbstractRoute, Route]] = web.AppKey("routes")
+class RouteTable:
+    """The routes of an application. The middlewares look up the route of each request here."""
+
+    def __init__(self) -> None:
+        self._declared: dict[web.AbstractRoute, Route] = {}
+
+    def add(self, app: web.Application, routes: Iterable[Route]) -> None:
+        """Adds routes to the application. Each GET route also serves HEAD."""
+        for route in routes:
+            resource = app.router.add_resource(route.path)
+            methods = SAFE_METHODS if route.method == hdrs.METH_GET else (route.method,)
+            self._declared |= {resource.add_route(method, route.handler): route for method in methods}
+
+    def find(self, request: web.Request) -> Route | None:
+        """The declared route of a request, or None if there is none for its path and method."""
+        return self._declared.get(request.match_info.route)
 
 
-def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
-    """Adds the routes to an application. Each GET route also serves HEAD."""
-    known = app.setdefault(ROUTES, {})
-    for route in routes:
-        resource = app.router.add_resource(route.path)
-        methods = SAFE_METHODS if route.method == hdrs.METH_GET else (route.method,)
-        known |= {resource.add_route(method, route.handler): route for method in methods}
-
-
-def route_of(request: web.Request) -> Route | None:
-    """The declared route of a request, or None if there is none for its path and method."""
-    return request.app[ROUTES].get(request.match_info.route)
+ROUTES = web.AppKey("routes", RouteTable)
 
 
 def is_api(request: web.Request) -> bool:

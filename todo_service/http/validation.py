@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 from marshmallow import Schema, ValidationError
 from marshmallow.fields import List
 from multidict import CIMultiDictProxy
@@ -17,7 +17,7 @@ from yarl import URL
 
 from todo_service import strict_json
 from todo_service.http.parameters import TASK_ID, HeadersSchema
-from todo_service.http.routes import route_of
+from todo_service.http.routes import RouteTable
 from todo_service.http.schemas import RequestSchema
 from todo_service.problems import Problem
 
@@ -28,23 +28,28 @@ MAX_CACHED_QUERY_LENGTH = 100  # longer queries are not worth the memory
 UUID_PATTERN = re.compile("[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
 
 
-@web.middleware
-async def validate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Sets `request[schema.key]` for each schema of the route, and `request[TASK_ID]`. Raises Problem.
+def validate(routes: RouteTable) -> Middleware:
+    """The middleware that sets `request[schema.key]` for each schema of a route, and `request[TASK_ID]`.
 
-    Public routes accept any query and headers, because a platform may add its own to a request for /health.
+    It raises Problem for invalid requests. Public routes accept any query and headers: a platform may call /health as
+    it likes.
     """
-    route = route_of(request)
-    if route is None or route.public:
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        route = routes.find(request)
+        if route is None or route.public:
+            return await handler(request)
+        if route.body:
+            request[route.body.key] = await _load_body(request, route.body)
+        request[route.query.key] = _load_query(route.query, request.rel_url.raw_query_string)
+        if route.headers:
+            request[route.headers.key] = _load_headers(route.headers, request.headers)
+        if route.has_task_id:
+            request[TASK_ID] = _task_id(request)
         return await handler(request)
-    if route.body:
-        request[route.body.key] = await _load_body(request, route.body)
-    request[route.query.key] = _load_query(route.query, request.rel_url.raw_query_string)
-    if route.headers:
-        request[route.headers.key] = _load_headers(route.headers, request.headers)
-    if route.has_task_id:
-        request[TASK_ID] = _task_id(request)
-    return await handler(request)
+
+    return middleware
 
 
 async def _load_body(request: web.Request, schema: RequestSchema) -> Any:
