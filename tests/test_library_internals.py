@@ -8,15 +8,13 @@ import pytest
 from aiohttp import HttpVersion11, web
 from aiohttp.test_utils import make_mocked_request
 from aiohttp_apispec import docs
-from marshmallow import ValidationError, fields
-from marshmallow.validate import Length, Regexp
 from prometheus_client import CollectorRegistry
 from pytest_aiohttp import AiohttpClient
 
 from tests.api import Client
 from tests.processes import until
 from todo_service import library_internals
-from todo_service.library_internals import AppRunner, BulkHistogram, CachedValidators, RequestHandler
+from todo_service.library_internals import AppRunner, BulkHistogram, RequestHandler
 
 
 class Recorder(RequestHandler):
@@ -100,16 +98,3 @@ def test_a_histogram_takes_many_observations_at_once() -> None:
     values = {bound: registry.get_sample_value("seconds_bucket", {"le": bound}) for bound in ("1.0", "2.0", "+Inf")}
     assert values == {"1.0": 3, "2.0": 4, "+Inf": 8}
     assert registry.get_sample_value("seconds_sum") == 19
-
-
-def test_a_field_combines_its_validators_once() -> None:
-    class Text(CachedValidators, fields.String):
-        pass
-
-    field = Text(validate=[Length(max=3), Regexp("a+$")])
-    assert field.deserialize("aaa") == "aaa"
-    combined = field._validate_all
-    with pytest.raises(ValidationError) as raised:
-        field.deserialize("bbbb")
-    assert len(raised.value.messages) == 2
-    assert field._validate_all is combined

@@ -7,14 +7,11 @@ that were tried.
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property
 from typing import Any, cast
 
 import asyncpg
 from aiohttp import HttpVersion11, web, web_urldispatcher
 from aiohttp.typedefs import Handler
-from marshmallow import fields
-from marshmallow.validate import And
 from prometheus_client import Histogram
 
 # ruff: noqa: SLF001 - this is the module for that
@@ -94,11 +91,3 @@ class BulkHistogram(Histogram):
             if number:
                 bucket.inc(number)
         self._sum.inc(total)
-
-
-class CachedValidators(fields.Field[Any]):
-    """A field that combines its validators once. marshmallow does so for each value, which takes 5 us per new task."""
-
-    @cached_property
-    def _validate_all(self) -> And:
-        return And(*self.validators)

@@ -14,7 +14,6 @@ from marshmallow import ValidationError, fields
 
 from todo_service.http.cursors import decode_cursor
 from todo_service.http.etags import SYNC_TOKEN, TAGS, parse_sync_token, parse_tags
-from todo_service.library_internals import CachedValidators
 
 MAX_PAGE_SIZE = 1000
 
@@ -28,7 +27,7 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 MESSAGES = {"required": "Is required.", "null": "Must not be null."}
 
 
-class StrictString(CachedValidators, fields.String):
+class StrictString(fields.String):
     """A JSON string that PostgreSQL can store."""
 
     openapi_schema: Mapping[str, Any] = {"pattern": r"^[^\u0000]*$"}
@@ -43,7 +42,7 @@ class StrictString(CachedValidators, fields.String):
         return value
 
 
-class StrictBoolean(CachedValidators, fields.Boolean):
+class StrictBoolean(fields.Boolean):
     """A JSON boolean. Other values that mean true or false, like 1 and "yes", are errors."""
 
     default_error_messages = {**MESSAGES, "invalid": "Must be true or false."}
@@ -54,7 +53,7 @@ class StrictBoolean(CachedValidators, fields.Boolean):
         return value
 
 
-class UtcDateTime(CachedValidators, fields.DateTime):
+class UtcDateTime(fields.DateTime):
     """An RFC 3339 date-time with seconds and offset, loaded as the text of the same time in UTC.
 
     It is not loaded as a datetime, because asyncpg sends datetime.min and datetime.max as -infinity and infinity.

@@ -104,7 +104,7 @@ ALL = (
         "Route not found",
         "There is no such path. A path with a slash at the end is a different path.",
         "Compare the path with the description of the API.",
-        "There is no such path; begin at /.",
+        "There is no such path; see / for what there is.",
     ),
     ProblemType(
         "method-not-allowed",
