@@ -1,4 +1,4 @@
-# What a developer types. `make help` lists it.
+# The commands for development. `make help` lists them.
 
 PYTHON ?= python3
 # Packages have the versions that requirements.txt deploys. With NEWEST=1 they are the newest that setup.cfg allows, in an

@@ -1,15 +1,14 @@
 """The queue of batches by itself: each call that is added is taken once, in turn, in batches that are safe to send."""
 
-from asyncio import Future, new_event_loop
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from todo_service.database import batching, locked_users
+from tests.batch_queues import CREATES, GETS, LISTS, STATEMENTS, call, fill, is_rejected, queued, take
+from todo_service.database import batching
 from todo_service.database.batching import (
     MAX_IN_FLIGHT,
     MAX_QUEUED,
@@ -20,50 +19,7 @@ from todo_service.database.batching import (
     BatchQueue,
 )
 from todo_service.database.calls import PendingCall
-from todo_service.database.locked_users import (
-    LOCK_RETRY_SECONDS,
-    MAX_QUEUED_PER_LOCKED_USER,
-    RETRY_CUTOFF_SECONDS,
-)
 from todo_service.database.statements import Statement
-
-LISTS, GETS = [Statement(f"test/{name}", "SELECT", writes=False) for name in ("lists", "gets")]
-CREATES = Statement("test/creates", "INSERT", writes=True)
-STATEMENTS = [LISTS, GETS, CREATES]
-
-loop = new_event_loop()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def close_loop() -> Iterator[None]:
-    yield
-    loop.close()
-
-
-def call(statement: Statement, user: str, deadline: float = 60) -> PendingCall:
-    return PendingCall(statement, user, (user,), Future(loop=loop), deadline)
-
-
-def fill(queue: BatchQueue, statement: Statement, *users: str) -> list[PendingCall]:
-    calls = [call(statement, user) for user in users]
-    for each in calls:
-        queue.add(each)
-    return calls
-
-
-def queued(queue: BatchQueue, statement: Statement) -> int:
-    """The number of calls of a statement that wait, without those of locked users."""
-    return len(queue._turns[statement].calls) if statement in queue._turns else 0
-
-
-def take(queue: BatchQueue, statement: Statement, *, finish: bool = False) -> list[PendingCall]:
-    """The calls of the next batch, which must be one of this statement."""
-    batch = queue.next_batch()
-    assert batch is not None
-    assert batch.statement is statement
-    if finish:
-        queue.finish(batch, 0)
-    return batch.calls
 
 
 def test_nothing_gives_no_batch() -> None:
@@ -220,11 +176,6 @@ def test_calls_that_want_no_answer_any_more_make_room() -> None:
     assert take(queue, GETS) == [calls[0], calls[2]]
 
 
-def is_rejected(queue: BatchQueue, statement: Statement, user: str = "a") -> bool:
-    """Whether one more call would be rejected, of which the wait may be 2.5 s."""
-    return queue.should_reject(call(statement, user), 2.5)
-
-
 @pytest.mark.parametrize(("seconds_per_batch", "most"), [(0.01, 2_500), (0.1, 250), (10, MIN_QUEUE_BEFORE_REJECTING)])
 def test_as_many_may_wait_as_are_sent_in_the_time_for_it(seconds_per_batch: float, most: int) -> None:
     now = 0.0
@@ -264,109 +215,6 @@ def test_time_in_which_nothing_waited_says_nothing_of_the_rate() -> None:
     assert not is_rejected(queue, GETS)
 
 
-class Clock:
-    """The time of a queue."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def wait_for_retry(self) -> None:
-        self.now += LOCK_RETRY_SECONDS
-
-
-def park(queue: BatchQueue, statement: Statement, *users: str) -> list[PendingCall]:
-    """Calls that met a lock."""
-    calls = [call(statement, user) for user in users]
-    for each in calls:
-        queue.park(each)
-    return calls
-
-
-def test_a_call_that_met_a_lock_is_retried_alone_after_a_while_and_others_are_sent() -> None:
-    clock = Clock()
-    queue = BatchQueue(4, 32, clock)
-    [locked] = park(queue, CREATES, "a")
-    fill(queue, CREATES, "a")
-    others = fill(queue, CREATES, "b", "c")
-    assert take(queue, CREATES) == others
-    assert queue.next_batch() is None
-    assert not queue.is_ready()
-    clock.wait_for_retry()
-    assert queue.is_ready()
-    assert take(queue, CREATES) == [locked]
-    assert locked.sent
-
-
-def test_locked_users_take_turns() -> None:
-    clock = Clock()
-    queue = BatchQueue(4, 32, clock)
-    one, other = park(queue, CREATES, "a", "b")
-    for expected in (one, other, one):
-        clock.wait_for_retry()
-        batch = queue.next_batch()
-        assert batch is not None
-        assert batch.calls == [expected]
-        queue.park(expected)
-        queue.finish(batch, 0.1)
-        assert not expected.sent
-        assert queue.next_batch() is None
-
-
-def test_after_a_successful_retry_the_calls_of_its_user_are_queued_and_the_next_user_is_retried_at_once() -> None:
-    clock = Clock()
-    queue = BatchQueue(4, 32, clock)
-    first, other = park(queue, CREATES, "a", "b")
-    more = fill(queue, CREATES, "a", "a")
-    clock.wait_for_retry()
-    assert take(queue, CREATES, finish=True) == [first]
-    assert take(queue, CREATES, finish=True) == [other]
-    assert take(queue, CREATES) == more
-    assert not queue
-
-
-def test_reads_are_not_parked_because_writes_are() -> None:
-    queue = BatchQueue(4, 32, Clock())
-    park(queue, CREATES, "a")
-    reads = fill(queue, LISTS, "a")
-    assert take(queue, LISTS) == reads
-
-
-def test_a_parked_call_is_not_retried_shortly_before_its_deadline() -> None:
-    clock = Clock()
-    queue = BatchQueue(4, 32, clock)
-    [locked] = park(queue, CREATES, "a")
-    clock.now = locked.deadline - RETRY_CUTOFF_SECONDS
-    assert queue.next_batch() is None
-    assert queue.remove_expired(clock.now) == []
-    assert queue.remove_expired(clock.now + 0.01) == [locked]
-    assert not queue
-
-
-def test_a_parked_call_with_time_enough_is_retried_although_one_before_it_has_none() -> None:
-    clock = Clock()
-    queue = BatchQueue(4, 32, clock)
-    [locked] = park(queue, CREATES, "a")
-    later = call(CREATES, "a", deadline=120)
-    queue.add(later)
-    clock.now = locked.deadline - RETRY_CUTOFF_SECONDS
-    assert take(queue, CREATES, finish=True) == [later]
-    assert take(queue, CREATES) == [locked]
-
-
-def test_parked_calls_that_want_no_answer_any_more_are_not_retried() -> None:
-    clock = Clock()
-    queue = BatchQueue(4, 32, clock)
-    one, other = park(queue, CREATES, "a", "b")
-    one.future.cancel()
-    clock.wait_for_retry()
-    assert take(queue, CREATES, finish=True) == [other]
-    queue.remove_expired(clock.now)
-    assert not queue
-
-
 def test_an_absence_says_nothing_of_the_rate() -> None:
     now = 0.0
     queue = BatchQueue(1, 32, lambda: now)
@@ -391,41 +239,6 @@ def test_a_rate_that_was_slow_is_known_anew_from_few_calls() -> None:
         now += seconds
     fill(queue, GETS, *"a" * 1_000)
     assert not is_rejected(queue, GETS)
-
-
-def test_a_limited_number_of_calls_of_one_user_is_parked() -> None:
-    queue = BatchQueue(4, 32, Clock())
-    park(queue, CREATES, *"a" * (MAX_QUEUED_PER_LOCKED_USER - 1))
-    assert not is_rejected(queue, CREATES)
-    fill(queue, CREATES, "a")
-    assert is_rejected(queue, CREATES)
-    assert not is_rejected(queue, CREATES, "b")
-    assert not is_rejected(queue, GETS)
-
-
-def test_a_limited_number_of_calls_of_all_users_is_parked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locked_users, "MAX_PARKED", 10)
-    clock = Clock()
-    queue = BatchQueue(4, 32, clock)
-    park(queue, CREATES, *"abcdefghi")
-    fill(queue, CREATES, "a")
-    assert is_rejected(queue, CREATES, "z")
-    assert not is_rejected(queue, GETS, "z")
-    clock.wait_for_retry()
-    take(queue, CREATES)
-    assert not is_rejected(queue, CREATES, "z")
-
-
-def test_a_parked_write_is_retried_while_reads_are_busy_and_one_at_a_time() -> None:
-    clock = Clock()
-    queue = BatchQueue(2, 32, clock)
-    locked, _ = park(queue, CREATES, "a", "b")
-    fill(queue, LISTS, "b")
-    take(queue, LISTS)
-    clock.wait_for_retry()
-    assert take(queue, CREATES) == [locked]
-    clock.wait_for_retry()
-    assert queue.next_batch() is None
 
 
 def test_all_can_be_taken_at_once() -> None:

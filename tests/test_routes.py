@@ -1,5 +1,9 @@
 """The route table: what it says of a route holds everywhere, and a route without it is closed."""
 
+import re
+from dataclasses import replace
+from typing import get_type_hints
+
 import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpClient
@@ -9,6 +13,7 @@ from todo_service.app import API, DOCS, SUPPORT, WITHOUT_DOCS, create_app
 from todo_service.http.parameters import ListQuerySchema
 from todo_service.http.routes import ROUTES as TABLE
 from todo_service.http.routes import Route
+from todo_service.http.schemas import NewTask, NewTaskSchema, RequestSchema, TaskPatch, TaskPatchSchema
 from todo_service.problems import TYPES
 from todo_service.settings import Settings
 
@@ -28,7 +33,7 @@ def test_a_route_answers_problems_that_exist(route: Route) -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 async def test_only_a_public_route_answers_without_a_token(client: Client, route: Route) -> None:
-    response = await client.request(route.method, route.path.partition(":")[0].replace("{task_id", "x"))
+    response = await client.request(route.method, re.sub(r"{task_id:[^}]*}", "x", route.path))
     assert (response.status == 401) == (not route.public)
 
 
@@ -61,3 +66,21 @@ async def test_a_route_that_is_not_declared_needs_a_token(aiohttp_client: Aiohtt
 def test_a_route_outside_of_the_api_must_be_public() -> None:
     with pytest.raises(ValueError, match="/internal must be public, or begin with /api/"):
         Route("GET", "/internal", answer)
+
+
+def test_what_a_public_route_takes_would_not_be_validated_and_is_refused() -> None:
+    with pytest.raises(ValueError, match="/api/x is public, so what it takes would not be validated"):
+        Route("POST", "/api/x", answer, public=True, body=NewTaskSchema())
+
+
+@pytest.mark.parametrize("docs", ["on", "off"])
+def test_every_route_of_the_application_is_declared(settings: Settings, docs: str) -> None:
+    app = create_app(replace(settings, docs=docs))
+    declared = app[TABLE]._declared
+    assert set(app.router.routes()) == declared.keys()
+    assert set(declared.values()) == {*API, *SUPPORT, *(DOCS if docs == "on" else WITHOUT_DOCS)}
+
+
+@pytest.mark.parametrize(("schema", "loaded"), [(NewTaskSchema, NewTask), (TaskPatchSchema, TaskPatch)])
+def test_the_type_of_a_loaded_body_has_the_members_of_its_schema(schema: type[RequestSchema], loaded: type) -> None:
+    assert schema().fields.keys() == get_type_hints(loaded).keys()

@@ -66,7 +66,7 @@ API = (
 )
 
 SUPPORT = (
-    Route("GET", "/metrics", get_metrics, public=True),
+    Route("GET", "/metrics", get_metrics, public=True, problems=("unauthorized",)),
     Route("GET", "/problems", docs_pages.get_problems, public=True),
     Route("GET", "/docs/static/problems.css", docs_pages.get_file, public=True),
 )

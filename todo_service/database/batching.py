@@ -165,7 +165,7 @@ class BatchQueue:
         """Removes a batch that has ended, and adapts the batch size of its statement to the seconds that it took."""
         self._in_flight.remove(batch)
         if batch.is_retry:
-            for call in self._locked_users.finish():
+            for call in self._locked_users.finish(batch.calls[0]):
                 self.add(call)
         elif not batch.statement.unbatched:
             size = int(len(batch.calls) * TARGET_BATCH_SECONDS / seconds) if seconds else self._max_batch_size

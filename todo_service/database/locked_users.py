@@ -11,6 +11,8 @@ from collections.abc import Callable
 from todo_service.database.calls import PendingCall
 
 LOCK_RETRY_SECONDS = 0.1
+"""The pause between retries. Without other requests, it ends at the next poll of database.py: after 0.3 s at most."""
+
 MAX_PARKED = 10_000
 MAX_QUEUED_PER_LOCKED_USER = 1_000
 
@@ -30,27 +32,30 @@ class LockedUsers:
 
     def __init__(self) -> None:
         self.parked: dict[LockKey, deque[PendingCall]] = {}  # in the order of their turns; read only for others
-        self._sizes: Counter[bool] = Counter()  # parked reads and writes
-        self._retried: LockKey | None = None  # whose call is in flight
+        self._sizes: Counter[bool] = Counter()  # the number of parked reads and of parked writes
+        self._retried: PendingCall | None = None  # the retry in flight
         self._retry_at = 0.0
 
     def __len__(self) -> int:
         return self._sizes.total()
 
     def should_reject(self, call: PendingCall) -> bool:
-        """Whether too many calls are parked: of the call's user, or of all."""
-        key = lock_key(call)
-        return self._sizes[key[0]] >= MAX_PARKED or len(self.parked.get(key, ())) >= MAX_QUEUED_PER_LOCKED_USER
+        """Whether a call would be parked, although too many calls are: of its user, or of all users."""
+        calls = self.parked.get(lock_key(call))
+        return calls is not None and (len(calls) >= MAX_QUEUED_PER_LOCKED_USER or len(self) >= MAX_PARKED)
 
     def park(self, call: PendingCall, now: float) -> None:
-        """Parks a call that got a lock timeout, or would get one. It becomes the first of its user's parked calls."""
+        """Parks a call that got a lock timeout, or would get one. A retried call becomes the first of its user."""
         call.sent = False
         key = lock_key(call)
-        self.parked.setdefault(key, deque()).appendleft(call)
+        calls = self.parked.setdefault(key, deque())
         self._sizes[key[0]] += 1
-        self._retry_at = now + LOCK_RETRY_SECONDS
-        if key == self._retried:
-            self._retried = None
+        if call is self._retried:
+            calls.appendleft(call)
+            self._retried, self._retry_at = None, now + LOCK_RETRY_SECONDS
+        else:
+            calls.append(call)
+            self._retry_at = self._retry_at or now + LOCK_RETRY_SECONDS
 
     def add(self, call: PendingCall) -> bool:
         """Parks a new call if its user is locked, and returns whether it did."""
@@ -63,7 +68,9 @@ class LockedUsers:
 
     def can_retry(self, now: float, has_room: Callable[[bool], bool]) -> bool:
         """Whether a call may be retried now. `has_room` tells whether one more write, or read, may be sent."""
-        return self._retried is None and now >= self._retry_at and any(has_room(writes) for writes, _ in self.parked)
+        if self._retried is not None or now < self._retry_at:
+            return False
+        return any(self._sizes[writes] and has_room(writes) for writes in (False, True))
 
     def next_call(self, now: float, has_room: Callable[[bool], bool]) -> PendingCall | None:
         """The call to retry, or None if no call has enough time left. Call `finish` when it has ended."""
@@ -77,16 +84,16 @@ class LockedUsers:
                     calls.remove(call)
                     self._sizes[key[0]] -= 1
                     self.parked[key] = self.parked.pop(key)  # the next retry is of another user
-                    self._retried = key
+                    self._retried = call
                     return call
         return None
 
-    def finish(self) -> list[PendingCall]:
+    def finish(self, call: PendingCall) -> list[PendingCall]:
         """Ends a retry. If it got no lock timeout, returns the other calls of its user, which are no longer parked."""
-        if self._retried is None:  # the call, or another one of its user, was parked again
+        if call is not self._retried:  # it was parked again
             return []
-        calls = self.parked.pop(self._retried, deque())
-        self._sizes[self._retried[0]] -= len(calls)
+        calls = self.parked.pop(lock_key(call), deque())
+        self._sizes[call.statement.writes] -= len(calls)
         self._retried, self._retry_at = None, 0.0
         return list(calls)
 
@@ -106,6 +113,6 @@ class LockedUsers:
             expired += [call for call in calls if call.deadline < cutoff]
             self.parked[key] = remaining = deque(c for c in calls if c.deadline >= cutoff and not c.future.done())
             self._sizes[key[0]] += len(remaining)
-            if not remaining and key != self._retried:
+            if not remaining and not (self._retried and key == lock_key(self._retried)):
                 del self.parked[key]
         return expired

@@ -36,6 +36,8 @@ class Route:
     def __post_init__(self) -> None:
         if not self.public and not self.path.startswith(API_PREFIX):
             raise ValueError(f"{self.path} must be public, or begin with {API_PREFIX} like all that needs a token")
+        if self.public and (self.body or self.headers or self.query is not NO_QUERY or self.has_task_id):
+            raise ValueError(f"{self.path} is public, so what it takes would not be validated")
         if self.headers is None and not (self.public or self.is_safe):
             object.__setattr__(self, "headers", NO_CONDITIONS)  # refuses conditional headers that would be ignored
 

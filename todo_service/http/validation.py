@@ -115,7 +115,7 @@ _load_cached_query = lru_cache(1000)(_load_query_string)  # clients send the sam
 
 
 def _load_headers(schema: HeadersSchema, headers: CIMultiDictProxy[str]) -> Any:
-    """Returns the same as `schema.load`, which takes 4 us without conditions, rather than 0.1, of about 75 for a get."""
+    """Returns the same as `schema.load`, which takes 4 us without conditions, rather than 0.1: 5 % of a get."""
     sent = [name for name in schema.names if name in headers]
     if not sent:
         return schema.absent
