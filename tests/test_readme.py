@@ -82,6 +82,14 @@ def test_links_and_named_files_exist() -> None:
         assert (ROOT / "todo_service" / name.removeprefix("todo_service/")).exists(), name
 
 
+def test_the_way_of_a_request_is_as_short_as_it_says() -> None:
+    [paragraph] = re.findall(r"\*\*The way of a request\*\*.*?(?=\n\d\.)", README, re.DOTALL)
+    [files, lines] = re.findall(r"is (\d+) Python files with fewer than ([0-9,]+) lines", paragraph)[0]
+    paths = [ROOT / "todo_service" / name for name in re.findall(r"`([a-z_/]+\.py)`", paragraph)]
+    assert len(paths) == int(files)
+    assert sum(len(path.read_text().splitlines()) for path in paths) < int(lines.replace(",", ""))
+
+
 def session() -> Iterator[tuple[str, str]]:
     """The commands of all sessions, each with its output."""
     for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
