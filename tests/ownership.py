@@ -48,6 +48,7 @@ KNOWN = (
         ast.CoalesceExpr,
         ast.MinMaxExpr,
         ast.RowExpr,
+        ast.A_ArrayExpr,
     ),
     *(ast.TypeCast, ast.TypeName, ast.CollateClause, ast.FuncCall, ast.SubLink),
 )

@@ -370,7 +370,7 @@ class Model:
         task = random.choice([*self.tasks.values(), *random.choices(self.everybody, k=3)])
         row = await self.run(GET_TASK, self.user_id, task["id"])
         expected = self.tasks.get(task["id"])
-        assert (json.loads(row["body"]) if row["body"] else None) == expected
+        assert (json.loads(row["task"][0]) if row["task"] else None) == expected
 
     async def list(self) -> None:
         row = await self.run(LIST_TASKS, self.user_id, 1000, None)

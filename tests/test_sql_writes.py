@@ -295,4 +295,4 @@ async def test_a_deleted_task_is_in_no_answer(connection: asyncpg.Connection, us
 
     assert lists
     assert all(json.loads(row["body"]) == [kept] for row in lists)
-    assert (await run(connection, "get_task", user_id=user_id, id=deleted["id"]))["body"] is None
+    assert (await run(connection, "get_task", user_id=user_id, id=deleted["id"]))["task"] is None

@@ -140,9 +140,10 @@ async def create_task(request: web.Request) -> web.Response:
 async def get_task(request: web.Request) -> web.Response:
     """GET /api/tasks/{task_id}"""
     row = await request.app[DATABASE].run(GET_TASK, request[USER_ID], request[TASK_ID])
-    if row["body"] is None:
+    if row["task"] is None:
         raise task_not_found()
-    return _representation(request[CONDITIONS], row["body"], str(row["revision"]))
+    body, revision = row["task"]
+    return _representation(request[CONDITIONS], body, revision)
 
 
 @docs(
