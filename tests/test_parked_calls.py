@@ -121,7 +121,7 @@ def test_a_limited_number_of_calls_of_all_locked_users_is_parked(monkeypatch: py
     park(queue, CREATES, *"abcdefghi")
     fill(queue, CREATES, "a")
     assert is_rejected(queue, CREATES, "b")
-    assert not is_rejected(queue, CREATES, "z")  # who is not locked
+    assert not is_rejected(queue, CREATES, "z")  # this user is not locked
     assert not is_rejected(queue, GETS, "b")
     clock.wait_for_retry()
     take(queue, CREATES)

@@ -1,4 +1,4 @@
-"""The route table: what it says of a route holds everywhere, and a route without it is closed."""
+"""The route table: each declaration holds everywhere, and a route that is not declared needs a token."""
 
 import re
 from dataclasses import replace
