@@ -40,7 +40,7 @@ check: $(VENV)/test ## check the style of Python and SQL, types, and what import
 	$(BIN)/sqlfluff lint sql
 
 audit: $(VENV)/test ## look for known vulnerabilities in what is deployed (needs PyPI)
-	@$(BIN)/python .ci/audit.py
+	$(BIN)/pip-audit --requirement $(VENV)/constraints.txt --no-deps --disable-pip --progress-spinner=off
 
 format: $(VENV)/test ## format the code
 	$(BIN)/ruff format .

@@ -16,12 +16,11 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
-from tests.api import FAILING, Api, Client, ServiceServer
-from tests.pgbouncer import DIRECTORY, PROGRAM, pooled, run_pgbouncer
-from tests.plans import crowd_planner, crowded_database, planner, seeded_database  # noqa: F401 - fixtures
-from tests.processes import FOREIGN, free_port
-from tests.servers import run_server
-from tests.service_role import grant_service, service_url
+from tests.support.api import FAILING, Api, Client, ServiceServer
+from tests.support.pgbouncer import DIRECTORY, PROGRAM, pooled, run_pgbouncer
+from tests.support.processes import FOREIGN, free_port
+from tests.support.servers import run_server
+from tests.support.service_role import grant_service, service_url
 from todo_service import background
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
@@ -29,6 +28,8 @@ from todo_service.database.migrations import migrate
 from todo_service.http.routes import ROUTES, Route
 from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
+
+pytest_plugins = [f"tests.support.{name}" for name in ("database", "exports", "plans", "servers", "writers")]
 
 SERVER_URL = "TEST_DATABASE_URL"
 """Where the tests find their server: the first process of a run sets it, the others inherit it."""

@@ -10,10 +10,10 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from tests.api import Client
-from tests.processes import PATIENCE, answers, served, until, wait_until
-from tests.test_batching import TRANSACTION, WRITE, create, gate, gather
-from tests.test_database import is_waiting, pool
+from tests.support.api import Client
+from tests.support.calls import TRANSACTION, WRITE, create, gate, gather
+from tests.support.database import is_waiting, pool
+from tests.support.processes import PATIENCE, answers, served, until, wait_until
 from todo_service.background import Background
 from todo_service.database.batching import BatchQueue, DrainRate, StatementQueue
 from todo_service.database.locked_users import LockedUsers

@@ -7,7 +7,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.processes import SECRET, free_port, run
+from tests.support.processes import SECRET, free_port, run
 from todo_service import __version__
 from todo_service.__main__ import main
 

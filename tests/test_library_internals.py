@@ -11,8 +11,8 @@ from aiohttp_apispec import docs
 from prometheus_client import CollectorRegistry
 from pytest_aiohttp import AiohttpClient
 
-from tests.api import Client
-from tests.processes import until
+from tests.support.api import Client
+from tests.support.processes import until
 from todo_service import library_internals
 from todo_service.library_internals import AppRunner, BulkHistogram, RequestHandler
 

@@ -22,7 +22,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.load import BROKEN_AFTER_SILENCE, CLIENTS, Load
 from tests.faults.proxy import Proxy
 from tests.faults.record import Record
-from tests.processes import PATIENCE, free_port, served, until
+from tests.support.processes import PATIENCE, free_port, served, until
 from todo_service.database.migrations import migrate
 
 REPETITIONS = int(os.environ.get("TEST_FAULT_REPETITIONS", "1"))

@@ -18,9 +18,9 @@ from aiohttp import (
     TCPConnector,
 )
 
-from tests.api import TASKS
 from tests.faults.record import KnownTask, Record
-from tests.processes import SECRET
+from tests.support.api import TASKS
+from tests.support.processes import SECRET
 from todo_service.auth.tokens import sign_token
 
 CLIENTS = 64

@@ -13,9 +13,9 @@ from aiohttp import ClientSession
 from tests.faults.cluster import Cluster
 from tests.faults.disk import fill, free, small_disk
 from tests.faults.faults import Stage, ready, repeat, run_stage
-from tests.processes import until
+from tests.support.processes import until
 
-pytestmark = [pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
 
 TERMINATE = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -11,7 +11,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.faults import LONG_FORM, Stage, ready, repeat, run_stage
 from tests.faults.proxy import Proxy
 
-pytestmark = [pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
 
 Fault = Callable[[Proxy], AbstractAsyncContextManager[None]]
 

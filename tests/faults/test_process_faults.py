@@ -11,9 +11,9 @@ import pytest
 from tests.faults.cluster import Cluster
 from tests.faults.faults import Stage, repeat, run_stage
 from tests.faults.load import BROKEN, NOT_CONNECTED
-from tests.processes import PATIENCE, until
+from tests.support.processes import PATIENCE, until
 
-pytestmark = [pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
 
 
 async def test_a_worker_is_killed(stage: Stage) -> None:

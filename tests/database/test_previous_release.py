@@ -1,0 +1,112 @@
+"""The release before this one, on a database that was migrated for this one: while dynos are replaced, both serve."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from tests.support.api import TASKS
+from tests.support.processes import PATIENCE, SECRET, environment, served
+from tests.support.service_role import grant_service
+from tests.support.tools import missing
+from todo_service.auth.tokens import sign_token
+from todo_service.database.migrations import migrate, read_migrations
+
+pytestmark = pytest.mark.database
+
+ROOT = Path(__file__).parents[2]
+ALICE = {"Authorization": f"Bearer {sign_token(SECRET, 'alice', days=1)}"}
+
+
+def git(*arguments: str) -> bytes:
+    """What git says; nothing where there is no git, or it doesn't know."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, timeout=PATIENCE, check=False).stdout
+    except FileNotFoundError:
+        return b""
+
+
+def previous_release() -> str:
+    """The last tag before this commit; where there is none, the commit before the newest migration came."""
+    tag = git("describe", "--tags", "--abbrev=0", "HEAD^")
+    newest = f"sql/migrations/{read_migrations()[-1].name}"
+    before = tag or git("log", "--diff-filter=A", "--format=%H^", "--max-count=1", "--", newest)
+    return before.decode().strip() or "HEAD"  # it isn't committed yet
+
+
+@pytest.fixture(scope="module")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the code of the previous release."""
+    if git("rev-parse", "--is-shallow-repository").strip() == b"true":
+        missing("the history of this clone is cut off: git fetch --unshallow --tags")
+    archive = git("archive", previous_release(), "todo_service", "sql")
+    if not archive:
+        missing("there is no history to find the previous release in")
+    code = tmp_path_factory.mktemp("previous")
+    subprocess.run(["tar", "--extract", f"--directory={code}"], input=archive, check=True)
+    return code
+
+
+@pytest.fixture
+def old(previous: Path, migrated: str, tmp_path: Path) -> Iterator[str]:
+    """The address of the previous release's service."""
+    with served(tmp_path / "old.log", code=str(previous), DATABASE_URL=migrated) as (_, url):
+        yield url
+
+
+@pytest.fixture
+async def migrated(empty_database: str) -> str:
+    """A database with all migrations of this release."""
+    await migrate(empty_database, lambda _line: None)
+    return await grant_service(empty_database)
+
+
+async def ask(session: ClientSession, method: str, path: str, expected: int, **arguments: Any) -> Any:
+    """The answer's document, if it has one."""
+    async with session.request(method, path, **arguments) as response:
+        assert response.status == expected, await response.text()
+        return await response.json() if expected != 204 else None
+
+
+def test_it_is_really_the_previous_release_that_is_run(previous: Path) -> None:
+    command = [sys.executable, "-c", "import todo_service; print(todo_service.__file__)"]
+    run = subprocess.run(
+        command, cwd=previous, env=environment(PYTHONPATH=str(previous)), capture_output=True, text=True, check=True
+    )
+    assert Path(run.stdout.strip()).is_relative_to(previous)
+
+
+async def test_each_endpoint_of_the_previous_release_works(old: str) -> None:
+    async with ClientSession(old, headers=ALICE) as session:
+        await ask(session, "GET", "/health/ready", 200)
+        task = await ask(session, "POST", TASKS, 201, json={"title": "Buy milk", "priority": "high"})
+        path = f"{TASKS}/{task['id']}"
+        assert await ask(session, "GET", path, 200) == task
+        assert await ask(session, "GET", TASKS, 200) == [task]
+        assert await ask(session, "GET", f"{TASKS}?sort=title&order=desc&status=pending&limit=1", 200) == [task]
+        changed = await ask(session, "PATCH", path, 200, json={"title": "Buy oat milk"})
+        assert changed["title"] == "Buy oat milk"
+        assert (await ask(session, "PUT", path, 200, json={"description": "two"}))["description"] == "two"
+        assert (await ask(session, "PATCH", f"{path}/complete", 200))["completed"] is True
+        await ask(session, "DELETE", path, 204)
+        await ask(session, "GET", path, 404)
+        assert await ask(session, "GET", TASKS, 200) == []
+
+
+async def test_both_releases_serve_the_same_tasks_at_the_same_time(old: str, migrated: str, tmp_path: Path) -> None:
+    with served(tmp_path / "new.log", DATABASE_URL=migrated) as (_, new):
+        async with ClientSession(old, headers=ALICE) as before, ClientSession(new, headers=ALICE) as after:
+            for one, other in ((before, after), (after, before)):
+                task = await ask(one, "POST", TASKS, 201, json={"title": "Buy milk"})
+                path = f"{TASKS}/{task['id']}"
+                assert await ask(other, "GET", path, 200) == task
+                task = await ask(other, "PATCH", path, 200, json={"title": "Buy oat milk"})
+                assert await ask(one, "GET", TASKS, 200) == [task]
+                task = await ask(one, "PATCH", f"{path}/complete", 200, json={"completed": True})
+                assert await ask(other, "GET", path, 200) == task
+                await ask(other, "DELETE", path, 204)
+                await ask(one, "GET", path, 404)

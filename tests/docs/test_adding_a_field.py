@@ -1,0 +1,231 @@
+"""docs/adding-a-field.md: its steps are followed in a copy of this checkout, where make check and make test pass."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.support.members import NAMES
+from tests.support.processes import environment
+from tests.support.sql_files import squawk
+from todo_service.database.migrations import Migration, migrate, read_migrations
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sysconfig.get_path("scripts")
+IGNORED = [".git", *(line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines())]
+
+EXAMPLE, EXAMPLE_NUMBER = "location", "0005"
+FUNCTION = re.compile(r"^CREATE FUNCTION task_json\(\n.*?^\$\$;\n", re.DOTALL | re.MULTILINE)
+CALL = re.compile(r"(?<=^    task_json\(\n).*?(?=^    \)\n)", re.DOTALL | re.MULTILINE)
+
+
+def free_name() -> str:
+    """The name in the guide, or another one when a task has that member already."""
+    name = EXAMPLE
+    while name in NAMES:
+        name = f"other_{name}"
+    return name
+
+
+NAME = free_name()
+NUMBER = f"{int(read_migrations()[-1].name[:4]) + 1:04}"
+GUIDE = (ROOT / "docs" / "adding-a-field.md").read_text().replace(EXAMPLE, NAME).replace(EXAMPLE_NUMBER, NUMBER)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a step: what kind it is, and which file the step is about."""
+
+    path: str
+    kind: str
+    text: str
+
+
+def read_blocks() -> list[Block]:
+    """The blocks of all steps, in order."""
+    steps = re.findall(r"^## \d+\. `([^`]+)`\n(.*?)(?=^## )", GUIDE, re.DOTALL | re.MULTILINE)
+    return [
+        Block(path, kind, text)
+        for path, step in steps
+        for kind, text in re.findall(r"^```(\w+)\n(.*?)^```", step, re.DOTALL | re.MULTILINE)
+    ]
+
+
+def shown() -> Block:
+    """The migration, as the guide has it."""
+    [block] = [block for block in read_blocks() if block.kind == "sql"]
+    return block
+
+
+def definitions() -> list[Migration]:
+    """The migrations that make task_json, the newest one last."""
+    return [migration for migration in read_migrations() if FUNCTION.search(migration.text)]
+
+
+def with_field(function: str) -> str:
+    """A definition of task_json, with the lines of `description` repeated for the new field."""
+    lines = function.splitlines(keepends=True)
+    return "".join(line + (line.replace("description", NAME) if "description" in line else "") for line in lines)
+
+
+def on_top_of(block: str, migration: Migration) -> str:
+    """The guide's migration, when the definition of task_json to start from is that of this migration."""
+    [before] = FUNCTION.findall(migration.text)
+    function = with_field(before)
+    columns = re.findall(r"^    (\w+) ", function.partition(") RETURNS")[0], re.MULTILINE)
+    call = ",\n".join(f"        {column}" for column in columns) + "\n"
+    return CALL.sub(call, FUNCTION.sub(lambda _: function, block))
+
+
+def renumbered(diff: str, text: str) -> str:
+    """The diff with the next free numbers of the file for its new parameters."""
+    added = [int(number) for line in diff.splitlines() if line[:1] == "+" for number in re.findall(r"\$(\d+)", line)]
+    if not added:
+        return diff
+    shift = max(int(number) for number in re.findall(r"\$(\d+)", text)) + 1 - min(added)
+    return re.sub(
+        r"^\+.*",
+        lambda line: re.sub(r"\$(\d+)", lambda number: f"${int(number[1]) + shift}", line[0]),
+        diff,
+        flags=re.MULTILINE,
+    )
+
+
+def patched(text: str, diff: str) -> str:
+    """The text with the lines of a diff. Raises ValueError if a line that shows the place isn't there."""
+    lines = text.splitlines()
+    place = 0
+    for hunk in diff.split("@@\n"):
+        new: list[str] = []
+        for line in hunk.splitlines():
+            if line.startswith("+"):
+                new.append(line[1:])
+            else:
+                found = lines.index(line[1:], place)
+                lines[found:found] = new
+                place = found + len(new) + 1
+                new = []
+        lines[place:place] = new
+        place += len(new)
+    return "\n".join(lines) + "\n"
+
+
+def ignored(folder: str, names: list[str]) -> set[str]:
+    """What git doesn't track."""
+    paths = {name: (Path(folder) / name).relative_to(ROOT).as_posix() for name in names}
+    return {
+        name
+        for name, path in paths.items()
+        for pattern in IGNORED
+        if fnmatch(path if "/" in pattern else name, pattern)
+    }
+
+
+def run(command: str, cwd: Path) -> None:
+    """Runs a command of the guide or the Makefile with the tools of these tests, and fails with what it says."""
+    command = command.replace("$(BIN)", ".venv/bin").replace(".venv/bin", SCRIPTS)
+    foreign = ("TEST_", "PYTEST_", "COV_", "COVERAGE_")
+    variables = {name: value for name, value in environment().items() if not name.startswith(foreign)}
+    variables["PYTHONPATH"] = str(cwd)
+    ran = subprocess.run(["sh", "-ec", command], cwd=cwd, env=variables, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, f"{command}\n{ran.stdout[-20_000:]}{ran.stderr[-5_000:]}"
+
+
+def follow(folder: Path) -> None:
+    """Does what each step says, in a folder with a copy of this checkout."""
+    for block in read_blocks():
+        file = folder / block.path
+        if block.kind == "sql":
+            file.write_text(on_top_of(block.text, definitions()[-1]))
+        elif block.kind == "diff":
+            text = file.read_text()
+            file.write_text(patched(text, renumbered(block.text, text)))
+        else:
+            run(block.text, folder)
+
+
+def changed(folder: Path) -> set[str]:
+    """The files of the folder that are not as in this checkout."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    paths = {path.relative_to(folder).as_posix(): path for path in files}
+    return {
+        name
+        for name, path in paths.items()
+        if not (ROOT / name).exists() or (ROOT / name).read_bytes() != path.read_bytes()
+    }
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A folder with a copy of this checkout in which every step was followed."""
+    folder = tmp_path / "todo-service"
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    follow(folder)
+    return folder
+
+
+@pytest.fixture
+def migration() -> Migration:
+    return Migration(Path(shown().path).name, on_top_of(shown().text, definitions()[-1]))
+
+
+def test_the_files_that_the_guide_names_are_those_that_it_changes(copy: Path) -> None:
+    named = re.findall(r"^- `([^`]+)`", GUIDE.partition("\n## ")[0], re.MULTILINE)
+    assert [*dict.fromkeys(block.path for block in read_blocks())] == named
+    assert changed(copy) == set(named)
+    assert len(named) <= 12
+
+
+def test_the_migration_is_shown_in_full() -> None:
+    """With the lines of one of the definitions of task_json: other fields may have come since it was written."""
+    assert shown().text in [on_top_of(shown().text, definition) for definition in definitions()]
+
+
+@pytest.mark.slow
+def test_the_checks_of_the_copy_pass(copy: Path) -> None:
+    [recipe] = re.findall(r"^check:.*\n((?:\t.*\n)+)", (copy / "Makefile").read_text(), re.MULTILINE)
+    run(recipe, copy)
+
+
+@pytest.mark.slow
+def test_the_tests_of_the_copy_pass(copy: Path) -> None:
+    run('.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m "not slow"', copy)
+
+
+@pytest.mark.database
+async def test_tasks_that_are_there_get_the_field(empty_database: str, migration: Migration) -> None:
+    report: list[str] = []
+    await migrate(empty_database, report.append, read_migrations())
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute("INSERT INTO users (id, revision) VALUES ('alice', 3)")
+    insert = "INSERT INTO tasks (user_id, title, revision, deleted_at) VALUES ('alice', $1, $2, $3::text::timestamptz)"
+    await connection.execute(insert, "Buy milk", 2, None)
+    await connection.execute(insert, "", 3, "2026-01-01T00:00:00Z")
+    [before] = [json.loads(row["body"]) for row in await connection.fetch("SELECT body FROM tasks WHERE title <> ''")]
+
+    await migrate(empty_database, report.append, [*read_migrations(), migration])
+
+    rows = await connection.fetch("SELECT body FROM tasks ORDER BY revision")
+    assert json.loads(rows[0]["body"]) == {**before, NAME: None}
+    assert rows[1]["body"] is None
+    assert report[-1] == f"applied {migration.name}"
+    [function] = await connection.fetch("SELECT pronargs FROM pg_proc WHERE proname = 'task_json'")
+    assert function["pronargs"] == len([*NAMES, NAME, "deleted_at"])
+    await connection.close()
+
+
+def test_the_linters_have_nothing_to_say(tmp_path: Path, migration: Migration) -> None:
+    file = tmp_path / migration.name
+    file.write_text(migration.text)
+    squawk(file, migration)
+    command = [sys.executable, "-m", "sqlfluff", "lint", "--nocolor", "--config", str(ROOT / "setup.cfg"), str(file)]
+    lint = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert lint.returncode == 0, lint.stdout

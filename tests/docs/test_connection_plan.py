@@ -1,0 +1,94 @@
+"""docs/operations.md, "Size the connections": what is said to fit a 20-connection plan does, during a release too."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from aiohttp import ClientSession
+
+from tests.support.api import TASKS
+from tests.support.pgbouncer import not_through_pgbouncer
+from tests.support.processes import SECRET, UP_TO_DATE, run, served, until
+from todo_service.auth.tokens import sign_token
+
+pytestmark = pytest.mark.database
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+ROWS = [
+    tuple(map(int, numbers))
+    for numbers in re.findall(
+        r"^\| .*\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", OPERATIONS.read_text(), re.MULTILINE
+    )
+]
+"""Dynos, workers, pool size, connections, and those during a release, as the table there has them."""
+
+
+@pytest.fixture
+async def plan(empty_database: str, connection: asyncpg.Connection) -> AsyncIterator[str]:
+    """A database whose owner may have 20 connections."""
+    role, name = f"plan_{uuid4().hex}", urlsplit(empty_database).path[1:]
+    await connection.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 20")
+    await connection.execute(f"ALTER DATABASE {name} OWNER TO {role}")
+    yield urlunsplit(urlsplit(empty_database)._replace(netloc=f"{role}@"))
+    inside = await asyncpg.connect(empty_database)
+    await inside.execute(f"REASSIGN OWNED BY {role} TO postgres; DROP ROLE {role}")
+    await inside.close()
+
+
+def test_each_plan_is_what_its_numbers_make_and_fits() -> None:
+    assert ROWS
+    for dynos, workers, size, steady, released in ROWS:
+        assert steady == dynos * workers * size
+        assert released == 2 * steady + 1 <= 20
+
+
+@not_through_pgbouncer
+async def test_a_release_with_preboot_fits_and_refuses_nothing(
+    plan: str, connection: asyncpg.Connection, tmp_path: Path
+) -> None:
+    _, workers, size, _, released = ROWS[0]
+    settings = {
+        "DATABASE_URL": plan,
+        "WEB_CONCURRENCY": str(workers),
+        "DATABASE_POOL_SIZE": str(size),
+        "DATABASE_TIMEOUT": "60",
+    }
+    assert run("migrate", DATABASE_URL=plan).returncode == 0
+    statuses: Counter[int] = Counter()
+    counts = []
+    done = asyncio.Event()
+
+    async def use(url: str, user_id: str) -> None:
+        headers = {"Authorization": f"Bearer {sign_token(SECRET, user_id, days=1)}"}
+        async with ClientSession(url, headers=headers) as session:
+            while not done.is_set():
+                for response in await asyncio.gather(
+                    session.post(TASKS, json={"title": "x"}), session.get(TASKS, params={"limit": 50})
+                ):
+                    statuses[response.status] += 1
+                    response.release()
+
+    async def watch() -> None:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1"
+        while not done.is_set():
+            counts.append(await connection.fetchval(query, urlsplit(plan).username))
+
+    with served(tmp_path / "old", **settings) as (_, old), served(tmp_path / "new", **settings) as (_, new):
+        async with asyncio.TaskGroup() as group:
+            for number in range(40):
+                group.create_task(use((old, new)[number % 2], f"user-{number}"))
+            group.create_task(watch())
+            migration = await asyncio.to_thread(run, "migrate", DATABASE_URL=plan)
+            answered = statuses.total()
+            await until(lambda: max(counts) >= 2 * workers and statuses.total() >= answered + 200)
+            done.set()
+
+    assert (migration.returncode, migration.stdout) == (0, f"{UP_TO_DATE}\n")
+    assert set(statuses) == {200, 201}, statuses
+    assert 2 * workers <= max(counts) <= released

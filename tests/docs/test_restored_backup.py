@@ -1,0 +1,122 @@
+"""renew_generations, after a backup was restored: nothing that a client has seen since is taken for something else."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from pytest_aiohttp import AiohttpClient
+
+from tests.support.api import Api, ask, path_of, problem_of, tag_of
+from tests.support.idempotency import OTHER, created, post
+from tests.support.processes import UP_TO_DATE, run
+from tests.support.servers import run_program
+from todo_service.app import create_app
+from todo_service.database.statements import SQL, read_statement
+from todo_service.settings import Settings
+
+pytestmark = pytest.mark.database
+
+RENEW = read_statement("maintenance/renew_generations").text
+
+SAVED = uuid4()
+
+SINCE_1970 = "SELECT (extract(EPOCH FROM statement_timestamp()) * 1000000)::bigint"
+
+
+@pytest.fixture
+async def undone(connection: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
+    """A connection whose work is rolled back in the end: the statement is for all users."""
+    transaction = connection.transaction()
+    await transaction.start()
+    yield connection
+    await transaction.rollback()
+
+
+async def renewed(connection: asyncpg.Connection, user_id: str) -> asyncpg.Record:
+    """What the statement makes of a user."""
+    await connection.execute(RENEW)
+    row = await connection.fetchrow("SELECT generation, revision FROM users WHERE id = $1", user_id)
+    assert row
+    return row
+
+
+@pytest.mark.parametrize("revision", [0, 7, 2**62])
+async def test_every_user_gets_a_generation_and_a_revision_that_nobody_has_seen(
+    undone: asyncpg.Connection, revision: int
+) -> None:
+    user_id, generation = f"user-{uuid4()}", uuid4()
+    await undone.execute("INSERT INTO users VALUES ($1, $2, $3)", user_id, generation, revision)
+    now = await undone.fetchval(SINCE_1970)
+
+    first, second = await renewed(undone, user_id), await renewed(undone, user_id)
+
+    assert len({generation, first["generation"], second["generation"]}) == 3
+    assert revision < first["revision"] < second["revision"]
+    assert now < first["revision"], "revisions of lost writes count from an earlier time at most"
+
+
+async def test_the_same_backup_restored_twice_leads_to_different_generations(undone: asyncpg.Connection) -> None:
+    generations = []
+    for _ in range(2):
+        await undone.execute("INSERT INTO users VALUES ('restored', $1, 7)", SAVED)
+        generations.append((await renewed(undone, "restored"))["generation"])
+        await undone.execute("DELETE FROM users WHERE id = 'restored'")
+
+    assert generations[0] != generations[1]
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["a user after the backup", "a user of the backup"])
+async def test_a_key_whose_task_was_lost_makes_one_whose_tag_is_new(
+    owner: Api, connection: asyncpg.Connection, saved: bool
+) -> None:
+    if saved:
+        await owner.create()
+    backup = await connection.fetch(
+        "SELECT id, generation, revision, created_at FROM users WHERE id = $1", owner.user_id
+    )
+    lost = await created(await post(owner))
+    tags = [f'"{lost["revision"]}"']
+    for number in range(3):
+        response = await owner.call("PATCH", path_of(lost), json={"description": str(number)})
+        tags.append(response.headers["ETag"])
+    seen = await tag_of(owner)
+
+    await connection.execute("DELETE FROM users WHERE id = $1", owner.user_id)
+    for row in backup:
+        await connection.execute("INSERT INTO users VALUES ($1, $2, $3, $4)", *row)
+    await connection.execute(RENEW)
+    task = await created(await post(owner, OTHER))
+
+    assert task["id"] == lost["id"]
+    assert (await ask(owner, "GET", path_of(task), "If-None-Match", ", ".join(tags))).status == 200
+    stale = await ask(owner, "PATCH", path_of(task), "If-Match", ", ".join(tags), json={"title": "stale"})
+    await problem_of(stale, 412, "precondition-failed")
+    assert (await owner.call("GET", "/api/tasks", headers={"If-None-Match": f'"{seen}"'})).status == 200
+
+
+async def test_the_steps_of_the_handbook_restore_the_tasks_and_make_clients_start_over(
+    aiohttp_client: AiohttpClient,
+    settings: Settings,
+    database_url: str,
+    owner: Api,
+    empty_database: str,
+    tmp_path: Path,
+) -> None:
+    task = await owner.create()
+    since = await tag_of(owner)
+    backup, restored = str(tmp_path / "tasks.dump"), empty_database
+
+    run_program("pg_dump", "--format=custom", "--no-blobs", f"--file={backup}", f"--dbname={database_url}")
+    run_program("pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", f"--dbname={restored}", backup)
+    assert run("migrate", DATABASE_URL=restored).stdout == f"{UP_TO_DATE}\n"
+    options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
+    run_program("psql", *options, f"--file={SQL / 'maintenance/renew_generations.sql'}", restored)
+
+    client = await aiohttp_client(create_app(replace(settings, database_url=restored)))
+    copy = replace(owner, client=client)
+    assert await copy.tasks() == [task]
+    await problem_of(await copy.call("GET", "/api/tasks/changes", params={"since": since}), 410, "start-over")
+    assert (await copy.create())["revision"] > task["revision"]

@@ -1,0 +1,33 @@
+"""docs/operations.md, "Rotate the secret": in that order, nobody is logged out."""
+
+from dataclasses import replace
+
+import pytest
+from pytest_aiohttp import AiohttpClient
+
+from tests.support.api import TASKS, Api
+from todo_service.app import create_app
+from todo_service.auth.tokens import sign_token
+from todo_service.settings import Settings
+
+pytestmark = pytest.mark.database
+
+OLD = "the secret that tokens were signed with until now"
+NEW = "the secret that tokens are signed with from now on"
+
+STEPS = {
+    "before": (OLD, "", {OLD: 200, NEW: 401}),
+    "1: the service knows both": (NEW, OLD, {OLD: 200, NEW: 200}),
+    "3: no token of the old one is left": (NEW, "", {OLD: 401, NEW: 200}),
+}
+"""The service's secrets in each step, and what it says to tokens that are signed with the old and the new one."""
+
+
+@pytest.mark.parametrize(("secret", "previous", "answers"), STEPS.values(), ids=STEPS)
+async def test_the_service_accepts_what_the_issuer_signs_with_in_each_step(
+    aiohttp_client: AiohttpClient, settings: Settings, secret: str, previous: str, answers: dict[str, int]
+) -> None:
+    client = await aiohttp_client(create_app(replace(settings, jwt_secret=secret, jwt_secret_previous=previous)))
+    for signed_with, expected in answers.items():
+        response = await Api(client, "alice", sign_token(signed_with, "alice", days=1)).call("GET", TASKS)
+        assert response.status == expected

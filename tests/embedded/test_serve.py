@@ -1,0 +1,235 @@
+"""`todo-service serve --embedded`, with real processes and signals."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+from urllib.request import urlopen
+
+import asyncpg
+import psutil
+import pytest
+
+from tests.support.processes import COMMAND, PATIENCE, environment, free_port, wait_until
+from todo_service.__main__ import main
+from todo_service.server.command import check_port
+from todo_service.settings import SettingsError
+
+
+class Service:
+    """`todo-service serve --embedded` in a folder, and what it printed."""
+
+    def __init__(self, place: Path, port: int, **variables: str) -> None:
+        self.log = place / "output"
+        with self.log.open("w") as log:
+            self.process = psutil.Popen(
+                [COMMAND, "serve", "--embedded"],
+                cwd=place,
+                env=environment(PORT=str(port), **variables),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def ready(self) -> "Service":
+        wait_until(lambda: "Ctrl-C" in self.output() or self.process.poll() is not None)
+        assert self.process.poll() is None, self.output()
+        return self
+
+    def family(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+    def token(self) -> str:
+        """The token for the user demo that the banner has."""
+        return str(re.findall(r"Bearer ([\w.-]+)'", self.output())[0])
+
+    def token_on_the_page(self, port: int) -> str:
+        with urlopen(f"http://127.0.0.1:{port}/docs") as page:
+            return str(re.findall('data-token="([^"]*)"', page.read().decode())[0])
+
+    def curl(self) -> str:
+        """Runs the line that the banner offers, as a shell would."""
+        line = next(line for line in self.output().splitlines() if line.startswith("curl "))
+        done = subprocess.run(["sh", "-c", f"{line} -sSi"], capture_output=True, text=True, check=True)
+        return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def hangups_count() -> Iterator[None]:
+    """Also where the tests are run with nohup, whose choice the service respects."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@contextlib.contextmanager
+def serving(place: Path, port: int, **variables: str) -> Iterator[Service]:
+    service = Service(place, port, **variables)
+    try:
+        yield service
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            service.process.terminate()
+        service.process.wait(PATIENCE)
+
+
+def count_tasks(place: Path) -> object:
+    async def count() -> object:
+        runtime = (place / ".todo-service" / "runtime").readlink()
+        connection = await asyncpg.connect(f"postgresql://postgres@/postgres?host={runtime}")
+        try:
+            return await connection.fetchval("SELECT count(*) FROM tasks")
+        finally:
+            await connection.close()
+
+    return asyncio.run(count())
+
+
+def assert_gone(family: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
+    assert alive == []
+
+
+def assert_both_halves_end_with(victim: str, service: Service) -> None:
+    """Kills one of them, by the name that the message about it has: PostgreSQL or The service."""
+    family = service.family()
+    children = service.process.children()
+    next(child for child in children if (child.name() == "postgres") == (victim == "PostgreSQL")).kill()
+    assert service.process.wait(PATIENCE) == 1
+    assert_gone(family)
+    assert f"{victim} ended by itself" in service.output()
+    assert "Traceback" not in service.output()
+
+
+def test_it_serves_and_survives_every_kind_of_end_with_its_data(tmp_path: Path, port: int) -> None:
+    with serving(tmp_path, port) as service:
+        output = service.ready().output()
+        assert f"\ntodo-service is ready on http://127.0.0.1:{port}\n" in output
+        assert f"http://127.0.0.1:{port}/docs\n" in output
+        assert "201" in service.curl().splitlines()[0]
+        assert service.token_on_the_page(port) == service.token()
+        family = service.family()
+        assert len(family) > 5
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):  # some end with the first
+                process.kill()
+        assert_gone(family)
+
+    with serving(tmp_path, port) as service:  # after a kill of everything
+        service.ready()
+        assert count_tasks(tmp_path) == 1
+        assert "201" in service.curl().splitlines()[0]
+        family = service.family()
+        service.process.kill()
+        assert_gone(family)
+
+    with serving(tmp_path, port) as service:  # after a kill of the supervisor alone
+        service.ready()
+        assert count_tasks(tmp_path) == 2
+        family = service.family()
+        second = Service(tmp_path, port)
+        assert second.process.wait(PATIENCE) == 1
+        service.process.terminate()
+        service.process.terminate()
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(PATIENCE) == 0
+        assert_gone(family)
+    assert not (tmp_path / ".todo-service" / "runtime").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("number", "stage"),
+    [(signal.SIGINT, "postgres.new"), (signal.SIGTERM, "postgres/postmaster.pid"), (signal.SIGHUP, "postgres.log")],
+)
+def test_a_signal_during_the_start_leaves_no_process(
+    tmp_path: Path, port: int, number: signal.Signals, stage: str
+) -> None:
+    late = () if number == signal.SIGHUP else (0.2, 0.6)  # by then it may serve, and HUP is no longer to stop it
+    for seconds in (0.0, *late):  # after the stage has begun: the first is exact, the others come somewhere later
+        with serving(tmp_path, port) as service:
+            while not (tmp_path / ".todo-service" / stage).exists():
+                assert service.process.poll() is None, service.output()
+                time.sleep(0.005)
+            time.sleep(seconds)
+            family = service.family()
+            for _ in range(3):
+                service.process.send_signal(number)
+            assert service.process.wait(PATIENCE) == 0, service.output()
+            assert_gone(family)
+            assert "Traceback" not in service.output()
+        if "postmaster.pid" not in stage:  # PostgreSQL makes that one at every start, the rest is made only once
+            shutil.rmtree(tmp_path / ".todo-service")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"DYNO": "web.1"}, "--embedded keeps data on this machine's disk, which a dyno loses"),
+        ({"HOST": "0.0.0.0"}, "HOST must be a loopback address like 127.0.0.1 with --embedded, not '0.0.0.0'"),
+        ({"HOST": "127.0.0.1", "PORT": "0"}, "PORT must be a whole number from 1 to 65535"),
+        ({"JWT_SECRET": "short"}, "JWT_SECRET must be at least 32 bytes long"),
+    ],
+)
+def test_settings_that_can_not_work_are_refused_first(
+    tmp_path: Path,
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("todo_service.embedded.serve.run_postgres", None)  # calling it would fail
+    with mock.patch.dict(os.environ, environment(**{"PORT": str(port), **variables}), clear=True):
+        assert main(["serve", "--embedded"]) == 1
+    assert sentence in "".join(capsys.readouterr())
+    assert not (tmp_path / ".todo-service" / "postgres").exists()
+
+
+def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with serving(tmp_path, port) as service:
+            assert service.process.wait(PATIENCE) == 1
+            assert f"Port {port} on 127.0.0.1 is in use: stop the other program" in service.output()
+            assert "Traceback" not in service.output()
+    assert not (tmp_path / ".todo-service" / "postgres").exists()
+
+
+def test_ipv6_the_user_s_own_secret_an_ignored_database_and_the_end_of_postgres(tmp_path: Path, port: int) -> None:
+    host, name = "::1", "[::1]"
+    try:
+        check_port(host, port)
+    except SettingsError:  # no IPv6 here
+        host = name = "127.0.0.1"
+    own = {"BETTER_AUTH_SECRET": "x" * 32, "JWT_AUDIENCE": "api", "DATABASE_URL": "postgres://nowhere/at-all"}
+    with serving(tmp_path, port, HOST=host, **own) as service:
+        assert "201" in service.ready().curl().splitlines()[0]
+        assert f"http://{name}:{port}/api/tasks" in service.output()
+        assert "DATABASE_URL is set, but not used" in service.output()
+        assert_both_halves_end_with("PostgreSQL", service)
+    assert not (tmp_path / ".todo-service" / "secret").exists()
+
+
+def test_with_an_issuer_the_banner_prints_no_token_and_the_end_of_the_service(tmp_path: Path, port: int) -> None:
+    with serving(tmp_path, port, JWT_JWKS_URL="http://127.0.0.1:9/keys", EMBEDDED_DOCS_TOKEN="mine") as service:
+        output = service.ready().output()
+        assert "tokens come from the issuer with the keys at http://127.0.0.1:9/keys" in output
+        assert service.token_on_the_page(port) == ""
+        assert "curl " not in output
+        assert_both_halves_end_with("The service", service)

@@ -1,0 +1,290 @@
+"""The export as a deployed service sends it: of very many tasks, to slow clients, and while it is told to stop."""
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+import pytest
+import uvloop
+from aiohttp import ClientSession
+
+from tests.support.exports import (
+    LONGEST,
+    MEGABYTE,
+    MakeUser,
+    User,
+    begun,
+    begun_without_chunks,
+    between_pages,
+    hurry,
+    reluctant,
+    run,
+    tasks_in,
+)
+from tests.support.processes import answers, served, until, wait_until
+from todo_service.handlers import me
+from todo_service.http import in_flight
+from todo_service.http.in_flight import IN_FLIGHT
+from todo_service.server import graceful
+from todo_service.settings import Settings
+
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("exports")]  # two such databases at once would be slow
+
+SMALL = "Two bottles"
+
+EXPECTED = "SELECT body || E'\\n' FROM tasks WHERE user_id = $1 ORDER BY created_at, id"
+
+
+async def digest_of(chunks: AsyncIterator[bytes]) -> str:
+    digest = sha256()
+    async for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+async def expected_digest(connection: asyncpg.Connection, user: User) -> str:
+    async def lines() -> AsyncIterator[bytes]:
+        async for (line,) in connection.cursor(EXPECTED, user.id, prefetch=1000):
+            yield line.encode()
+
+    async with connection.transaction():
+        return await digest_of(lines())
+
+
+def peak_memory(process: psutil.Process) -> int:
+    """How many bytes the process has had in memory at most (resident), as Linux knows it."""
+    match = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    assert match
+    return int(match[1]) * 1024
+
+
+@pytest.mark.parametrize(
+    ("count", "description"), [(100_000, SMALL), (4_000, LONGEST)], ids=["many tasks", "long descriptions"]
+)
+async def test_exports_of_very_much_need_little_memory(
+    user_with: MakeUser,
+    connection: asyncpg.Connection,
+    service_database_url: str,
+    tmp_path: Path,
+    count: int,
+    description: str,
+) -> None:
+    user = await user_with(count, description)
+    with served(tmp_path / "log", DATABASE_URL=service_database_url) as (process, url):
+        [worker] = psutil.Process(process.pid).children()
+        async with ClientSession(url, headers=user.headers) as session:
+            responses = [await begun(session) for _ in range(4)]
+            digests = await asyncio.gather(*(digest_of(each.content.iter_any()) for each in responses))
+        peak = peak_memory(worker)
+
+    assert set(digests) == {await expected_digest(connection, user)}
+    assert peak < 100 * MEGABYTE
+
+
+async def test_clients_that_do_not_read_keep_no_connection_from_the_others(
+    user_with: MakeUser, service_database_url: str, tmp_path: Path
+) -> None:
+    user = await user_with(4_000, LONGEST)
+    settings = {"DATABASE_URL": service_database_url, "DATABASE_POOL_SIZE": "1", "DATABASE_TIMEOUT": "60"}
+    with served(tmp_path / "log", **settings) as (_, url):
+        async with reluctant(url, user) as slow, ClientSession(url, headers=user.headers) as quick:
+            *exports, abandoned = [await begun(slow) for _ in range(5)]
+            abandoned.close()
+            response = await quick.post("/api/tasks", json={"title": "late"})
+            assert response.status == 201
+            late = await response.json()
+            assert await (await quick.get("/api/tasks", params={"limit": "1"})).json() == [late]
+
+            bodies = [await export.read() for export in exports]
+
+    for body in bodies:
+        tasks = tasks_in(body)
+        assert len(tasks) == 4_001
+        assert tasks[-1] == late, "an export of which all had been read could not have it"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
+async def test_an_export_under_way_is_sent_to_its_end_when_the_service_stops(
+    user_with: MakeUser, connection: asyncpg.Connection, service_database_url: str, tmp_path: Path, stop: signal.Signals
+) -> None:
+    user = await user_with(4_000, LONGEST)
+    with served(tmp_path / "log", DATABASE_URL=service_database_url) as (process, url):
+        workers = psutil.Process(process.pid).children()
+        async with reluctant(url, user) as session:
+            export = await begun(session)
+            process.send_signal(stop)
+            if stop == signal.SIGHUP:
+                wait_until(lambda: len(psutil.Process(process.pid).children()) > len(workers))
+            else:
+                wait_until(lambda: not answers(f"{url}/health"))
+            hurry(export)
+            digest = await digest_of(export.content.iter_any())
+        wait_until(lambda: not any(worker.is_running() for worker in workers))
+
+    assert digest == await expected_digest(connection, user)
+
+
+async def test_what_the_system_has_not_taken_yet_is_sent_before_the_worker_ends(
+    user_with: MakeUser, service_database_url: str, tmp_path: Path
+) -> None:
+    user = await user_with(1_000, LONGEST)
+    with served(tmp_path / "log", DATABASE_URL=service_database_url) as (process, url):
+        workers = psutil.Process(process.pid).children()
+        async with reluctant(url, user) as session:
+            response = await session.get("/api/tasks")
+            process.send_signal(signal.SIGTERM)
+            with suppress(AssertionError):  # for longer than a worker that forgets the rest takes to end
+                wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=6)
+            hurry(response)
+            tasks = await response.json()
+        wait_until(lambda: not any(worker.is_running() for worker in workers))
+
+    assert len(tasks) == 1_000
+
+
+async def test_stopping_waits_for_an_export_that_is_being_sent(
+    user_with: MakeUser, connection: asyncpg.Connection, settings: Settings
+) -> None:
+    user = await user_with(4_000, LONGEST)
+    async with run(settings) as (runner, url), reluctant(url, user) as session:
+        export = await begun(session)
+        stopping = asyncio.create_task(runner.cleanup())
+        await until(lambda: runner.app[IN_FLIGHT].stopping)
+
+        digest = await digest_of(export.content.iter_any())
+
+        await stopping
+    assert digest == await expected_digest(connection, user)
+
+
+async def test_stopping_waits_for_an_export_whose_first_page_is_being_read(
+    user_with: MakeUser, connection: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await user_with(4_000, LONGEST)
+    read_page = me._page
+    async with run(settings) as (runner, url), reluctant(url, user) as session:
+        traffic = runner.app[IN_FLIGHT]
+
+        async def read_late(*arguments: Any) -> me.Page:
+            await until(lambda: traffic.stopping)
+            return await read_page(*arguments)
+
+        monkeypatch.setattr(me, "_page", read_late)
+        beginning = asyncio.create_task(begun(session))
+        await until(lambda: traffic.requests > 0)
+        stopping = asyncio.create_task(runner.cleanup())
+
+        digest = await digest_of((await beginning).content.iter_any())
+
+        await stopping
+    assert digest == await expected_digest(connection, user)
+
+
+async def test_stopping_waits_until_the_system_has_taken_every_answer(user_with: MakeUser, settings: Settings) -> None:
+    user = await user_with(1_000, LONGEST)
+    async with run(settings) as (runner, url), reluctant(url, user) as session:
+        response = await session.get("/api/tasks")
+        assert runner.server
+        [connection] = runner.server.connections
+        transport = connection.transport
+        assert transport
+        unsent = [transport.get_write_buffer_size()]
+        stopping = asyncio.create_task(runner.cleanup())
+        stopping.add_done_callback(lambda _: unsent.append(transport.get_write_buffer_size()))
+        await asyncio.wait([stopping], timeout=0.5)
+
+        tasks = await response.json()
+
+        await stopping
+    assert unsent[0] > 0 == unsent[1], "the event loop may end now"
+    assert len(tasks) == 1_000
+
+
+async def test_an_export_that_stopping_cuts_off_is_reset(
+    user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without chunks (HTTP/1.0) an orderly end of the connection would be that of the answer."""
+    monkeypatch.setattr(graceful, "DRAIN_SECONDS", 0.1)
+    user = await user_with(4_000, LONGEST)
+    async with run(settings) as (runner, _):
+        reader, writer = await begun_without_chunks(runner, user)
+
+        await runner.cleanup()
+
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+async def test_an_export_that_stopping_cuts_off_between_two_pages_is_reset(
+    user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the time is up, all that was read is sent; what comes yet is more than the client takes."""
+    monkeypatch.setattr(graceful, "DRAIN_SECONDS", 0.1)
+    user = await user_with(4_000, LONGEST)
+    asked, cut_off = asyncio.Event(), asyncio.Event()  # the second page
+
+    async def take_time() -> None:
+        asked.set()
+        await cut_off.wait()
+
+    between_pages(monkeypatch, me.PAGE_SIZE, take_time)
+    async with run(settings) as (runner, _):
+        reader, writer = await begun_without_chunks(runner, user)
+        await asked.wait()
+
+        await runner.cleanup()
+        cut_off.set()
+
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+@pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("ask_before", [False, True])
+def test_a_connection_that_is_closed_already_can_be_reset(
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop], ask_before: bool
+) -> None:
+    async def close_and_reset() -> None:
+        lost = asyncio.Event()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                connected.set_result(transport)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                lost.set()
+
+        loop = asyncio.get_running_loop()
+        connected: asyncio.Future[Any] = loop.create_future()
+        server = await loop.create_server(Protocol, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        transport = await connected
+        if ask_before:
+            transport.get_extra_info("socket")
+        writer.close()
+        await lost.wait()
+        server.close()
+        in_flight.reset(transport)
+        in_flight.reset(transport)
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(close_and_reset())
+
+
+async def test_stopping_does_not_wait_for_a_client_that_has_left(user_with: MakeUser, settings: Settings) -> None:
+    user = await user_with(4_000, LONGEST)
+    async with run(settings) as (runner, url), reluctant(url, user) as session:
+        export = await begun(session)
+
+        export.close()
+
+        await until(lambda: runner.app[IN_FLIGHT].requests == 0)

@@ -1,0 +1,332 @@
+"""Filters of the list: priority, due dates and a search, alone and together, on every page of every list."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from aiohttp import ClientResponse
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from tests.support.api import TASKS, Api, path_of, problem_of
+from tests.support.pages import LISTS, in_order, page, walk
+from todo_service.database.database import Database
+from todo_service.database.statements import Statement
+from todo_service.http.parameters import STATUSES
+from todo_service.http.schemas import PRIORITIES
+
+pytestmark = pytest.mark.database
+
+Query = list[tuple[str, str]]
+
+MOMENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+RFC_3339 = "Must be an RFC 3339 date-time like 2026-12-31T23:59:59Z."
+LENGTH = "Must be 1 to 200 characters long."
+ONE_OF = "Must be one of low, medium, high."
+UTF_8 = "Must be percent-encoded UTF-8."
+ONCE = "Must be given only once."
+
+INVALID = [
+    ("priority=urgent", "priority", ONE_OF),
+    ("priority=", "priority", ONE_OF),
+    ("priority=High", "priority", ONE_OF),
+    ("priority=low,high", "priority", ONE_OF),
+    ("priority=low&priority=urgent&priority=high", "priority", ONE_OF),
+    ("priority=low%00", "priority", "Must not contain the character NUL."),
+    ("priority=%ED%A0%80", "priority", "Must be percent-encoded UTF-8."),
+    ("q=", "q", LENGTH),
+    (f"q={'x' * 201}", "q", LENGTH),
+    (f"q={'%F0%9F%8D%8E' * 201}", "q", LENGTH),
+    ("q=%00", "q", "Must not contain the character NUL."),
+    ("q=milk%00", "q", "Must not contain the character NUL."),
+    ("q=a&q=b", "q", ONCE),
+    *(
+        (query.format(name), name, message)
+        for name in ("due_before", "due_after")
+        for query, message in (
+            ("{}=", RFC_3339),
+            ("{}=2026-01-01", RFC_3339),
+            ("{}=2026-01-01T00:00:00", RFC_3339),
+            ("{}=2026-01-01T00:00:00+01:00", RFC_3339),  # not escaped, a plus is a blank
+            ("{}=infinity", RFC_3339),
+            ("{}=%00", RFC_3339),
+            ("{0}=2026-01-01T00:00:00Z&{0}=2026-01-02T00:00:00Z", ONCE),
+            ("{}=2026-02-30T00:00:00Z", "Must be a date and time that exists, in UTC in the years 0001 to 9999."),
+        )
+    ),
+]
+
+
+def written(moment: datetime, offset: timedelta = timedelta()) -> str:
+    return moment.astimezone(timezone(offset)).isoformat()
+
+
+def address(query: Query) -> str:
+    return f"{TASKS}?{urlencode(query)}"
+
+
+def matches(task: dict[str, Any], query: Query) -> bool:
+    """Whether a list with these filters has this task."""
+    filters = dict(query)
+    priorities = [value for name, value in query if name == "priority"]
+    due = task["due_date"] and datetime.fromisoformat(task["due_date"])
+    texts = [text.lower() for text in (task["title"], task["description"]) if text is not None]
+    return (
+        filters.get("status", "all") in ("all", "completed" if task["completed"] else "pending")
+        and (not priorities or task["priority"] in priorities)
+        and ("due_before" not in filters or bool(due and due < datetime.fromisoformat(filters["due_before"])))
+        and ("due_after" not in filters or bool(due and due > datetime.fromisoformat(filters["due_after"])))
+        and any(filters.get("q", "").lower() in text for text in texts)
+    )
+
+
+async def call_as_is(api: Api, address: str) -> ClientResponse:
+    """Without the client's own idea of how to escape."""
+    return await api.client.get(URL(address, encoded=True), headers={"Authorization": f"Bearer {api.token}"})
+
+
+async def titles(api: Api, *query: tuple[str, str]) -> list[str]:
+    """The titles of what matches, in order, which must be the same in each of the lists."""
+    lists = [
+        [task["title"] for task in await walk(api, address([*query, ("sort", sort), ("order", order)]))]
+        for sort, order in LISTS
+    ]
+    [found] = {tuple(sorted(each)) for each in lists}
+    return list(found)
+
+
+# Few characters, so that they meet; those that patterns treat differently; and none that PostgreSQL, which lower-cases
+# each character alone, makes something else of than Python.
+LETTERS = st.text(st.sampled_from("aAéÉ𐐀𐐨%_\\"), min_size=1, max_size=2)
+MOMENTS = st.builds(lambda n: MOMENT + n * timedelta(microseconds=1), st.integers(-1, 1))
+WRITTEN = st.builds(written, MOMENTS, st.sampled_from([timedelta(minutes=n) for n in (0, 345, -210)]))
+NEW = st.tuples(
+    LETTERS.map(lambda letters: f"x{letters}x"),  # titles are trimmed
+    st.none() | LETTERS,
+    st.booleans(),
+    st.none() | st.sampled_from(PRIORITIES),
+    st.none() | MOMENTS,
+)
+FILTERS: dict[str, st.SearchStrategy[Query]] = {
+    "status": st.sampled_from(tuple(STATUSES)).map(lambda status: [("status", status)]),
+    "priority": st.lists(st.sampled_from(PRIORITIES), max_size=3).map(
+        lambda some: [("priority", each) for each in some]
+    ),
+    "due_before": WRITTEN.map(lambda due: [("due_before", due)]),
+    "due_after": WRITTEN.map(lambda due: [("due_after", due)]),
+    "q": LETTERS.map(lambda letters: [("q", letters)]),
+}
+# Mostly a few, because next to nothing matches all of them.
+COMBINED = st.sets(st.sampled_from(sorted(FILTERS)), max_size=2) | st.just(set(FILTERS))
+QUERIES = COMBINED.flatmap(lambda names: st.tuples(*(FILTERS[name] for name in sorted(names)))).map(
+    lambda parts: [parameter for part in parts for parameter in part]
+)
+
+# As many tasks as these arrays have members, each of another moment.
+INSERT = """
+    INSERT INTO tasks (user_id, title, description, completed, priority, due_date, created_at, revision)
+    SELECT $1, title, description, completed, priority, due_date, now() + n * interval '1 second', n
+    FROM unnest($2::text[], $3::text[], $4::boolean[], $5::text[], $6::timestamptz[])
+        WITH ORDINALITY AS new (title, description, completed, priority, due_date, n)
+"""
+
+
+@pytest.mark.parametrize(("sort", "order"), LISTS)
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    tasks=st.lists(NEW, min_size=1, max_size=10),
+    queries=st.lists(QUERIES, min_size=5, max_size=10),
+    limit=st.integers(1, 4),
+)
+async def test_a_list_has_what_matches_all_filters_on_all_its_pages(
+    user: Callable[[], Api],
+    connection: asyncpg.Connection,
+    sort: str,
+    order: str,
+    tasks: list[tuple[Any, ...]],
+    queries: list[Query],
+    limit: int,
+) -> None:
+    api = user()
+    await connection.execute("INSERT INTO users (id, revision) VALUES ($1, 99)", api.user_id)
+    await connection.execute(INSERT, api.user_id, *map(list, zip(*tasks, strict=True)))
+    everything = await api.tasks()
+
+    for query in queries:
+        found = await walk(api, address([("sort", sort), ("order", order), ("limit", str(limit)), *query]))
+        assert found == in_order([task for task in everything if matches(task, query)], sort, order)
+
+
+async def test_a_link_repeats_all_filters_as_they_were_given(owner: Api) -> None:
+    due = {"due_date": written(MOMENT)}
+    for priority in ("low", "high", "low"):
+        await owner.create("50 % & + É", priority=priority, **due)
+    query = [
+        ("priority", "high"),
+        ("q", "% & + é"),
+        ("due_after", written(MOMENT - timedelta(days=1), timedelta(hours=2))),
+        ("status", "pending"),
+        ("priority", "low"),
+        ("due_before", written(MOMENT + timedelta(days=1), -timedelta(hours=2))),
+        ("limit", "1"),
+        ("priority", "low"),
+    ]
+
+    _, second = await page(owner, address(query))
+    assert second
+    _, third = await page(owner, second)
+    assert third
+
+    for following in (second, third):
+        *repeated, (last, _) = parse_qsl(urlsplit(following).query)
+        assert sorted(repeated) == sorted(query)
+        assert last == "cursor"
+    assert [task["priority"] for task in await walk(owner, address(query))] == ["low", "high", "low"]
+
+
+async def test_a_cursor_may_be_used_with_other_filters(owner: Api) -> None:
+    oldest, _, _ = [await owner.create(title) for title in ("a", "b", "b")]
+    _, following = await page(owner, address([("q", "b"), ("limit", "1")]))
+    assert following
+    cursor = dict(parse_qsl(urlsplit(following).query))["cursor"]
+
+    assert await walk(owner, address([("q", "a"), ("cursor", cursor)])) == [oldest]
+
+
+async def test_the_moments_themselves_are_excluded_and_no_due_date_never_matches(owner: Api) -> None:
+    await owner.create("none")
+    for n in (-1, 0, 1):
+        await owner.create(str(n), due_date=written(MOMENT + n * timedelta(microseconds=1), timedelta(hours=1)))
+    moment = written(MOMENT)
+
+    assert await titles(owner, ("due_before", moment)) == ["-1"]
+    assert await titles(owner, ("due_after", moment)) == ["1"]
+    assert await titles(owner, ("due_after", moment), ("due_before", moment)) == []
+    assert await titles(owner, ("due_before", "9999-12-31T23:59:59.999999Z")) == ["-1", "0", "1"]
+    assert await titles(owner, ("due_after", "0001-01-01T00:00:00Z")) == ["-1", "0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "searched"),
+    [
+        ("CRÈME brûlée", "crème BRÛLÉE"),
+        ("Ждать", "жДА"),
+        ("ΑΣΑ", "ασ"),
+        ("100 % sure", "0 %"),
+        ("snake_case", "E_C"),
+        (r"C:\temp", r":\T"),
+        ("(a|b)*", "|B)*"),
+        ("🍎🍏", "🍏"),
+        ("it's", "'"),
+        ("a+b", "+"),
+        ("two  blanks", "  "),
+        ("x" * 200, "X" * 200),
+        ("\U0010ffff" * 200, "\U0010ffff" * 200),
+    ],
+)
+async def test_a_search_finds_its_text_literally_in_either_case(owner: Api, stored: str, searched: str) -> None:
+    await owner.create(stored)
+    await owner.create("described", description=stored)
+    await owner.create("100x sure, snakeXcase, C:/temp, b")
+
+    assert await titles(owner, ("q", searched)) == sorted([stored, "described"])
+
+
+@pytest.mark.parametrize("searched", ["%", "_", "\\", ".*", "é%", "_é", "null", "y\nz", "e\u0301", "ab"])
+async def test_a_search_does_not_find_what_is_not_there(owner: Api, searched: str) -> None:
+    await owner.create("yz é a", description=None)
+    await owner.create("a", description="b")
+
+    assert await titles(owner, ("q", searched)) == []
+
+
+@pytest.mark.parametrize(("query", "name", "message"), INVALID)
+async def test_an_invalid_filter_is_refused_and_named(owner: Api, query: str, name: str, message: str) -> None:
+    response = await call_as_is(owner, f"{TASKS}?{query}")
+
+    document = await problem_of(response, 400, "invalid-query")
+    assert document["errors"] == {name: [message]}
+    assert document["detail"] == f"{name} {message[0].lower()}{message[1:]}"
+
+
+async def test_all_invalid_filters_are_named_at_once(owner: Api) -> None:
+    query = [("priority", "x"), ("priority", "y"), ("due_before", "x"), ("due_after", "x"), ("q", "")]
+
+    document = await problem_of(await owner.call("GET", address(query)), 400, "invalid-query")
+
+    assert set(document["errors"]) == dict(query).keys()
+
+
+@pytest.mark.parametrize("filters", ["priority=high", "q=milk", "due_before=2027-01-01T00:00:00Z", "status=pending"])
+async def test_another_users_tasks_never_match(owner: Api, stranger: Api, filters: str) -> None:
+    for api in (owner, stranger):
+        await api.create("Milk", priority="high", due_date="2026-01-01T00:00:00Z")
+
+    assert {task["user_id"] for task in await walk(owner, f"{TASKS}?{filters}")} == {owner.user_id}
+
+
+async def test_what_matches_nothing_is_an_empty_list_without_a_link(owner: Api) -> None:
+    for _ in range(2):
+        await owner.create(priority="low")
+
+    for query in ([("q", uuid4().hex)], [("priority", "high")], [("due_after", "0001-01-01T00:00:00Z")]):
+        response = await owner.call("GET", address([*query, ("limit", "1")]))
+
+        assert (response.status, json.loads(await response.read())) == (200, [])
+        assert "Link" not in response.headers
+
+
+async def test_a_deleted_task_matches_nothing(owner: Api) -> None:
+    task = await owner.create("Buy milk", priority="high")
+    await owner.call("DELETE", path_of(task))
+
+    for query in ([("q", "milk")], [("priority", "high")]):
+        assert await walk(owner, address(query)) == []
+
+
+async def test_a_filtered_list_is_not_sent_again_until_a_task_changes(owner: Api) -> None:
+    task = await owner.create("Buy milk", priority="high")
+    query = address([("q", "MILK"), ("priority", "high"), ("due_before", "2026-01-01T00:00:00Z")])
+    tag = (await owner.call("GET", query)).headers["ETag"]
+
+    same = await owner.call("GET", query, headers={"If-None-Match": tag})
+    await owner.call("PATCH", path_of(task), json={"due_date": "2025-01-01T00:00:00Z"})
+    changed = await owner.call("GET", query, headers={"If-None-Match": tag})
+
+    assert (same.status, await same.read(), same.headers["ETag"]) == (304, b"", tag)
+    assert (changed.status, [each["id"] for each in await changed.json()]) == (200, [task["id"]])
+    assert changed.headers["ETag"] != tag
+
+
+@pytest.mark.parametrize(
+    ("query", "unbatched"),
+    [
+        ("q=nothing", True),
+        ("priority=low&sort=title", True),
+        ("due_before=2026-01-01T00:00:00Z", True),
+        ("due_after=2026-01-01T00:00:00Z", True),
+        ("status=pending", False),
+        ("sort=title", False),
+        ("", False),
+    ],
+)
+async def test_what_may_look_at_all_tasks_shares_no_round_trip_with_others(
+    owner: Api, monkeypatch: pytest.MonkeyPatch, query: str, unbatched: bool
+) -> None:
+    sent = []
+    run = Database.run
+
+    async def record(self: Database, statement: Statement, *args: Any) -> asyncpg.Record:
+        sent.append(statement.unbatched)
+        return await run(self, statement, *args)
+
+    monkeypatch.setattr(Database, "run", record)
+    await owner.tasks(**dict(parse_qsl(query)))
+    assert sent == [unbatched]

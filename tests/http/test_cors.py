@@ -1,0 +1,159 @@
+"""Cross-origin requests: what pages of the configured origins may do, and that others may do nothing."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse
+from pytest_aiohttp import AiohttpClient
+
+from tests.support.api import FAILING, TASKS, Api, Client, path_of
+from tests.support.cors import ORIGIN, REQUEST_HEADERS, assert_readable, cors_of, names
+from todo_service.app import create_app
+from todo_service.settings import Settings
+
+pytestmark = pytest.mark.database
+
+NOBODYS = f"{TASKS}/6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+
+FOREIGN = [
+    "null",
+    "https://app.example.co",
+    "https://app.example.com.evil.example",
+    "https://app.example.comevil.example",
+    "https://evil.app.example.com",
+    "https://evilapp.example.com",
+    "https://evil.example?https://app.example.com",
+    "http://app.example.com",
+    "https://app.example.com:8443",
+    "https://APP.example.com",
+    "https://app.example.com/",
+    "https://app.example.com, https://evil.example",
+    "*",
+    "",
+]
+
+# Status, method and path of requests with a token, and what else they have.
+WITH_A_TOKEN: list[tuple[int, str, str, dict[str, Any]]] = [
+    (200, "GET", TASKS, {}),
+    (201, "POST", TASKS, {"json": {"title": "x"}}),
+    (400, "GET", f"{TASKS}?limit=0", {}),
+    (400, "POST", TASKS, {"data": b"{", "headers": {"Content-Type": "application/json"}}),
+    (404, "GET", NOBODYS, {}),
+    (404, "GET", "/api/nothing", {}),
+    (404, "GET", "/api", {}),
+    (405, "DELETE", TASKS, {}),
+    (405, "OPTIONS", TASKS, {}),
+    (413, "POST", TASKS, {"data": b" " * 65_537, "headers": {"Content-Type": "application/json"}}),
+    (415, "POST", TASKS, {"data": b"{}", "headers": {"Content-Type": "text/plain"}}),
+]
+WITHOUT_A_TOKEN: list[tuple[int, str, str]] = [
+    (200, "GET", "/health"),
+    (200, "GET", "/health/ready"),
+    (200, "GET", "/openapi.json"),
+    (200, "GET", "/docs"),
+    (401, "GET", TASKS),
+    (401, "GET", "/api/nothing"),
+    (401, "DELETE", TASKS),
+    (401, "OPTIONS", TASKS),
+    (404, "GET", "/nothing"),
+    (404, "OPTIONS", "/nothing"),
+    (404, "GET", "/apiary"),
+    (405, "POST", "/health"),
+    (405, "OPTIONS", "/health"),
+]
+
+
+async def preflight(client: Client, path: str, headers: Mapping[str, str], method: str = "PATCH") -> ClientResponse:
+    asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": "authorization,content-type"}
+    return await client.options(path, headers=asked | dict(headers))
+
+
+@pytest.mark.parametrize(("status", "method", "path", "arguments"), WITH_A_TOKEN)
+async def test_answers_to_users_are_readable(
+    owner: Api, status: int, method: str, path: str, arguments: dict[str, Any]
+) -> None:
+    for origin in (ORIGIN, FOREIGN[0], None):
+        headers = arguments.get("headers", {}) | ({} if origin is None else {"Origin": origin})
+        response = await owner.call(method, path, **arguments | {"headers": headers})
+        assert response.status == status
+        if origin == ORIGIN:
+            assert_readable(response)
+        else:
+            assert cors_of(response) == {}
+
+
+@pytest.mark.parametrize(("status", "method", "path"), WITHOUT_A_TOKEN)
+async def test_answers_to_anybody_are_readable(client: Client, status: int, method: str, path: str) -> None:
+    response = await client.request(method, path, headers={"Origin": ORIGIN})
+    assert response.status == status
+    assert_readable(response)
+    assert cors_of(await client.request(method, path)) == {}
+
+
+async def test_answers_without_content_are_readable(owner: Api) -> None:
+    task = await owner.create()
+    response = await owner.call("DELETE", path_of(task), headers={"Origin": ORIGIN})
+    assert response.status == 204
+    assert_readable(response)
+
+
+async def test_failures_of_the_service_are_readable(failing_client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    for path, status in {"/health/ready": 503, FAILING: 500}.items():
+        response = await failing_client.get(path, headers={"Origin": ORIGIN})
+        assert response.status == status
+        assert_readable(response)
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("path", [TASKS, NOBODYS, f"{NOBODYS}/complete", "/api/nothing", "/health", "/nothing", "/"])
+async def test_preflights_are_answered_before_authentication_on_any_path(client: Client, path: str) -> None:
+    response = await preflight(client, path, {"Origin": ORIGIN})
+    assert (response.status, await response.read()) == (204, b"")
+    cors = cors_of(response)
+    assert cors["allow-origin"] == ORIGIN
+    assert cors["allow-credentials"] == "true"
+    assert names(cors["allow-methods"]) == names(",".join(METHODS))
+    assert names(cors["allow-headers"]) == REQUEST_HEADERS
+    assert cors["max-age"] == "7200"
+    assert "*" not in "".join(cors.values())  # which means nothing with credentials
+
+
+@pytest.mark.parametrize("method", ["GET", "TRACE", "x"])
+async def test_preflights_allow_the_same_whatever_is_asked_for(client: Client, method: str) -> None:
+    response = await preflight(client, TASKS, {"Origin": ORIGIN}, method)
+    assert names(cors_of(response)["allow-methods"]) == names(",".join(METHODS))
+
+
+async def test_every_configured_origin_is_allowed_by_itself(client: Client, settings: Settings) -> None:
+    for origin in settings.cors_origins:
+        for response in (
+            await preflight(client, TASKS, {"Origin": origin}),
+            await client.get(TASKS, headers={"Origin": origin}),
+        ):
+            assert cors_of(response)["allow-origin"] == origin
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+async def test_other_origins_get_nothing(owner: Api, origin: str) -> None:
+    response = await preflight(owner.client, TASKS, {"Origin": origin})
+    assert response.status == 204
+    assert cors_of(response) == {}
+    response = await owner.call("GET", TASKS, headers={"Origin": origin})
+    assert response.status == 200
+    assert cors_of(response) == {}
+
+
+async def test_a_preflight_without_an_origin_gets_nothing(client: Client) -> None:
+    assert cors_of(await preflight(client, TASKS, {})) == {}
+
+
+async def test_without_configured_origins_nobody_gets_anything(
+    aiohttp_client: AiohttpClient, settings: Settings
+) -> None:
+    client = await aiohttp_client(create_app(replace(settings, cors_origins=())))
+    for origin in (ORIGIN, "null", ""):
+        assert cors_of(await preflight(client, TASKS, {"Origin": origin})) == {}
+        assert cors_of(await client.get("/health", headers={"Origin": origin})) == {}

@@ -1,0 +1,57 @@
+"""Pages of other origins, in a browser: those that are configured may call the API, and none can embed its answers."""
+
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from selenium.webdriver import Chrome
+
+from tests.support.processes import SECRET, served
+from todo_service.auth.tokens import sign_token
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one at a time
+
+FETCH = """
+    const [url, token, done] = arguments;
+    const headers = {Authorization: `Bearer ${token}`, "Content-Type": "application/json"};
+    fetch(`${url}/api/tasks`, {method: "POST", headers, body: '{"title": "x"}', credentials: "include"})
+        .then((response) => done([response.status, response.headers.get("ETag")]), (error) => done(String(error)));
+"""
+
+EMBED = """
+    const [url, done] = arguments;
+    const image = new Image();
+    image.onload = () => done("loaded");
+    image.onerror = () => done("blocked");
+    image.src = `${url}/docs/static/favicon-32x32.png`;
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[str]:
+    """The origin of a page of somebody else's."""
+    (tmp_path / "index.html").write_text("<!DOCTYPE html><title>Elsewhere</title>")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://localhost:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_page_may_call_if_its_origin_is_configured_and_embeds_nothing(
+    browser: Chrome, elsewhere: str, service_database_url: str, tmp_path: Path, configured: bool
+) -> None:
+    settings = {"DATABASE_URL": service_database_url, "CORS_ORIGINS": elsewhere if configured else ""}
+    with served(tmp_path / "log", **settings) as (_, url):
+        browser.get(f"{elsewhere}/index.html")
+        answered: Any = browser.execute_async_script(FETCH, url, sign_token(SECRET, elsewhere, days=1))
+        assert answered == ([201, '"1"'] if configured else "TypeError: Failed to fetch")
+        assert browser.execute_async_script(EMBED, url) == "blocked"
+        browser.get(f"{url}/docs")
+        assert browser.execute_async_script(EMBED, url) == "loaded"

@@ -1,0 +1,107 @@
+"""The page at /docs as people use it, in a browser: they look, they authorize, they try.
+
+(These are not marked as talking to PostgreSQL, since they need not be done once more on an older one.)
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.support.described import operations
+from tests.support.processes import PATIENCE, SECRET, served
+from todo_service.auth.tokens import sign_token
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one at a time
+
+
+class Page:
+    """A browser that shows the page."""
+
+    def __init__(self, browser: Chrome, url: str) -> None:
+        self.browser = browser
+        browser.get(f"{url}/")
+        self.wait(lambda: self.all(".opblock"))
+
+    def wait(self, condition: Callable[[], Any]) -> Any:
+        return WebDriverWait(self.browser, PATIENCE).until(lambda _browser: condition())
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str) -> WebElement:
+        found: WebElement = self.wait(lambda: next(iter(self.all(selector)), None))
+        return found
+
+    def click(self, selector: str) -> None:
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", self.one(selector))
+        self.one(selector).click()
+
+    def try_out(self, operation_id: str) -> str:
+        """Opens an operation, tries it out as it is offered, and returns the status that the page shows."""
+        block = f"[id$='-{operation_id}']"
+        if not self.all(f"{block} .opblock-body"):
+            self.click(f"{block} .opblock-summary-control")
+            self.click(f"{block} .try-out__btn")
+        else:
+            self.click(f"{block} .btn-clear")
+        self.click(f"{block} .execute")
+        self.wait(lambda: not self.all(f"{block} .loading-container"))
+        return self.one(f"{block} .live-responses-table .response .response-col_status").text.split()[0]
+
+    def complaints(self) -> list[str]:
+        log = self.browser.get_log("browser")  # type: ignore[no-untyped-call]
+        return [entry["message"] for entry in log]
+
+
+@pytest.fixture
+def token() -> str:
+    return sign_token(SECRET, "demo", days=1)
+
+
+def test_a_task_is_created_at_the_first_click(
+    browser: Chrome, service_database_url: str, tmp_path: Path, token: str
+) -> None:
+    with served(tmp_path / "log", DATABASE_URL=service_database_url, EMBEDDED_DOCS_TOKEN=token) as (_, url):
+        page = Page(browser, url)
+        assert browser.current_url == f"{url}/docs"
+        listed = {(block.get_attribute("id") or "").rpartition("-")[2] for block in page.all(".opblock")}
+        assert listed == {operation["operationId"] for _, _, operation in operations()}
+        assert page.try_out("create_task") == "201"
+        assert page.try_out("list_tasks") == "200"
+        browser.refresh()
+        page.one(".opblock")
+        assert page.complaints() == []
+
+
+def test_a_deployed_service_asks_for_a_token(
+    browser: Chrome, service_database_url: str, tmp_path: Path, token: str
+) -> None:
+    with served(tmp_path / "log", DATABASE_URL=service_database_url) as (_, url):
+        page = Page(browser, url)
+        assert page.try_out("create_task") == "401"
+        page.click(".btn.authorize")
+        page.one(".auth-container input").send_keys(token)
+        page.click(".auth-btn-wrapper .authorize")
+        page.click(".auth-btn-wrapper .btn-done")
+        assert page.try_out("create_task") == "201"
+        assert [text for text in page.complaints() if "401" not in text] == []  # a browser notes each 401
+
+
+def test_the_problem_types_are_styled_without_complaints(
+    browser: Chrome, service_database_url: str, tmp_path: Path
+) -> None:
+    with served(tmp_path / "log", DATABASE_URL=service_database_url) as (_, url):
+        browser.get(f"{url}/problems#start-over")
+        section = browser.find_element(By.ID, "start-over")
+        assert section.is_displayed()
+        assert (
+            section.find_element(By.TAG_NAME, "h2").value_of_css_property("background-color")
+            == "rgba(255, 243, 191, 1)"
+        )
+        assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]

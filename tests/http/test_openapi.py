@@ -1,0 +1,285 @@
+"""The description of the API at /openapi.json: it says of each operation all that a client has to know."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from pytest_aiohttp import AiohttpClient
+
+from tests.support.api import Client, task_of
+from tests.support.described import DOCUMENT, SCHEMAS, operation_of, operations, parameters_of
+from tests.support.members import CHANGED, CREATED, MEMBERS
+from tests.support.processes import run
+from tests.support.tools import npm_command
+from todo_service.app import create_app, description
+from todo_service.http.headers import RESPONSE_HEADERS
+from todo_service.problems import TYPES
+from todo_service.settings import Settings
+
+COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
+
+OPERATIONS = {
+    "/api/tasks": {"get": "list_tasks", "post": "create_task"},
+    "/api/tasks/changes": {"get": "list_changes"},
+    "/api/tasks/{task_id}": {
+        "get": "get_task",
+        "patch": "update_task",
+        "put": "update_task_by_put",
+        "delete": "delete_task",
+    },
+    "/api/tasks/{task_id}/complete": {"patch": "complete_task"},
+    "/api/export": {"get": "export_tasks"},
+    "/api/me": {"delete": "delete_me"},
+    "/health": {"get": "get_health"},
+    "/health/ready": {"get": "get_readiness"},
+}
+
+READ = {"400", "401", "500", "503"}
+WRITE = READ | {"404", "412"}
+BODY = {"408", "413", "415"}
+
+STATUSES = {
+    "list_tasks": READ | {"200", "304", "412"},
+    "create_task": READ | BODY | {"200", "201", "410", "422"},
+    "list_changes": READ | {"200", "410"},
+    "get_task": READ | {"200", "304", "404", "412"},
+    "update_task": WRITE | BODY | {"200"},
+    "update_task_by_put": WRITE | BODY | {"200"},
+    "delete_task": WRITE | {"204"},
+    "complete_task": WRITE | BODY | {"200"},
+    "export_tasks": READ | {"200"},
+    "delete_me": READ | {"204"},
+    "get_health": {"200", "500"},
+    "get_readiness": {"200", "500", "503"},
+}
+
+PROBLEMS = {
+    "list_tasks": {"precondition-failed"},
+    "create_task": {"outcome-unknown", "task-deleted", "idempotency-key-reused"},
+    "list_changes": {"start-over"},
+    "get_task": {"task-not-found", "precondition-failed"},
+    "update_task": {"outcome-unknown", "task-not-found", "precondition-failed"},
+    "update_task_by_put": {"outcome-unknown", "task-not-found", "precondition-failed"},
+    "delete_task": {"outcome-unknown", "task-not-found", "precondition-failed"},
+    "complete_task": {"outcome-unknown", "task-not-found", "precondition-failed"},
+    "export_tasks": set(),
+    "delete_me": {"outcome-unknown"},
+}
+OF_EVERY_REQUEST = {"unauthorized", "invalid-query", "unavailable", "internal-error"}
+OF_HEADERS = {"invalid-header"}
+OF_BODIES = {"malformed-json", "invalid-body", "request-timeout", "body-too-large", "unsupported-media-type"}
+
+HEADERS = {
+    ("list_tasks", "200"): {"ETag", "Link"},
+    ("list_tasks", "304"): {"ETag"},
+    ("create_task", "201"): {"ETag", "Location"},
+    ("create_task", "200"): {"ETag", "Location", "Idempotency-Replayed"},
+    ("get_task", "200"): {"ETag"},
+    ("get_task", "304"): {"ETag"},
+    ("update_task", "200"): {"ETag"},
+    ("update_task_by_put", "200"): {"ETag"},
+    ("complete_task", "200"): {"ETag"},
+}
+OF_PROBLEMS = {"401": {"WWW-Authenticate"}, "412": {"ETag"}, "415": {"Accept-Patch"}, "503": {"Retry-After"}}
+
+
+def test_it_is_openapi_3_1() -> None:
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_the_rules_of_spectral_are_kept(tmp_path: Path) -> None:
+    ruleset = tmp_path / "ruleset.yaml"
+    ruleset.write_text('extends: ["spectral:oas"]\n')
+    linted = npm_command("spectral", "lint", "--ruleset", ruleset, "--fail-severity", "hint", COMMITTED)
+    assert (linted.returncode, linted.stdout.strip()) == (0, "No results with a severity of 'hint' or higher found!")
+
+
+def test_every_operation_is_described() -> None:
+    found: dict[str, dict[str, str]] = {}
+    for path, method, operation in operations():
+        found.setdefault(path, {})[method] = operation["operationId"]
+        assert operation["summary"]
+        assert operation["description"].endswith(".")
+        (tag,) = operation["tags"]
+        assert tag in {known["name"] for known in DOCUMENT["tags"]}
+        names = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
+        assert names == set(re.findall(r"{(\w+)}", path))
+    assert found == OPERATIONS
+
+
+def test_every_operation_has_all_its_statuses_and_headers() -> None:
+    for _, method, operation in operations():
+        name = operation["operationId"]
+        assert set(operation["responses"]) == STATUSES[name], name
+        for status, response in operation["responses"].items():
+            expected = HEADERS.get((name, status), OF_PROBLEMS.get(status, set()))
+            if method != "patch":
+                expected = expected - {"Accept-Patch"}
+            assert set(response.get("headers", ())) == expected, (name, status)
+
+
+def test_every_answer_with_content_has_a_schema_and_problems_have_examples() -> None:
+    problem = {"$ref": "#/components/schemas/Problem"}
+    for _, _, operation in operations():
+        for status, response in operation["responses"].items():
+            content = response.get("content", {})
+            assert bool(content) == (status not in {"204", "304"})
+            for media_type, described in content.items():
+                assert (
+                    (media_type == "application/problem+json") == (status >= "400") == (described["schema"] == problem)
+                )
+                for name, example in described.get("examples", {}).items():
+                    assert example == {"$ref": f"#/components/examples/{name}"}
+                    assert str(TYPES[name].status) == status
+
+
+def test_every_operation_has_the_problems_that_it_can_have() -> None:
+    for path, method, operation in operations():
+        found = {
+            name
+            for response in operation["responses"].values()
+            for name in response.get("content", {}).get("application/problem+json", {}).get("examples", ())
+        }
+        expected = {"internal-error"} | ({"unavailable"} if path == "/health/ready" else set())
+        if (name := operation["operationId"]) in PROBLEMS:
+            expected = PROBLEMS[name] | OF_EVERY_REQUEST
+            expected |= OF_BODIES if "requestBody" in operation else set()
+            has_headers = name not in {"list_changes", "export_tasks"}
+            expected |= OF_HEADERS if has_headers else set()
+        assert found == expected, (method, path)
+
+
+def test_only_public_operations_need_no_token() -> None:
+    assert DOCUMENT["security"] == [{"bearer": []}]
+    assert DOCUMENT["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    for path, _, operation in operations():
+        assert ("security" in operation) == (not path.startswith("/api/"))
+        assert operation.get("security", []) == []
+
+
+def test_what_one_handler_serves_by_two_methods_is_described_for_both() -> None:
+    patch, put = operation_of("update_task"), operation_of("update_task_by_put")
+    different = {"operationId", "requestBody", "responses"}
+    assert {name: patch[name] for name in patch.keys() - different} == {
+        name: put[name] for name in put.keys() - different
+    }
+    assert patch["responses"].keys() == put["responses"].keys()
+    assert list(patch["requestBody"]["content"]) == ["application/json", "application/merge-patch+json"]
+    assert list(put["requestBody"]["content"]) == ["application/json"]
+
+
+def test_bodies_are_required_where_they_are() -> None:
+    required = {
+        operation["operationId"]: operation["requestBody"]["required"]
+        for _, _, operation in operations()
+        if "requestBody" in operation
+    }
+    assert required == {"create_task": True, "update_task": True, "update_task_by_put": True, "complete_task": False}
+
+
+def test_parameters_have_defaults_enums_and_examples_and_are_never_null() -> None:
+    for _, _, operation in operations():
+        for parameter in operation["parameters"]:
+            schema = parameter["schema"]
+            assert parameter["description"].endswith(".")
+            assert schema["examples"]
+            assert isinstance(schema["type"], str)
+            assert schema.get("default", ...) is not None
+    query = {name: parameter["schema"] for name, parameter in parameters_of("list_tasks", "query").items()}
+    assert list(query) == [
+        *("status", "sort", "order", "limit", "priority", "due_before", "due_after", "q", "cursor"),
+    ]
+    assert (query["status"]["enum"], query["status"]["default"]) == (["all", "pending", "completed"], "all")
+    assert (query["sort"]["enum"], query["sort"]["default"]) == (["created", "title", "due_date"], "created")
+    assert query["order"]["enum"] == ["asc", "desc"]
+    assert [query["limit"][name] for name in ("type", "minimum", "maximum", "default")] == ["integer", 1, 1000, 1000]
+    assert (query["priority"]["type"], query["priority"]["items"]["enum"]) == ("array", ["low", "medium", "high"])
+    assert parameters_of("list_tasks", "query")["priority"]["explode"]
+    assert query["due_before"]["format"] == query["due_after"]["format"] == "date-time"
+    assert (query["q"]["minLength"], query["q"]["maxLength"]) == (1, 200)
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "headers"),
+    [
+        ("list_tasks", {"If-Match", "If-None-Match"}),
+        ("get_task", {"If-Match", "If-None-Match"}),
+        ("create_task", {"Idempotency-Key"}),
+        ("update_task", {"If-Match"}),
+        ("complete_task", {"If-Match"}),
+        ("delete_task", {"If-Match"}),
+        ("list_changes", set()),
+        ("export_tasks", set()),
+        ("delete_me", set()),
+    ],
+)
+def test_the_headers_that_decide_are_parameters(operation_id: str, headers: set[str]) -> None:
+    assert set(parameters_of(operation_id, "header")) == headers
+
+
+def test_the_members_of_a_task_are_described_as_they_are() -> None:
+    task = SCHEMAS["Task"]["properties"]
+    words = {"description", "examples", "pattern"}
+    described = {
+        name: {keyword: value for keyword, value in schema.items() if keyword not in words}
+        for name, schema in task.items()
+    }
+    assert described == {member.name: member.described for member in MEMBERS}
+    assert sorted(SCHEMAS["Task"]["required"]) == sorted(task)
+
+
+def test_requests_take_no_other_members_and_answers_may_have_more_one_day() -> None:
+    closed = {name for name, schema in SCHEMAS.items() if schema.get("additionalProperties") is False}
+    assert closed == {"NewTask", "TaskPatch", "Completion"}
+    assert set(SCHEMAS) - closed == {"Task", "Changes", "Problem", "Health"}
+    assert SCHEMAS["NewTask"]["properties"].keys() == CREATED.keys()
+    assert SCHEMAS["TaskPatch"]["properties"].keys() == CHANGED.keys()
+    assert SCHEMAS["NewTask"]["required"] == ["title"]
+    assert "required" not in SCHEMAS["TaskPatch"]
+
+
+def test_the_export_is_described_as_lines() -> None:
+    content = operation_of("export_tasks")["responses"]["200"]["content"]
+    assert list(content) == ["application/x-ndjson"]
+    (line,) = content["application/x-ndjson"]["schema"]["examples"]
+    assert line.endswith("\n")
+    task_of(json.loads(line))
+
+
+def test_it_says_what_it_is_of() -> None:
+    info = DOCUMENT["info"]
+    assert info["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert info["description"]
+    assert DOCUMENT["servers"][0]["url"] == "/"
+
+
+def test_pages_of_other_origins_can_read_the_headers_that_are_described() -> None:
+    for_programmers = {"Accept-Patch"}
+    assert set(DOCUMENT["components"]["headers"]) - for_programmers <= set(RESPONSE_HEADERS.split(", "))
+
+
+async def test_it_is_served_as_it_was_built_with_an_etag(client: Client) -> None:
+    response = await client.get("/openapi.json")
+    assert (response.status, response.headers["Content-Type"]) == (200, "application/json")
+    assert await response.read() == description()
+    tag = response.headers["ETag"]
+    for known, status in ((tag, 304), (f'"x", W/{tag}', 304), ("*", 304), ('"x"', 200)):
+        again = await client.get("/openapi.json", headers={"If-None-Match": known})
+        assert (again.status, again.headers["ETag"]) == (status, tag)
+        assert await again.read() == (description() if status == 200 else b"")
+
+
+async def test_every_application_has_the_same_description(
+    client: Client, aiohttp_client: AiohttpClient, settings: Settings
+) -> None:
+    another = await aiohttp_client(create_app(settings))
+    assert await (await another.get("/openapi.json")).read() == await (await client.get("/openapi.json")).read()
+
+
+def test_the_command_prints_what_is_committed() -> None:
+    printed = run("openapi")
+    assert (printed.returncode, printed.stderr) == (0, "")
+    assert printed.stdout == COMMITTED.read_text(), "stale: run `todo-service openapi > docs/openapi.json`"

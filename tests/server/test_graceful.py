@@ -1,0 +1,92 @@
+"""Stopping fails no request of a client that could not know: idle connections get an answer, or a moment of silence."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, TCPConnector
+
+from tests.support.clocks import LoopClock
+from tests.support.exports import EXPORT, LONGEST, MakeUser, run
+from tests.support.processes import PATIENCE, until
+from todo_service.http.in_flight import IN_FLIGHT
+from todo_service.server import graceful
+from todo_service.server.graceful import Runner
+from todo_service.settings import Settings
+
+pytestmark = pytest.mark.database
+
+
+async def stop(runner: Runner) -> asyncio.Task[None]:
+    """Begins to stop."""
+    stopping = asyncio.create_task(runner.cleanup())
+    await until(lambda: runner.app[IN_FLIGHT].stopping)
+    return stopping
+
+
+@pytest.fixture(autouse=True)
+def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than a test waits: what ends before has not waited for it."""
+    monkeypatch.setattr(graceful, "LINGER_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(graceful, "DRAIN_SECONDS", 20 * PATIENCE)
+
+
+async def test_a_request_that_comes_by_an_idle_connection_is_answered_as_the_last_one(settings: Settings) -> None:
+    async with run(settings) as (runner, url), ClientSession(url, connector=TCPConnector(limit=1)) as session:
+        async with session.get("/health") as response:
+            assert "Connection" not in response.headers
+        stopping = await stop(runner)
+        async with session.get("/health") as response:
+            assert response.status == 200
+            assert response.headers["Connection"] == "close"
+        async with asyncio.timeout(PATIENCE):
+            await stopping
+
+
+async def test_a_request_that_comes_by_a_new_connection_is_answered(settings: Settings) -> None:
+    async with run(settings) as (runner, _):
+        reader, writer = await asyncio.open_connection(*runner.addresses[0])
+        await until(lambda: bool(runner.server and runner.server.connections))
+        stopping = await stop(runner)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        async with asyncio.timeout(PATIENCE):
+            await stopping
+
+
+async def test_a_silent_connection_is_closed_after_a_while(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graceful, "LINGER_SECONDS", 0.2)
+    async with run(settings) as (runner, _):
+        reader, writer = await asyncio.open_connection(*runner.addresses[0])
+        await until(lambda: bool(runner.server and runner.server.connections))
+        async with asyncio.timeout(PATIENCE):
+            await (await stop(runner))
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_without_connections_stopping_takes_no_time(settings: Settings) -> None:
+    async with run(settings) as (runner, _), asyncio.timeout(PATIENCE):
+        await runner.cleanup()
+
+
+async def test_after_an_export_that_began_before_another_request_is_answered(
+    user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head of its answer had said nothing of an end, which comes later than that of a silent connection."""
+    clock = LoopClock()
+    monkeypatch.setattr(graceful, "asyncio", clock)
+    user = await user_with(4_000, LONGEST)
+    connector: Any = TCPConnector(limit=1)
+    async with run(settings) as (runner, url), ClientSession(url, headers=user.headers, connector=connector) as session:
+        async with session.get(EXPORT) as export:
+            stopping = await stop(runner)
+            clock.ahead = graceful.LINGER_SECONDS + 1  # since it began to stop, not since the export's end
+            begin = clock.looked_at
+            await until(lambda: clock.looked_at > begin + 2)
+            assert len((await export.read()).splitlines()) == 4_000
+        async with session.get("/health") as response:
+            assert response.headers["Connection"] == "close"
+        async with asyncio.timeout(PATIENCE):
+            await stopping

@@ -1,0 +1,153 @@
+"""Connections over which something else comes than requests in time."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from tests.support.api import TASKS
+from tests.support.processes import PATIENCE, until
+from todo_service.app import create_app
+from todo_service.auth.tokens import sign_token
+from todo_service.http import validation
+from todo_service.server import http_protocol
+from todo_service.server.graceful import Runner
+from todo_service.server.runner import SERVER_OPTIONS
+from todo_service.settings import Settings
+
+pytestmark = pytest.mark.database
+
+Connect = Callable[[], AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+async def runner(settings: Settings) -> AsyncIterator[Runner]:
+    """The service as each worker serves it."""
+    runner = Runner(create_app(settings), **SERVER_OPTIONS)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner
+    await runner.cleanup()
+
+
+@pytest.fixture
+def port(runner: Runner) -> int:
+    """Where it listens."""
+    port: int = runner.addresses[0][1]
+    return port
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of one response."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    status, *lines = head.split("\r\n")[:-2]
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    return int(status.split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
+
+
+async def refused(reader: asyncio.StreamReader, status: int, name: str) -> None:
+    """This must be refused with a problem document, and the connection closed."""
+    answered, headers, body = await asyncio.wait_for(read_answer(reader), timeout=PATIENCE)
+    assert answered == status
+    assert headers["content-type"] == "application/problem+json"
+    assert json.loads(body)["type"] == f"/problems#{name}"
+    assert await asyncio.wait_for(reader.read(), timeout=PATIENCE) == b""
+
+
+async def test_a_head_that_comes_too_slowly_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
+    async with connected(port) as (reader, writer):
+        refusal = asyncio.create_task(refused(reader, 408, "request-timeout"))
+        for byte in HEALTH:  # more than a second of it
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.03)
+            if refusal.done():
+                break
+        await refusal
+
+
+async def test_so_is_one_that_follows_another_request(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
+    async with connected(port) as (reader, writer):
+        for _ in range(2):
+            writer.write(HEALTH)
+            assert (await read_answer(reader))[0] == 200
+        writer.write(HEALTH[:20])
+        await refused(reader, 408, "request-timeout")
+
+
+async def test_a_head_in_two_parts_leaves_nothing_behind(
+    runner: Runner, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No limit that would end the connection while it is idle, or the head of the next request."""
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 10 * PATIENCE)
+    async with connected(port) as (reader, writer):
+        for _ in range(2):
+            writer.write(HEALTH[:20])
+            await until(lambda: limit_of(runner) is not None)
+            limit = limit_of(runner)
+            writer.write(HEALTH[20:])
+            assert (await read_answer(reader))[0] == 200
+            assert limit is not None
+            assert limit.cancelled()
+            assert limit_of(runner) is None
+
+
+def limit_of(runner: Runner) -> asyncio.TimerHandle | None:
+    """What will end the head that comes by the only connection, if it takes too long."""
+    connections_ = runner.server.connections if runner.server else []
+    return connections_[0]._timer if connections_ else None  # type: ignore[attr-defined]
+
+
+def creation(settings: Settings, length: str) -> bytes:
+    token = sign_token(settings.jwt_secret, "slow", days=1)
+    head = f"POST {TASKS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+    return f"{head}{length}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+async def test_a_body_that_comes_too_slowly_is_refused(
+    port: int, settings: Settings, monkeypatch: pytest.MonkeyPatch, length: str
+) -> None:
+    monkeypatch.setattr(validation, "BODY_SECONDS", 0.3)
+    async with connected(port) as (reader, writer):
+        writer.write(creation(settings, length))
+        writer.write(b"1\r\n{\r\n" if "chunked" in length else b"{")
+        await refused(reader, 408, "request-timeout")
+
+
+async def test_a_body_in_two_parts_is_read(port: int, settings: Settings) -> None:
+    async with connected(port) as (reader, writer):
+        for _ in range(2):
+            writer.write(creation(settings, "Content-Length: 14") + b'{"tit')
+            await asyncio.sleep(0.1)
+            writer.write(b'le": "x"}')
+            assert (await read_answer(reader))[0] == 201
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(200)) + b"\r\n",
+    ],
+    ids=["TLS", "no colon", "200 headers"],
+)
+async def test_what_is_no_http_is_told_so(port: int, request_: bytes) -> None:
+    async with connected(port) as (reader, writer):
+        writer.write(request_)
+        await refused(reader, 400, "malformed-request")

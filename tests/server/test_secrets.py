@@ -1,0 +1,188 @@
+"""Secrets stay where they belong: they are in no answer, no log, no help and no command line, whatever goes wrong."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import psutil
+import pytest
+from aiohttp import ClientSession
+
+from tests.support.processes import PATIENCE, free_port, run, served
+from tests.support.service_role import grant_service
+from todo_service.auth.tokens import sign_token
+from todo_service.database.migrations import migrate
+
+pytestmark = pytest.mark.database
+
+SECRET = "needle-secret-" + "s" * 40
+PREVIOUS = "needle-previous-" + "p" * 40
+PASSWORD = "needle-password"
+DOCS_TOKEN = "needle-docs-token"
+METRICS_TOKEN = "needle-metrics-token-" + "m" * 32
+TOKEN = sign_token(SECRET, "needle-user", days=1)
+FORGED = sign_token("another secret, which is long enough, too", "needle-user", days=1)
+TITLE = "needle-title"
+NEEDLES = ["needle", TOKEN.rpartition(".")[2], FORGED.rpartition(".")[2], FORGED.split(".")[1]]
+
+ENVIRONMENT = {
+    "JWT_SECRET": SECRET,
+    "JWT_SECRET_PREVIOUS": PREVIOUS,
+    "EMBEDDED_DOCS_TOKEN": DOCS_TOKEN,
+    "METRICS_TOKEN": METRICS_TOKEN,
+    "HOST": "127.0.0.1",
+    "LOG_LEVEL": "debug",
+}
+
+WITH_TOKEN = f"HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+MALFORMED = [
+    f"GET /api/tasks {WITH_TOKEN}X\0: y\r\n\r\n",
+    f"GET /api/tasks {WITH_TOKEN.replace('Authorization:', 'Authorization :')}\r\n",
+    f"GET /api/tasks {WITH_TOKEN.replace(TOKEN, TOKEN + chr(0))}\r\n",
+    f"GET /{TOKEN} HTTP/2.0\r\nHost: x\r\n\r\n",
+    f"GET /{TOKEN}\0 HTTP/1.1\r\nHost: x\r\n\r\n",
+    f"{TOKEN} / HTTP/1.1\r\nHost: x\r\n\r\n",
+    f"POST /api/tasks {WITH_TOKEN}Transfer-Encoding: chunked\r\n\r\n{TITLE}\r\n",
+    f"POST /api/tasks {WITH_TOKEN}Content-Length: 99\r\n\r\n{TITLE}",
+]
+
+
+def with_password(url: str, user: str = "todo_service") -> str:
+    """The address with a password, which a server that trusts everybody doesn't ask for."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
+
+
+def needles_in(text: str) -> list[str]:
+    return [line for line in text.splitlines() if any(needle in line for needle in NEEDLES)]
+
+
+def command_lines() -> Iterator[str]:
+    """Of all processes of this machine, with the names that they give themselves."""
+    for process in psutil.process_iter(["cmdline", "name"]):
+        yield " ".join([*(process.info["cmdline"] or []), process.info["name"]])
+
+
+async def answers_to_everything(url: str) -> str:
+    """What the service says to requests that are good, forged, malformed and impossible; without what it must say."""
+    said = []
+    async with ClientSession(url) as session:
+        for token in (TOKEN, FORGED, f"{TOKEN}x", DOCS_TOKEN, SECRET):
+            headers = {"Authorization": f"Bearer {token}"}
+            for method, path, body in (
+                ("GET", "/api/tasks", None),
+                ("GET", f"/api/tasks?{token}={token}"[:200], None),
+                ("GET", f"/api/tasks/{SECRET}", None),
+                ("POST", "/api/tasks", {"title": "break"}),
+                ("POST", "/api/tasks", {"title": "x", "priority": TITLE}),
+                ("DELETE", "/api/me", None),
+                ("PUT", "/health", None),
+                ("GET", "/health/ready", None),
+                ("GET", "/metrics", None),
+            ):
+                data = None if body is None else json.dumps(body)
+                async with session.request(
+                    method, path, data=data, headers={**headers, "Content-Type": "application/json"}
+                ) as response:
+                    if "?" not in path:
+                        said.append(await response.text() + str(response.headers))
+    _, host, port = url.replace("//", "").split(":")
+    for request in MALFORMED:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request.encode())
+        writer.write_eof()
+        said.append((await asyncio.wait_for(reader.read(), timeout=PATIENCE)).decode())
+        writer.close()
+    return "\n".join(said)
+
+
+@pytest.fixture
+async def database(empty_database: str) -> str:
+    """A database that makes a mistake of the service's out of a task with the title `break`."""
+    await migrate(empty_database, lambda _line: None)
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute("ALTER TABLE tasks ADD CONSTRAINT fragile CHECK (title <> 'break')")
+    await connection.close()
+    return with_password(await grant_service(empty_database))
+
+
+async def test_a_service_tells_no_secret_whatever_is_asked_of_it(database: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with served(log, DATABASE_URL=database, WEB_CONCURRENCY="2", **ENVIRONMENT) as (process, url):
+        said = await answers_to_everything(url)
+        assert len(psutil.Process(process.pid).children(recursive=True)) >= 2
+        assert [line for line in command_lines() if needles_in(line)] == []
+    assert needles_in(said) == []
+    assert needles_in(log.read_text()) == []
+    assert "/problems#internal-error" in said
+    assert "CheckViolationError" in log.read_text(), "the mistake was logged"
+
+
+async def test_a_failing_task_is_not_in_the_log(database: str, tmp_path: Path) -> None:
+    """PostgreSQL quotes the row that breaks a constraint."""
+    with served(tmp_path / "log", DATABASE_URL=database, **ENVIRONMENT) as (_, url):
+        async with ClientSession(url, headers={"Authorization": f"Bearer {TOKEN}"}) as session:
+            response = await session.post("/api/tasks", json={"title": "break", "description": TITLE})
+            assert response.status == 500
+    log = (tmp_path / "log").read_text()
+    assert needles_in(log) == []
+    assert "violates check constraint" in log
+
+
+@pytest.mark.parametrize("kind", ["closed", "unknown", "refusing", "not there"])
+async def test_a_service_without_its_database_tells_no_secret(guarded_server: str, tmp_path: Path, kind: str) -> None:
+    address = {
+        "closed": f"postgres://todo:{PASSWORD}@127.0.0.1:{free_port()}/d",
+        "unknown": f"postgres://todo:{PASSWORD}@no-such-host.invalid/d",
+        "refusing": with_password(guarded_server, "guarded"),
+        "not there": with_password(urlunsplit(urlsplit(guarded_server)._replace(path="/missing")), "postgres"),
+    }[kind]
+    log = tmp_path / "log"
+    with served(log, DATABASE_URL=address, DATABASE_TIMEOUT="2", **ENVIRONMENT) as (_, url):
+        said = await answers_to_everything(url)
+    assert "/problems#unavailable" in said
+    assert "the database is unreachable (" in log.read_text()
+    assert needles_in(said + log.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"JWT_SECRET": "needle"},
+        {"JWT_SECRET_PREVIOUS": "needle"},
+        {"BETTER_AUTH_SECRET": "needle", "JWT_SECRET": ""},
+        {"JWT_SECRET": f"-----BEGIN PUBLIC KEY-----\nneedle{'x' * 40}\n-----END PUBLIC KEY-----"},
+        {"DATABASE_URL": f"postgres://todo:{PASSWORD}@a@b/d"},
+        {"DATABASE_URL": f"mysql://todo:{PASSWORD}@host/d"},
+        {"DATABASE_URL": f"postgres://todo:{PASSWORD}@host:x/d"},
+        {"DATABASE_URL": PASSWORD},
+        {"JWT_JWKS_URL": "https://id.example/keys"},
+        {"PORT": "x"},
+        {"JWT_ALGORITHMS": "RS256"},
+    ],
+    ids=lambda wrong: str(wrong)[:60],
+)
+def test_wrong_settings_are_named_without_the_secret(wrong: dict[str, str]) -> None:
+    good = {**ENVIRONMENT, "DATABASE_URL": f"postgres://todo:{PASSWORD}@host/d"}
+    ran = run("serve", cwd=None, **{**good, **wrong})
+    assert ran.returncode == 1
+    assert next(iter(wrong)) in ran.stderr
+    assert needles_in(ran.stdout + ran.stderr) == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("serve",), ("migrate",), ("token",), ("openapi",)])
+def test_help_tells_no_secret(arguments: tuple[str, ...]) -> None:
+    variables = {**ENVIRONMENT, "DATABASE_URL": f"postgres://todo:{PASSWORD}@host/d"}
+    ran = run(*arguments, "--help", cwd=None, **variables)
+    assert (ran.returncode, needles_in(ran.stdout + ran.stderr)) == (0, [])
+    ran = run(*arguments, "--wrong", cwd=None, **variables)
+    assert (ran.returncode, needles_in(ran.stdout + ran.stderr)) == (2, [])
+
+
+def test_migrating_in_vain_tells_no_secret() -> None:
+    ran = run("migrate", cwd=None, **ENVIRONMENT, DATABASE_URL=f"postgres://todo:{PASSWORD}@127.0.0.1:{free_port()}/d")
+    assert ran.returncode == 1
+    assert needles_in(ran.stdout + ran.stderr) == []

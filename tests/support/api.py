@@ -1,0 +1,89 @@
+"""The service as one user calls it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+from marshmallow import RAISE
+from multidict import CIMultiDict
+
+from todo_service.http.schemas import ProblemSchema, TaskSchema
+from todo_service.server.graceful import Runner
+
+Client = TestClient[Any, Any]
+
+TASKS = "/api/tasks"
+JSON = {"Content-Type": "application/json"}
+FAILING = "/docs/static/failing"
+
+
+class ServiceServer(TestServer):
+    """A server in this process, which treats its connections as the deployed one does."""
+
+    async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
+        return Runner(self.app, **kwargs)
+
+
+@dataclass(frozen=True)
+class Api:
+    """Calls with one user's token. Methods that expect an answer check it against its schema."""
+
+    client: Client
+    user_id: str
+    token: str
+
+    async def call(self, method: str, path: str, **kwargs: Any) -> ClientResponse:
+        headers = {"Authorization": f"Bearer {self.token}", **kwargs.pop("headers", {})}
+        return await self.client.request(method, path, headers=headers, **kwargs)
+
+    async def create(self, title: str = "Buy milk", **members: Any) -> dict[str, Any]:
+        response = await self.call("POST", TASKS, json={"title": title, **members})
+        assert response.status == 201, await response.text()
+        return task_of(await response.json())
+
+    async def get(self, task: dict[str, Any]) -> dict[str, Any] | None:
+        """The task as it is now, or None if there is none for this user."""
+        response = await self.call("GET", path_of(task))
+        assert response.status in (200, 404)
+        return task_of(await response.json()) if response.status == 200 else None
+
+    async def tasks(self, **query: str) -> list[dict[str, Any]]:
+        response = await self.call("GET", TASKS, params=query)
+        assert response.status == 200, await response.text()
+        return [task_of(task) for task in await response.json()]
+
+
+def path_of(task: dict[str, Any]) -> str:
+    return f"{TASKS}/{task['id']}"
+
+
+def task_of(document: Any) -> dict[str, Any]:
+    """The document, which must be exactly a task."""
+    TaskSchema(unknown=RAISE).load(document)
+    assert isinstance(document, dict)
+    return document
+
+
+async def problem_of(response: ClientResponse, status: int, name: str) -> dict[str, Any]:
+    """The problem document of a refusal, which must have this status and this type."""
+    assert response.status == status, await response.text()
+    assert response.content_type == "application/problem+json"
+    document: dict[str, Any] = await response.json()
+    ProblemSchema(unknown=RAISE).load(document)
+    assert document["type"] == f"/problems#{name}"
+    assert document["status"] == status
+    detail = document["detail"]
+    assert detail.endswith(".")
+    return document
+
+
+async def ask(api: Api, method: str, path: str, name: str, value: str, **kwargs: Any) -> ClientResponse:
+    """Calls with a header, which may have several lines."""
+    lines = [("Authorization", f"Bearer {api.token}"), *((name, line) for line in value.split("\n"))]
+    return await api.client.request(method, path, headers=CIMultiDict(lines), **kwargs)
+
+
+async def tag_of(api: Api, path: str = TASKS) -> str:
+    """The entity tag of what is at a path, without quotes."""
+    return (await api.call("GET", path)).headers["ETag"].strip('"')

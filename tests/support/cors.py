@@ -1,0 +1,33 @@
+"""CORS headers of an answer."""
+
+from aiohttp import ClientResponse
+
+ORIGIN = "https://app.example.com"
+REQUEST_HEADERS = {"authorization", "content-type", "if-match", "if-none-match", "idempotency-key", "x-request-id"}
+
+RESPONSE_HEADERS = {
+    *("etag", "idempotency-replayed", "link", "location", "retry-after", "www-authenticate", "allow", "x-request-id")
+}
+
+
+def names(value: str) -> set[str]:
+    """The members of a list in a header."""
+    return {name.strip().lower() for name in value.split(",")}
+
+
+def cors_of(response: ClientResponse) -> dict[str, str]:
+    """The CORS headers, without their common prefix; checks `Vary`, which every answer has."""
+    path = response.url.path
+    assert response.headers["Vary"] == ("Authorization, Origin" if f"{path}/".startswith("/api/") else "Origin")
+    prefix = "access-control-"
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return {name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)}
+
+
+def assert_readable(response: ClientResponse) -> None:
+    """The page may read the answer, and the headers of the contract."""
+    cors = cors_of(response)
+    assert cors.pop("allow-origin") == ORIGIN
+    assert cors.pop("allow-credentials") == "true"
+    assert names(cors.pop("expose-headers")) == RESPONSE_HEADERS
+    assert cors == {}

@@ -1,0 +1,148 @@
+"""Helpers for tests of a `Database`: its pool, a network that can be cut, and sessions that wait for a lock."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
+from typing import Any, cast
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpClient
+
+from tests.support.api import Api
+from tests.support.pgbouncer import socket_of
+from tests.support.processes import PATIENCE, free_port
+from tests.support.service_role import ROLE
+from todo_service.app import create_app
+from todo_service.auth.tokens import sign_token
+from todo_service.database import locked_users, sending
+from todo_service.database.connecting import BACKOFF
+from todo_service.database.database import DATABASE, Database, database_context
+from todo_service.database.statements import Statement
+from todo_service.http.in_flight import reset
+from todo_service.settings import Settings
+
+Start = Callable[..., Awaitable[Api]]
+
+SETTINGS = Statement(
+    "test/settings",
+    """SELECT current_setting('application_name') AS application_name, current_setting('jit') AS jit,
+        current_setting('lock_timeout') AS lock_timeout, current_setting('plan_cache_mode') AS plan_cache_mode,
+        current_setting('statement_timeout') AS statement_timeout, current_setting('geqo') AS geqo""",
+    writes=False,
+)
+
+
+class Gateway:
+    """A TCP address of the tests' PostgreSQL, which listens to a socket only; to be opened, closed and frozen."""
+
+    def __init__(self, database_url: str) -> None:
+        self.port = free_port()
+        self.url = f"postgres://{ROLE}:hidden@127.0.0.1:{self.port}{urlsplit(database_url).path}"
+        self._socket = socket_of(database_url)
+        self.passing = asyncio.Event()  # cleared: connections are accepted, but nothing comes through
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: list[asyncio.Task[None] | None] = []
+
+    async def open(self) -> None:
+        self.passing.set()
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+
+    def cut(self) -> None:
+        """Resets all connections."""
+        for writer in self._writers:
+            reset(cast("asyncio.Transport", writer.transport))
+        self._writers.clear()
+
+    async def close(self) -> None:
+        self._server.close()
+        self.passing.set()
+        self.cut()
+        await asyncio.gather(*filter(None, self._tasks))
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.append(asyncio.current_task())
+        server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+        self._writers += [writer, server_writer]
+        await asyncio.gather(self._pass(reader, server_writer), self._pass(server_reader, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                await self.passing.wait()
+                writer.write(data)
+        writer.close()
+
+
+@pytest.fixture
+async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    gateway = Gateway(settings.database_url)
+    await gateway.open()
+    yield gateway
+    await gateway.close()
+
+
+@pytest.fixture
+def start(aiohttp_client: AiohttpClient, settings: Settings) -> Start:
+    """Starts a service with other settings, and gives it as a new user calls it."""
+
+    async def start(**changes: Any) -> Api:
+        client = await aiohttp_client(create_app(replace(settings, **changes)))
+        user_id = f"user-{uuid4()}"
+        return Api(client, user_id, sign_token(settings.jwt_secret, user_id, days=1))
+
+    return start
+
+
+@asynccontextmanager
+async def pool(settings: Settings, **changes: Any) -> AsyncIterator[Database]:
+    app = web.Application()
+    async with asynccontextmanager(database_context(replace(settings, **changes)))(app):
+        yield app[DATABASE]
+
+
+@contextmanager
+def limit(database_: Database, seconds: float) -> Iterator[None]:
+    """Meanwhile a call may take so long. Connections have the time of DATABASE_TIMEOUT to be opened and to end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database_, "_timeout", seconds)
+        patch.setattr(database_._senders, "_timeout", seconds + 2 * sending.DEADLINE_POLL_SECONDS)
+        yield
+
+
+@pytest.fixture
+def timeout_of_the_locked(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A DATABASE_TIMEOUT of which calls that meet a lock wait a second: a busy machine has the rest for the others."""
+    monkeypatch.setattr(locked_users, "RETRY_CUTOFF_SECONDS", 30.0)
+    return 31
+
+
+async def is_waiting(connection: asyncpg.Connection) -> int:
+    """The process of the one session of the service, as soon as that waits for a lock."""
+    async with asyncio.timeout(PATIENCE):
+        while not (
+            pid := await connection.fetchval(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = 'todo-service' AND wait_event_type = 'Lock'"
+            )
+        ):
+            await connection.execute("SELECT pg_sleep(0.01)")
+    assert isinstance(pid, int)
+    return pid
+
+
+async def has_sessions(connection: asyncpg.Connection, count: int, name: str = "todo-service") -> None:
+    """Waits until this database has so many sessions with this application_name: those of other tests end late."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
+    async with asyncio.timeout(PATIENCE):
+        while await connection.fetchval(query, name) != count:
+            await connection.execute("SELECT pg_sleep(0.01)")
+
+
+def pauses_after(attempts: int) -> list[float]:
+    """What follows so many attempts that failed."""
+    return [*BACKOFF, *[BACKOFF[-1]] * attempts][:attempts]

@@ -1,0 +1,135 @@
+"""Exports: users with many tasks, clients that read slowly, and interference between two pages."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from aiohttp import AddrInfoType, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
+
+from tests.support.processes import PATIENCE, SECRET
+from todo_service.app import create_app
+from todo_service.auth.tokens import sign_token
+from todo_service.handlers import me
+from todo_service.server.graceful import Runner
+from todo_service.server.runner import SERVER_OPTIONS
+from todo_service.settings import Settings
+
+EXPORT = "/api/export"
+Between = Callable[[], Awaitable[object]]
+
+
+def tasks_in(body: bytes) -> list[dict[str, Any]]:
+    """The tasks of an export, which ends with the end of a line."""
+    *lines, last = body.split(b"\n")
+    assert last == b""
+    return [json.loads(line) for line in lines]
+
+
+def between_pages(monkeypatch: pytest.MonkeyPatch, size: int, *doings: Between) -> None:
+    """Makes pages of an export that small; before each but the first, one of the doings is done."""
+    read_page, pending = me._page, iter(doings)
+
+    async def interfere(*arguments: Any) -> me.Page:
+        if arguments[-1] is not None and (doing := next(pending, None)):  # the first task of the page
+            await doing()
+        return await read_page(*arguments)
+
+    monkeypatch.setattr(me, "PAGE_SIZE", size)
+    monkeypatch.setattr(me, "_page", interfere)
+
+
+MEGABYTE = 2**20
+LONGEST = "🍎" * 1000
+
+INSERT = """
+    INSERT INTO tasks (user_id, title, description, created_at, revision)
+    SELECT $1, 'Task ' || n, $2, timestamptz '2026-01-01Z' + n / 3 * interval '1 second', n
+    FROM generate_series(1, $3::integer) AS n
+"""
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody with many tasks."""
+
+    id: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {sign_token(SECRET, self.id, days=1)}"}
+
+
+MakeUser = Callable[[int, str], Awaitable[User]]
+
+
+@pytest.fixture
+async def user_with(connection: asyncpg.Connection) -> AsyncIterator[MakeUser]:
+    """Makes users with so many tasks that have this description; they are gone after the test."""
+    users: list[User] = []
+
+    async def make(count: int, description: str) -> User:
+        users.append(user := User(f"user-{uuid4()}"))
+        await connection.execute("INSERT INTO users (id, revision) VALUES ($1, $2)", user.id, count)
+        await connection.execute(INSERT, user.id, description, count)
+        return user
+
+    yield make
+    await connection.execute("DELETE FROM users WHERE id = ANY($1)", [user.id for user in users])
+
+
+def small_socket(address: AddrInfoType) -> socket.socket:
+    """One for which the system takes in little that isn't read."""
+    sock = socket.socket(*address[:3])
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return sock
+
+
+@asynccontextmanager
+async def reluctant(url: str, user: User) -> AsyncIterator[ClientSession]:
+    """A client that takes in next to nothing of an answer before that is read."""
+    connector = TCPConnector(socket_factory=small_socket)
+    timeout = ClientTimeout(total=PATIENCE)
+    async with ClientSession(
+        url, headers=user.headers, connector=connector, read_bufsize=4096, timeout=timeout
+    ) as session:
+        yield session
+
+
+async def begun(session: ClientSession) -> ClientResponse:
+    """An export of which only the head has been read."""
+    response = await session.get(EXPORT)
+    assert response.status == 200
+    return response
+
+
+async def begun_without_chunks(runner: Runner, user: User) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """An export by HTTP/1.0, of which only the first line has been read."""
+    reader, writer = await asyncio.open_connection(*runner.addresses[0], limit=4096)
+    writer.write(f"GET {EXPORT} HTTP/1.0\r\nAuthorization: {user.headers['Authorization']}\r\n\r\n".encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.0 200 ")
+    return reader, writer
+
+
+def hurry(response: ClientResponse) -> None:
+    """Lets a reluctant client take in much at once: the service waits for it only so long when it stops."""
+    assert response.connection
+    assert response.connection.transport
+    response.connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MEGABYTE)
+
+
+@asynccontextmanager
+async def run(settings: Settings) -> AsyncIterator[tuple[Runner, str]]:
+    """The service in this process, and its address. It has next to no patience for what it has not waited for."""
+    options: dict[str, Any] = SERVER_OPTIONS | {"shutdown_timeout": 0.01}
+    runner = Runner(create_app(replace(settings, jwt_secret=SECRET)), **options)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()

@@ -1,0 +1,62 @@
+"""Pages of the list: how to follow them, and the order that they must have."""
+
+import itertools
+import re
+from typing import Any
+
+from tests.support.api import Api, path_of
+from todo_service.http.cursors import ORDERS, SORTS
+
+LISTS = list(itertools.product(SORTS, ORDERS))
+LINK = re.compile(r'<(/api/tasks\?[^>]+)>; rel="next"')
+
+
+def next_page(headers: Any) -> str | None:
+    """The address of the next page, if the answer has a Link to one."""
+    if "Link" not in headers:
+        return None
+    match = LINK.fullmatch(headers["Link"])
+    assert match
+    return match[1]
+
+
+async def page(api: Api, address: str) -> tuple[list[dict[str, Any]], str | None]:
+    response = await api.call("GET", address)
+    assert response.status == 200, await response.text()
+    return await response.json(), next_page(response.headers)
+
+
+async def walk(api: Api, address: str) -> list[dict[str, Any]]:
+    """All tasks of all pages from this address on."""
+    tasks: list[dict[str, Any]] = []
+    following: str | None = address
+    while following:
+        some, following = await page(api, following)
+        tasks += some
+    return tasks
+
+
+def key_of(task: dict[str, Any], sort: str, order: str) -> tuple[Any, str]:
+    """What Python sorts by to get the order that the contract asks for; tasks without a due date last both ways."""
+    if sort == "created":
+        return task["created_at"], task["id"]
+    if sort == "title":
+        return task["title"].lower().encode(), task["id"]
+    return task["due_date"] or ("~" if order == "asc" else ""), task["id"]
+
+
+def in_order(tasks: list[dict[str, Any]], sort: str, order: str) -> list[dict[str, Any]]:
+    return sorted(tasks, key=lambda task: key_of(task, sort, order), reverse=order == "desc")
+
+
+async def create_some(api: Api, count: int) -> list[dict[str, Any]]:
+    """Tasks with equal and different titles and due dates, of either case, some of them completed."""
+    titles = ["apple", "Banana", "banana", "Äpfel", "äpfel", "_", "zoo", "Zoë", "🍎"]
+    tasks = []
+    for n in range(count):
+        due = f"2026-0{n % 4 + 1}-01T00:00:00Z" if n % 3 else None
+        task = await api.create(titles[n % len(titles)], due_date=due)
+        if n % 2:
+            task = await (await api.call("PATCH", f"{path_of(task)}/complete")).json()
+        tasks.append(task)
+    return tasks

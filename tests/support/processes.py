@@ -1,0 +1,126 @@
+"""The command as a user runs it: in a process of its own, with an environment of its own."""
+
+import asyncio
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psutil
+
+from tests.support.pgbouncer import SETTINGS, pooled
+from todo_service.database.migrations import Migration, read_migrations
+from todo_service.settings import VARIABLES
+
+COMMAND = str(Path(sys.executable).with_name("todo-service"))
+SECRET = "a secret that is certainly long enough for tests"
+PATIENCE = 120
+"""Seconds after which a test that hangs fails. No machine is so busy that anything here takes as long."""
+
+PORTS = range(20_000, 32_768)
+"""Below those that systems give to outgoing connections: none of these takes a port between two uses of it."""
+
+FOREIGN = {variable for known in VARIABLES.values() for variable in (known.name, *known.aliases)} | {"DYNO"}
+
+
+def up_to_date(newest: Migration) -> str:
+    """The line of `migrate` when nothing had to be applied."""
+    return f"the database is up to date (newest migration: {newest.name})"
+
+
+UP_TO_DATE = up_to_date(read_migrations()[-1])
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The environment of these tests with only the settings that are given."""
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN} | variables
+
+
+def service(**variables: str) -> dict[str, str]:
+    """The settings of a service that is to go through pgbouncer when the tests do."""
+    url = variables["DATABASE_URL"]
+    return variables if pooled(url) == url else {**SETTINGS, **variables, "DATABASE_URL": pooled(url)}
+
+
+def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs `todo-service` with these arguments and settings to its end."""
+    return subprocess.run(
+        [COMMAND, *arguments],
+        env=environment(**variables),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens to."""
+    while True:
+        port = secrets.choice(PORTS)  # not `random`, which Hypothesis seeds alike in all processes
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Waits for something that must come true, looking often."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "this never came true"
+        time.sleep(0.02)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """The same, while the event loop goes on."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - of what is waited for, no event tells
+            await asyncio.sleep(0.01)
+
+
+def answers(url: str) -> bool:
+    """Whether there is a 200 at this address."""
+    try:
+        with urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+@contextmanager
+def served(log: Path, code: str = "", **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`todo-service serve` as it is deployed, once it answers with all its workers: the process, the service's address.
+
+    `code` is a folder with the code of another release.
+    """
+    settings = {"HOST": "127.0.0.1", "PORT": str(free_port()), "JWT_SECRET": SECRET, **service(**variables)}
+    settings |= {"PYTHONPATH": code} if code else {}
+    url = f"http://127.0.0.1:{settings['PORT']}"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [COMMAND, "serve"], env=environment(**settings), cwd=code or None, stdout=output, stderr=output
+        )
+    workers = int(settings.get("WEB_CONCURRENCY", "1"))
+    try:
+        wait_until(lambda: (_has(process, workers) and answers(f"{url}/health")) or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        yield process, url
+    finally:
+        process.terminate()
+        process.wait(timeout=PATIENCE)
+
+
+def _has(process: subprocess.Popen[bytes], workers: int) -> bool:
+    """Whether all of these have been started: gunicorn starts one after the other, and the first may serve before."""
+    try:
+        return len(psutil.Process(process.pid).children()) == workers
+    except psutil.NoSuchProcess:
+        return False

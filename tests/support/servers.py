@@ -1,0 +1,89 @@
+"""PostgreSQL servers of a test's own, with the binaries of the run."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.support.processes import PATIENCE, free_port
+from tests.support.tools import missing
+from todo_service.embedded.postgres import Postgres, find_binaries, run_postgres
+
+BINARIES = "TEST_POSTGRES_BINARIES"
+"""A folder with another PostgreSQL's postgres and initdb, to run the tests on that one."""
+
+
+OLDEST = Path("/usr/lib/postgresql/15/bin")
+"""Where Debian's package postgresql-15 has the programs of the oldest version that the service works with."""
+
+
+def require_oldest() -> Path:
+    """The folder with the oldest PostgreSQL; without it, the test is skipped or fails."""
+    return OLDEST if (OLDEST / "postgres").exists() else missing(f"there is no PostgreSQL in {OLDEST}")
+
+
+@contextmanager
+def run_server(folder: Path, *options: str) -> Iterator[Postgres]:
+    """Runs one on a folder, made when it is new. `options` go to `postgres`."""
+    binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else None
+    with run_postgres(folder, binaries=binaries, options=options) as postgres:
+        yield postgres
+
+
+class TcpServer:
+    """One that listens to `port` of 127.0.0.1, unlike that of the other tests, and trusts whoever connects."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        with run_server(folder):
+            (folder / "postgres" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
+
+    @contextmanager
+    def run(self) -> Iterator[str]:
+        """Serves meanwhile, at this address; may be repeated."""
+        with run_server(self._folder, "-c", "listen_addresses=127.0.0.1", "-p", str(self.port)):
+            yield f"postgres://postgres@127.0.0.1:{self.port}/postgres?sslmode=disable"
+
+
+PROGRAMS = Path(os.environ[BINARIES]) if BINARIES in os.environ else find_binaries()
+
+
+@asynccontextmanager
+async def session(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="module")
+def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL that lets the user `guarded` in with a password only."""
+    data = tmp_path_factory.mktemp("guarded")
+    with run_server(data) as postgres:
+
+        async def guard() -> None:
+            rules = data / "postgres" / "pg_hba.conf"
+            rules.write_text("local all guarded scram-sha-256\n" + rules.read_text())
+            async with session(postgres.url) as connection:
+                await connection.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+                loaded = "SELECT pg_reload_conf(), pg_conf_load_time()"
+                before = await connection.fetchval(loaded, column=1)
+                while await connection.fetchval(loaded, column=1) == before:
+                    await connection.execute("SELECT pg_sleep(0.01)")
+
+        asyncio.run(guard())
+        yield postgres.url
+
+
+def run_program(name: str, *arguments: str, stdin: str = "") -> str:
+    """Runs a program of PostgreSQL, of the same version as the server."""
+    command = [str(PROGRAMS / name), *arguments]
+    return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True).stdout

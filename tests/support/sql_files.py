@@ -1,0 +1,112 @@
+"""The SQL files as the tests see them: what each header promises, and arguments for its parameters."""
+
+import re
+import subprocess
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from todo_service.database.migrations import Migration
+from todo_service.database.statements import SQL
+
+PARAMETER = re.compile(
+    r"-- \$(?P<number>\d+) (?P<name>[a-z_]+) (?P<type>[a-z]+(?: [a-z]+)*(?:\[\])?)  (?P<meaning>\S.*)"
+)
+EXPECTS = re.compile(r"-- Expects (?P<indexes>\w+(?: and \w+)*)\.(?: .*)?")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A line like `-- $4 completed boolean  NULL toggles it`."""
+
+    number: int
+    name: str
+    type: str
+    meaning: str
+
+    @property
+    def value(self) -> object:
+        """NULL where the meaning allows it, else something of the type."""
+        values = {"text": "x", "uuid": uuid4(), "bigint": 1, "boolean": False, "bytea": b"x"}
+        return None if "NULL" in self.meaning else values[self.type]
+
+
+@dataclass(frozen=True)
+class SqlFile:
+    """A file of sql/, named like `tasks/get_task`."""
+
+    name: str
+    text: str
+
+    @property
+    def folder(self) -> str:
+        return self.name.partition("/")[0]
+
+    @property
+    def header(self) -> list[str]:
+        """The comment lines that the file begins with."""
+        lines = self.text.splitlines()
+        return lines[: next(n for n, line in enumerate(lines) if not line.startswith("--"))]
+
+    @property
+    def code(self) -> str:
+        """The text without its comments, each line still in its place."""
+        return re.sub(r"--.*", "", self.text)
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        found = [match for line in self.header if (match := PARAMETER.fullmatch(line))]
+        return [Parameter(int(match["number"]), match["name"], match["type"], match["meaning"]) for match in found]
+
+    @property
+    def indexes(self) -> set[str]:
+        """Those that the header expects to be used."""
+        found = [match for line in self.header if (match := EXPECTS.fullmatch(line))]
+        return {index for match in found for index in match["indexes"].split(" and ")}
+
+    def arguments(self, **given: object) -> list[Any]:
+        """A value for each parameter, in order: the given one, or one that means as little as possible."""
+        assert given.keys() <= {parameter.name for parameter in self.parameters}
+        return [given.get(parameter.name, parameter.value) for parameter in self.parameters]
+
+
+def read_sql_file(path: Path) -> SqlFile:
+    return SqlFile(path.relative_to(SQL).with_suffix("").as_posix(), path.read_text(encoding="utf-8"))
+
+
+FILES = [read_sql_file(path) for path in sorted(SQL.glob("*/*.sql"))]
+MIGRATIONS = [file for file in FILES if file.folder == "migrations"]
+STATEMENTS = [file for file in FILES if file.folder != "migrations"]
+REQUESTS = [file for file in STATEMENTS if file.folder != "maintenance"]
+"""The statements that serve a request."""
+OWNED = {file.name.removeprefix(f"{file.folder}/"): file for file in REQUESTS if file.folder != "health"}
+"""The statements on the rows of one user, by the names of their files."""
+
+
+def for_each(files: Iterable[SqlFile]) -> pytest.MarkDecorator:
+    """Runs a test on each file, as its argument `file`."""
+    return pytest.mark.parametrize("file", [pytest.param(file, id=file.name) for file in files])
+
+
+def squawk(path: Path, migration: Migration) -> None:
+    """Fails with what squawk has to say of a migration."""
+    options = [f"--exclude={','.join(EXCLUDED)}", "--pg-version=15.0", "--reporter=gcc"]
+    options += ["--assume-in-transaction"] if migration.in_transaction else []
+
+    lint = subprocess.run([str(SQUAWK), *options, str(path)], capture_output=True, text=True, check=False)
+
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+SQUAWK = Path(sysconfig.get_path("scripts")) / "squawk"
+
+EXCLUDED = {
+    "require-lock-timeout": "the migration runner sets it for all of them",
+    "prefer-robust-stmts": "IF NOT EXISTS would take an invalid index, which a failed attempt left, for a good one",
+    "require-statement-timeout": "building an index takes as long as it takes",
+}
