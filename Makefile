@@ -10,11 +10,13 @@ NODE_MODULES := tests/node_modules
 # Without npm the tests that need it are skipped.
 NPM := $(shell command -v npm 2>/dev/null)
 
+IN_PARALLEL := -n logical --dist loadgroup
+
 INSTALL = sed '/^\.$$/d' requirements.txt >$(VENV)/constraints.txt && $(BIN)/pip install --quiet --disable-pip-version-check \
 	$(if $(NEWEST),--upgrade --upgrade-strategy eager,--constraint $(VENV)/constraints.txt) --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz faults check audit format bench bench-quick clean look-for-newer
+.PHONY: help run test test-all fuzz faults check audit format bench bench-quick clean look-for-newer
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,27 +24,30 @@ help: ## show this help
 run: $(VENV)/run ## run the service with a PostgreSQL of its own, on this machine only
 	@exec $(BIN)/todo-service serve --embedded
 
-test: $(VENV)/test $(if $(NPM),$(NODE_MODULES)/.package-lock.json) ## run the tests, on a PostgreSQL of their own (or TEST_POSTGRES_BINARIES=/path/to/bin, TEST_PGBOUNCER=/path/to/pgbouncer)
-	TEST_NEWEST=$(NEWEST) $(BIN)/pytest -n auto --dist loadgroup --cov --cov-report=term $(PYTEST_ARGUMENTS)
+test: $(VENV)/test ## run the tests but for the slow ones (2 minutes), on a PostgreSQL of their own (or TEST_POSTGRES_BINARIES=/path/to/bin)
+	TEST_NEWEST=$(NEWEST) $(BIN)/pytest $(IN_PARALLEL) -m "not slow" $(PYTEST_ARGUMENTS)
 
-fuzz: $(VENV)/test ## send the service what Schemathesis makes up of its description, for 10 minutes (make test: for 90 s)
+test-all: $(VENV)/dev $(if $(NPM),$(NODE_MODULES)/.package-lock.json) ## run all tests, with coverage (8 minutes; TEST_PGBOUNCER=/path/to/pgbouncer: through pgbouncer)
+	TEST_NEWEST=$(NEWEST) $(BIN)/pytest $(IN_PARALLEL) --cov --cov-report=term $(PYTEST_ARGUMENTS)
+
+fuzz: $(VENV)/dev ## send the service what Schemathesis makes up of its description, for 10 minutes (make test-all: for 90 s)
 	TEST_FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),600) TEST_FUZZ_REQUESTS=$(or $(TEST_FUZZ_REQUESTS),10000) \
 		$(BIN)/pytest -m fuzz $(PYTEST_ARGUMENTS)
 
-faults: $(VENV)/test ## do what docs/faults.md says to the service under load, each fault 20 times (40 minutes; make test: once)
+faults: $(VENV)/test ## do what docs/faults.md says to the service under load, each fault 20 times (40 minutes; make test-all: once)
 	TEST_FAULT_REPETITIONS=$(or $(TEST_FAULT_REPETITIONS),20) $(BIN)/pytest -m faults $(PYTEST_ARGUMENTS)
 
-check: $(VENV)/test ## check the style of Python and SQL, types, and what imports what
+check: $(VENV)/dev ## check the style of Python and SQL, types, and what imports what
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/sqlfluff lint sql
 
-audit: $(VENV)/test ## look for known vulnerabilities in what is deployed (needs PyPI)
+audit: $(VENV)/dev ## look for known vulnerabilities in what is deployed (needs PyPI)
 	$(BIN)/pip-audit --requirement $(VENV)/constraints.txt --no-deps --disable-pip --progress-spinner=off
 
-format: $(VENV)/test ## format the code
+format: $(VENV)/dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -70,6 +75,11 @@ $(VENV)/test: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile
 	@echo "Installing into $(VENV)/ ..."
 	@$(INSTALL) '.[embedded,test]'
 	@touch $@ $(VENV)/run
+
+$(VENV)/dev: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile $(if $(NEWEST),look-for-newer)
+	@echo "Installing into $(VENV)/ ..."
+	@$(INSTALL) '.[embedded,test,dev]'
+	@touch $@ $(VENV)/run $(VENV)/test
 
 look-for-newer: ;
 

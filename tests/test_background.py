@@ -61,6 +61,7 @@ def assert_is_logged(caplog: pytest.LogCaptureFixture, name: str) -> None:
     assert "KeyError: 'broken by the test'" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "module", "kind", "function"),
     [

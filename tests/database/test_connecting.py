@@ -229,6 +229,7 @@ async def call_while_connections_are_cut(settings: Settings) -> Counter[str]:
     return outcomes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_connections_that_are_cut_at_any_moment_are_outages_and_no_mistakes(
     settings: Settings,

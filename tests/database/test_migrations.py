@@ -94,6 +94,7 @@ async def test_of_ten_at_once_one_applies_and_the_others_wait(empty_database: st
     assert sorted(done) == sorted([applied, *[[UP_TO_DATE]] * 9])
 
 
+@pytest.mark.slow
 def test_of_ten_processes_at_once_one_applies_and_all_succeed(empty_database: str) -> None:
     command = [sys.executable, "-m", "todo_service", "migrate"]
     variables = environment(DATABASE_URL=empty_database)

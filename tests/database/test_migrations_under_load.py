@@ -19,7 +19,7 @@ from todo_service.auth.tokens import sign_token
 from todo_service.database import migrations
 from todo_service.database.migrations import Migration, MigrationError, migrate, read_migrations
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.slow, pytest.mark.database]
 
 CLIENTS = 20
 CHANGE = Migration(

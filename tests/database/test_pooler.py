@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 AWAY = re.compile(r"the database is unreachable \(.*\); next attempt in ([0-9.]+) s", re.DOTALL)
 TRANSACTION_SETTINGS = ("jit", "lock_timeout", "plan_cache_mode", "statement_timeout")
 
-pytestmark = [pytest.mark.database, pytest.mark.xdist_group("pgbouncer")]
+pytestmark = [pytest.mark.slow, pytest.mark.database, pytest.mark.xdist_group("pgbouncer")]
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one server", "two servers"])

@@ -16,7 +16,7 @@ from tests.support.tools import missing
 from todo_service.auth.tokens import sign_token
 from todo_service.database.migrations import migrate, read_migrations
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.slow, pytest.mark.database]
 
 ROOT = Path(__file__).parents[2]
 ALICE = {"Authorization": f"Bearer {sign_token(SECRET, 'alice', days=1)}"}

@@ -222,6 +222,7 @@ async def test_tasks_that_are_there_get_the_field(empty_database: str, migration
     await connection.close()
 
 
+@pytest.mark.slow
 def test_the_linters_have_nothing_to_say(tmp_path: Path, migration: Migration) -> None:
     file = tmp_path / migration.name
     file.write_text(migration.text)

@@ -41,6 +41,7 @@ async def plan(empty_database: str, connection: asyncpg.Connection) -> AsyncIter
     await inside.close()
 
 
+@pytest.mark.slow
 def test_each_plan_is_what_its_numbers_make_and_fits() -> None:
     assert ROWS
     for dynos, workers, size, steady, released in ROWS:
@@ -48,6 +49,7 @@ def test_each_plan_is_what_its_numbers_make_and_fits() -> None:
         assert released == 2 * steady + 1 <= 20
 
 
+@pytest.mark.slow
 @not_through_pgbouncer
 async def test_a_release_with_preboot_fits_and_refuses_nothing(
     plan: str, connection: asyncpg.Connection, tmp_path: Path

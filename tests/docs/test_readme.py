@@ -121,6 +121,7 @@ def assert_is_shown(shown: str, answered: str) -> None:
     assert header_lines(head) <= header_lines(actual_head)
 
 
+@pytest.mark.slow
 @pytest.mark.database
 def test_the_sessions_go_as_they_are_shown(service_database_url: str, tmp_path: Path) -> None:
     require("curl")

@@ -56,6 +56,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
+@pytest.mark.slow
 def test_new_data_has_utf8_and_the_same_rules_for_letters_everywhere(tmp_path: Path, binaries: Path | None) -> None:
     with run_postgres(tmp_path / "data", binaries=binaries, options=FAST) as postgres:
         assert query(postgres.url, "SELECT lower('É') || current_setting('server_encoding')") == "éUTF8"
@@ -171,6 +172,7 @@ def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
     assert [path.name for path in data.iterdir()] == ["secret"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ROOT, reason="only root can run PostgreSQL as somebody else")
 def test_as_root_it_works_in_a_closed_checkout_and_changes_no_folder(tmp_path: Path, binaries: Path | None) -> None:
     closed = tmp_path / "closed"
@@ -184,6 +186,7 @@ def test_as_root_it_works_in_a_closed_checkout_and_changes_no_folder(tmp_path: P
     assert (closed / ".todo-service").stat().st_uid == 0
 
 
+@pytest.mark.slow
 def test_as_an_ordinary_user_it_works_without_copies() -> None:
     """A test of its own only for root, who has to become somebody else for it; everyone else is one already."""
     python = ordinary_python()

@@ -116,6 +116,7 @@ def assert_both_halves_end_with(victim: str, service: Service) -> None:
     assert "Traceback" not in service.output()
 
 
+@pytest.mark.slow
 def test_it_serves_and_survives_every_kind_of_end_with_its_data(tmp_path: Path, port: int) -> None:
     with serving(tmp_path, port) as service:
         output = service.ready().output()
@@ -152,6 +153,7 @@ def test_it_serves_and_survives_every_kind_of_end_with_its_data(tmp_path: Path, 
     assert not (tmp_path / ".todo-service" / "runtime").is_symlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "stage"),
     [(signal.SIGINT, "postgres.new"), (signal.SIGTERM, "postgres/postmaster.pid"), (signal.SIGHUP, "postgres.log")],
@@ -211,6 +213,7 @@ def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None
     assert not (tmp_path / ".todo-service" / "postgres").exists()
 
 
+@pytest.mark.slow
 def test_ipv6_the_user_s_own_secret_an_ignored_database_and_the_end_of_postgres(tmp_path: Path, port: int) -> None:
     host, name = "::1", "[::1]"
     try:
@@ -226,6 +229,7 @@ def test_ipv6_the_user_s_own_secret_an_ignored_database_and_the_end_of_postgres(
     assert not (tmp_path / ".todo-service" / "secret").exists()
 
 
+@pytest.mark.slow
 def test_with_an_issuer_the_banner_prints_no_token_and_the_end_of_the_service(tmp_path: Path, port: int) -> None:
     with serving(tmp_path, port, JWT_JWKS_URL="http://127.0.0.1:9/keys", EMBEDDED_DOCS_TOKEN="mine") as service:
         output = service.ready().output()

@@ -65,6 +65,7 @@ def peak_memory(process: psutil.Process) -> int:
     return int(match[1]) * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "description"), [(100_000, SMALL), (4_000, LONGEST)], ids=["many tasks", "long descriptions"]
 )
@@ -88,6 +89,7 @@ async def test_exports_of_very_much_need_little_memory(
     assert peak < 100 * MEGABYTE
 
 
+@pytest.mark.slow
 async def test_clients_that_do_not_read_keep_no_connection_from_the_others(
     user_with: MakeUser, service_database_url: str, tmp_path: Path
 ) -> None:
@@ -110,6 +112,7 @@ async def test_clients_that_do_not_read_keep_no_connection_from_the_others(
         assert tasks[-1] == late, "an export of which all had been read could not have it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
 async def test_an_export_under_way_is_sent_to_its_end_when_the_service_stops(
     user_with: MakeUser, connection: asyncpg.Connection, service_database_url: str, tmp_path: Path, stop: signal.Signals
@@ -131,6 +134,7 @@ async def test_an_export_under_way_is_sent_to_its_end_when_the_service_stops(
     assert digest == await expected_digest(connection, user)
 
 
+@pytest.mark.slow
 async def test_what_the_system_has_not_taken_yet_is_sent_before_the_worker_ends(
     user_with: MakeUser, service_database_url: str, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_it_is_openapi_3_1() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
+@pytest.mark.slow
 def test_the_rules_of_spectral_are_kept(tmp_path: Path) -> None:
     ruleset = tmp_path / "ruleset.yaml"
     ruleset.write_text('extends: ["spectral:oas"]\n')

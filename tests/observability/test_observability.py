@@ -214,6 +214,7 @@ async def test_metrics_can_be_kept_from_strangers(aiohttp_client: AiohttpClient,
         assert await numbers_of(client, "todo_service_database_waiting_calls", Authorization=f"{scheme} {token}")
 
 
+@pytest.mark.slow
 async def test_metrics_are_those_of_all_workers_also_of_those_that_are_gone(
     service_database_url: str, tmp_path: Path
 ) -> None:

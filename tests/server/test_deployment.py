@@ -74,7 +74,7 @@ async def migrated(empty_database: str) -> str:
     return await grant_service(empty_database)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 async def test_a_deployed_service_keeps_tasks(migrated: str, tmp_path: Path, workers: str) -> None:
     task: dict[str, Any]
     with served(tmp_path / "log", DATABASE_URL=migrated, WEB_CONCURRENCY=workers) as (process, url):
@@ -91,6 +91,7 @@ async def test_a_deployed_service_keeps_tasks(migrated: str, tmp_path: Path, wor
     assert SECRET not in log
 
 
+@pytest.mark.slow
 def test_a_healthy_start_restart_and_stop_log_nothing_that_reads_like_a_failure(migrated: str, tmp_path: Path) -> None:
     with served(tmp_path / "log", DATABASE_URL=migrated, WEB_CONCURRENCY="2") as (process, url):
         before = psutil.Process(process.pid).children()
@@ -105,6 +106,7 @@ def test_a_healthy_start_restart_and_stop_log_nothing_that_reads_like_a_failure(
         assert not re.search("err|fail|exception|traceback|warn|critical", line, re.IGNORECASE), line
 
 
+@pytest.mark.slow
 async def test_requests_in_flight_finish_when_everything_is_told_to_stop(migrated: str, tmp_path: Path) -> None:
     with served(tmp_path / "log", DATABASE_URL=migrated, WEB_CONCURRENCY="2") as (process, url):
         everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -129,6 +131,7 @@ async def test_requests_in_flight_finish_when_everything_is_told_to_stop(migrate
         assert not [each for each in everything if each.is_running()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_body_that_is_still_arriving_is_waited_for(migrated: str, tmp_path: Path, stop: signal.Signals) -> None:
     with served(tmp_path / "log", DATABASE_URL=migrated) as (process, url):
@@ -153,6 +156,7 @@ async def test_a_body_that_is_still_arriving_is_waited_for(migrated: str, tmp_pa
         wait_until(lambda: not any(worker.is_running() for worker in workers))
 
 
+@pytest.mark.slow
 async def test_a_hangup_restarts_the_workers_one_after_the_other(migrated: str, tmp_path: Path) -> None:
     with served(tmp_path / "log", DATABASE_URL=migrated) as (process, url):
         gunicorn = psutil.Process(process.pid)
@@ -162,6 +166,7 @@ async def test_a_hangup_restarts_the_workers_one_after_the_other(migrated: str, 
         assert answers(f"{url}/health/ready")
 
 
+@pytest.mark.slow
 async def test_a_service_without_its_database_starts_and_says_so(tmp_path: Path) -> None:
     with served(tmp_path / "log", DATABASE_URL="postgres://127.0.0.1:1/none") as (_, url):
         async with ClientSession(url) as session:
@@ -188,6 +193,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "installed"
 
 
+@pytest.mark.slow
 def test_the_wheel_has_all_modules_statements_and_pages(installed: Path) -> None:
     package = {path.relative_to(ROOT) for path in (ROOT / "todo_service").rglob("*") if path.suffix not in ("", ".pyc")}
     statements = {"todo_service" / path.relative_to(ROOT) for path in (ROOT / "sql").rglob("*.sql")}
@@ -195,6 +201,7 @@ def test_the_wheel_has_all_modules_statements_and_pages(installed: Path) -> None
     assert {path.relative_to(installed) for path in packaged} == package | statements
 
 
+@pytest.mark.slow
 async def test_the_wheel_migrates_and_serves(installed: Path, database_url: str, tmp_path: Path) -> None:
     """The commands, gunicorn's configuration, its worker and the runner, which are named in strings, come from it."""
     variables = {"PYTHONPATH": str(installed), "DATABASE_URL": database_url}

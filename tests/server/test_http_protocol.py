@@ -27,7 +27,8 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 @pytest.fixture
 async def runner(settings: Settings) -> AsyncIterator[Runner]:
     """The service as each worker serves it."""
-    runner = Runner(create_app(settings), **SERVER_OPTIONS)
+    # After a refusal aiohttp reads what is left of the body for 10 s by default; no test waits for that.
+    runner = Runner(create_app(settings), **SERVER_OPTIONS, lingering_time=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -13,10 +13,13 @@ from aiohttp import ClientSession
 
 from tests.support.processes import PATIENCE, free_port, run, served
 from tests.support.service_role import grant_service
+from todo_service.__main__ import main
 from todo_service.auth.tokens import sign_token
 from todo_service.database.migrations import migrate
 
 pytestmark = pytest.mark.database
+
+CallCommand = Callable[..., tuple[int, str]]
 
 SECRET = "needle-secret-" + "s" * 40
 PREVIOUS = "needle-previous-" + "p" * 40
@@ -100,6 +103,23 @@ async def answers_to_everything(url: str) -> str:
 
 
 @pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CallCommand:
+    """Calls the command with arguments and settings; gives its exit status and all that it printed."""
+
+    def call(*arguments: str, **variables: str) -> tuple[int, str]:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        try:
+            status = main(arguments)
+        except SystemExit as exit_:  # of argparse
+            status = int(exit_.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
+
+    return call
+
+
+@pytest.fixture
 async def database(empty_database: str) -> str:
     """A database that makes a mistake of the service's out of a task with the title `break`."""
     await migrate(empty_database, lambda _line: None)
@@ -132,6 +152,7 @@ async def test_a_failing_task_is_not_in_the_log(database: str, tmp_path: Path) -
     assert "violates check constraint" in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["closed", "unknown", "refusing", "not there"])
 async def test_a_service_without_its_database_tells_no_secret(guarded_server: str, tmp_path: Path, kind: str) -> None:
     address = {
@@ -165,21 +186,20 @@ async def test_a_service_without_its_database_tells_no_secret(guarded_server: st
     ],
     ids=lambda wrong: str(wrong)[:60],
 )
-def test_wrong_settings_are_named_without_the_secret(wrong: dict[str, str]) -> None:
+def test_wrong_settings_are_named_without_the_secret(call: CallCommand, wrong: dict[str, str]) -> None:
     good = {**ENVIRONMENT, "DATABASE_URL": f"postgres://todo:{PASSWORD}@host/d"}
-    ran = run("serve", cwd=None, **{**good, **wrong})
-    assert ran.returncode == 1
-    assert next(iter(wrong)) in ran.stderr
-    assert needles_in(ran.stdout + ran.stderr) == []
+    status, printed = call("serve", **{**good, **wrong})
+    assert status == 1
+    assert next(iter(wrong)) in printed
+    assert needles_in(printed) == []
 
 
 @pytest.mark.parametrize("arguments", [(), ("serve",), ("migrate",), ("token",), ("openapi",)])
-def test_help_tells_no_secret(arguments: tuple[str, ...]) -> None:
+def test_help_tells_no_secret(call: CallCommand, arguments: tuple[str, ...]) -> None:
     variables = {**ENVIRONMENT, "DATABASE_URL": f"postgres://todo:{PASSWORD}@host/d"}
-    ran = run(*arguments, "--help", cwd=None, **variables)
-    assert (ran.returncode, needles_in(ran.stdout + ran.stderr)) == (0, [])
-    ran = run(*arguments, "--wrong", cwd=None, **variables)
-    assert (ran.returncode, needles_in(ran.stdout + ran.stderr)) == (2, [])
+    for option, expected in (("--help", 0), ("--wrong", 2)):
+        status, printed = call(*arguments, option, **variables)
+        assert (status, needles_in(printed)) == (expected, [])
 
 
 def test_migrating_in_vain_tells_no_secret() -> None:

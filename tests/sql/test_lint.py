@@ -10,6 +10,7 @@ from todo_service.database.migrations import Migration
 from todo_service.database.statements import SQL
 
 
+@pytest.mark.slow
 def test_sqlfluff_has_nothing_to_say() -> None:
     command = [sys.executable, "-m", "sqlfluff", "lint", "--nocolor", "--disable-progress-bar", str(SQL)]
 
