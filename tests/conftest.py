@@ -1,4 +1,4 @@
-"""One PostgreSQL for the whole run, one migrated database for each process of it, a random user for each test."""
+"""One PostgreSQL for the whole run, one migrated database for each process of pytest, a random user for each test."""
 
 import asyncio
 import os
@@ -32,10 +32,10 @@ from todo_service.settings import Settings
 pytest_plugins = [f"tests.support.{name}" for name in ("database", "exports", "plans", "servers", "writers")]
 
 SERVER_URL = "TEST_DATABASE_URL"
-"""Where the tests find their server: the first process of a run sets it, the others inherit it."""
+"""The address of the tests' PostgreSQL: the first process of a run sets it, the others inherit it."""
 
-# What makes a server that nobody will need again faster.
-IN_A_HURRY = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=200")
+# Faster, but a crash of the machine would lose data: these servers are deleted after the run.
+NOT_DURABLE = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=200")
 
 resources = ExitStack()
 
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if SERVER_URL in os.environ:
         return
     data = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="todo-service-tests-")))
-    options = [word for setting in IN_A_HURRY for word in ("-c", setting)]
+    options = [word for setting in NOT_DURABLE for word in ("-c", setting)]
     os.environ[SERVER_URL] = resources.enter_context(run_server(data, *options)).url
     resources.callback(os.environ.pop, SERVER_URL)
     if PROGRAM in os.environ:
@@ -58,14 +58,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of whoever runs the tests are not theirs."""
+    """Removes the settings of the developer's environment."""
     for name in FOREIGN:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)
 def failures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The background tasks that failed in this process. A test that expects one takes it out; no other may have any."""
+    """The background tasks that failed in this process. A test that expects a failure removes it from the list."""
     failed: list[str] = []
     monkeypatch.setattr(background, "end_worker", failed.append)
     yield failed
@@ -89,7 +89,7 @@ async def _drop_database(url: str) -> None:
 
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
-    """A migrated database, for all tests of this process; this is the direct address of its owner."""
+    """A migrated database for all tests of this process: its address for the owner, without a pooler."""
 
     async def create() -> str:
         url = await _create_database()
@@ -104,13 +104,13 @@ def database_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def service_database_url(database_url: str) -> str:
-    """The same database, as the service connects to it: with the rights that sql/roles.sql gives."""
+    """The same database for the role of sql/roles.sql, as the service connects to it."""
     return service_url(database_url)
 
 
 @pytest.fixture
 async def empty_database() -> AsyncIterator[str]:
-    """A database without anything in it, for one test."""
+    """An empty database for one test."""
     url = await _create_database()
     yield url
     await _drop_database(url)
@@ -125,7 +125,7 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def observer(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Sees what happens while the other connection is in a transaction."""
+    """A second connection, to look at the database while the first is in a transaction."""
     observer = await asyncpg.connect(database_url)
     yield observer
     await observer.close()
@@ -152,7 +152,7 @@ async def client(aiohttp_client: AiohttpClient, settings: Settings) -> Client:
 
 @pytest.fixture
 def user(client: Client, settings: Settings) -> Callable[[], Api]:
-    """Makes users who have never been here before."""
+    """Makes new users."""
 
     def make(user_id: str | None = None) -> Api:
         user_id = user_id or f"user-{uuid4()}"
@@ -173,7 +173,7 @@ def stranger(user: Callable[[], Api]) -> Api:
 
 @pytest.fixture
 async def failing_client(aiohttp_client: AiohttpClient, settings: Settings) -> Client:
-    """A service whose database is away, and which has a public route that fails: FAILING."""
+    """A service whose database is unreachable, and whose public route FAILING raises an exception."""
 
     async def fail(_request: web.Request) -> web.Response:
         raise ZeroDivisionError('with "quotes"\nand lines')
