@@ -9,6 +9,10 @@ BIN := $(VENV)/bin
 NODE_MODULES := tests/node_modules
 # Without npm the tests that need it are skipped.
 NPM := $(shell command -v npm 2>/dev/null)
+# The benchmark leaves out peers whose tools are missing: npm, or Go with these libraries of Debian's packages.
+GO_LIBRARIES := $(addprefix /usr/share/gocode/src/github.com/,jackc/pgx/v4 golang-jwt/jwt)
+GO := $(if $(filter-out $(wildcard $(GO_LIBRARIES)),$(GO_LIBRARIES)),,$(shell command -v go 2>/dev/null))
+PEERS := $(if $(GO),go/server) $(if $(NPM),fastify/node_modules/.package-lock.json) fastapi/.venv/installed
 
 IN_PARALLEL := -n logical --dist loadgroup
 
@@ -51,15 +55,15 @@ format: $(VENV)/dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/bench ## measure the service beside its peers (25 minutes), and write docs/performance.md
+bench: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## measure the service beside its peers (25 minutes), and write docs/performance.md
 	@$(BIN)/python -m benchmarks --write
 
-bench-quick: $(VENV)/bench ## the same in short (90 seconds), and write nothing
-	@$(BIN)/python -m benchmarks --quick
+bench-quick: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## the same in short: one process each, one run of 1 s (90 seconds); writes nothing
+	@$(BIN)/python -m benchmarks --rounds 1 --seconds 1 --processes 1
 
 clean: ## remove what the other targets made; not the data in .todo-service/
-	rm -rf .venv .venv-newest $(NODE_MODULES) benchmarks/.peers build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache \
-		.ruff_cache .schemathesis
+	rm -rf .venv .venv-newest $(NODE_MODULES) build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	cd benchmarks/peers && rm -rf go/server fastify/node_modules fastapi/.venv
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -92,3 +96,18 @@ $(VENV)/bench: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefil
 	@echo "Installing into $(VENV)/ ..."
 	@$(INSTALL) '.[embedded,bench]'
 	@touch $@ $(VENV)/run
+
+benchmarks/peers/go/server: benchmarks/peers/go/main.go
+	@echo "Building $@ ..."
+	@GO111MODULE=off GOPATH=/usr/share/gocode go build -o $@ $<
+
+benchmarks/peers/fastify/node_modules/.package-lock.json: benchmarks/peers/fastify/package.json
+	@echo "Installing into $(@D)/ ..."
+	@cd $(<D) && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
+
+benchmarks/peers/fastapi/.venv/installed: benchmarks/peers/fastapi/requirements.txt | $(VENV)/bin/pip
+	@echo "Installing into $(@D)/ ..."
+	@$(BIN)/python -m venv $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@

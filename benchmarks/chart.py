@@ -1,62 +1,46 @@
-"""The chart: requests per second of each service, as an SVG that is the same whenever the figures are."""
+"""The chart: requests per second of each service, as an SVG that only changes with the figures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from benchmarks.rounds import Table
+from benchmarks.results import Results
 
-COLOURS = ("#009e73", "#56b4e9", "#e69f00", "#cc79a7")
-"""Ours first. From the palette of Okabe and Ito, which colour-blind people can tell apart."""
+COLOURS = ("#009e73", "#f0e442", "#56b4e9", "#e69f00", "#cc79a7")
+"""For the services, in their order. From the palette of Okabe and Ito, which colour-blind people can tell apart."""
 
-INK, PAPER = "#24292f", "#ffffff"  # a ground of its own: readable on dark pages too
-
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "todo-service",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
-    "font.size": 11,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#8c959f",
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
+STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "todo-service"}
 
 
-def draw(table: Table, path: Path) -> None:
-    """One panel for each number of connections."""
-    panels = list(dict.fromkeys(connections for _, connections in table.cases))
+def draw(all_results: Sequence[Results], path: Path) -> None:
+    """One panel for each number of processes, with the largest number of connections."""
     with mpl.rc_context(STYLE):
-        layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
-        figure = Figure(figsize=(9, 4 * len(panels)), facecolor=PAPER, layout=layout)
-        grid = figure.subplots(len(panels), 1, sharey=True, squeeze=False)
-        for axes, connections in zip(grid.flat, panels, strict=True):
-            _draw_panel(axes, table, connections)
-        handles = grid.flat[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside upper center", ncols=len(table.names), frameon=False)
+        figure = Figure(figsize=(9, 4 * len(all_results)), layout="constrained")  # white, to be readable on dark pages
+        grid = figure.subplots(len(all_results), 1, sharey=True, squeeze=False)
+        for axes, results in zip(grid.flat, all_results, strict=True):
+            _draw_panel(axes, results)
+        figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
         metadata = {"Date": None, "Creator": None, "Title": "Requests per second of each service"}
         figure.savefig(path, format="svg", metadata=metadata)
 
 
-def _draw_panel(axes: Axes, table: Table, connections: int) -> None:
+def _draw_panel(axes: Axes, results: Results) -> None:
     """One group of bars for each workload."""
-    workloads = list(dict.fromkeys(workload for workload, _ in table.cases))
-    width = 0.84 / len(table.names)
-    for number, name in enumerate(table.names):
-        rates = [table.rate((workload, connections), name) for workload in workloads]
-        places = [group + (number - (len(table.names) - 1) / 2) * width for group in range(len(workloads))]
-        bars = axes.bar(places, rates, width * 0.94, label=name, color=COLOURS[number % len(COLOURS)])
-        axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=2, fontsize=9)
-    axes.set_title(f"{connections} connections", loc="left", fontweight="bold")
-    axes.set_xticks(range(len(workloads)), workloads)
-    axes.set_ylabel("requests per second (more is better)")
+    connections = max(connections for _, connections in results.cases)
+    cases = [case for case in results.cases if case[1] == connections]
+    width = 0.84 / len(results.services)
+    for number, service in enumerate(results.services):
+        rates = [results.median(service.name, case).rate for case in cases]
+        places = [group + (number - (len(results.services) - 1) / 2) * width for group in range(len(cases))]
+        bars = axes.bar(places, rates, width * 0.94, label=service.name, color=COLOURS[number % len(COLOURS)])
+        axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=2, fontsize=8)
+    axes.set_title(f"{results.title}, {connections} connections", loc="left", fontweight="bold")
+    axes.set_xticks(range(len(cases)), [workload for workload, _ in cases])
+    axes.set_ylabel("requests per second")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(axis="x", length=0)
     axes.margins(y=0.1)

@@ -1,54 +1,51 @@
-"""The check that all competitors give the same answers, before anything is measured."""
+"""The check that all services give the same answers, before they are measured."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from benchmarks.database import READERS, WRITERS
-from benchmarks.ground import BODIES, Ground
-from benchmarks.load import LoadError
-from benchmarks.services import Service
+from benchmarks import BenchmarkError
+from benchmarks.load import BODIES, READERS, WRITERS, token
+from benchmarks.services import RunningService
 
 ASKED = (READERS[0], READERS[len(READERS) // 2], READERS[-1])
 TIMES = ("due_date", "created_at", "updated_at")
-OWN = ("id", "created_at", "updated_at", "revision")
-"""What the server chooses when a task is created, and so differs."""
+GENERATED = ("id", "created_at", "updated_at", "revision")
+"""Members that the service chooses when a task is created, so they differ."""
 
 
-def check_equality(ground: Ground, services: list[Service]) -> None:
-    """Raises LoadError, which names what differs, unless all answer lists, gets and creations as the first one does."""
-    expected = answers(ground, services[0])
+def check_equality(services: Sequence[RunningService], secret: str) -> None:
+    """Raises BenchmarkError if a service answers lists, gets or creations differently from the first one."""
+    expected = _ask_all(services[0], secret)
     for service in services[1:]:
-        found = answers(ground, service)
-        for question, answer in expected.items():
-            if found.get(question) != answer:
-                raise LoadError(
+        for question, answer in _ask_all(service, secret).items():
+            if answer != expected.get(question):
+                raise BenchmarkError(
                     f"{service.name} answers {question} differently from {services[0].name}: "
-                    f"{str(found.get(question))[:500]} rather than {str(answer)[:500]}"
+                    f"{str(answer)[:500]} rather than {str(expected.get(question))[:500]}"
                 )
 
 
-def answers(ground: Ground, service: Service) -> dict[str, tuple[int, Any]]:
-    """What a service says to each question: the status and the JSON, with moments instead of their texts."""
-    found: dict[str, tuple[int, Any]] = {}
+def _ask_all(service: RunningService, secret: str) -> dict[str, tuple[int, Any]]:
+    """For each question the status and the JSON."""
+    answers: dict[str, tuple[int, Any]] = {}
     for user in ASKED:
-        status, tasks = service.ask("GET", "/api/tasks", ground.token(user))
-        found[f"the list of user {user}"] = status, [_moments(task) for task in tasks or ()]
-        for task in (tasks or ())[:1]:
-            status, answer = service.ask("GET", f"/api/tasks/{task['id']}", ground.token(user))
-            found[f"a task of user {user}"] = status, _moments(answer or {})
+        status, tasks = service.ask("GET", "/api/tasks", token(secret, user))
+        answers[f"the list of user {user}"] = status, [_parse_times(task) for task in tasks or ()]
+        path = f"/api/tasks/{tasks[0]['id'] if tasks else ''}"
+        status, task = service.ask("GET", path, token(secret, user))
+        answers[f"the first task of user {user}"] = status, _parse_times(task or {})
     for writer, body in zip(WRITERS, BODIES, strict=False):
-        status, answer = service.ask("POST", "/api/tasks", ground.token(writer), json.dumps(body))
-        given = {name: value for name, value in _moments(answer or {}).items() if name not in OWN}
-        found[f"the creation of {body['title']!r}"] = status, (given, sorted(answer or {}))
-    for wrong in ({"title": " "}, {"title": "a", "priority": "b"}, {}):
-        status, _ = service.ask("POST", "/api/tasks", ground.token(WRITERS[0]), json.dumps(wrong))
-        found[f"the creation of {wrong}"] = min(status, 400), None  # FastAPI says 422
-    return found
+        status, task = service.ask("POST", "/api/tasks", token(secret, writer), json.dumps(body))
+        given = {name: value for name, value in _parse_times(task or {}).items() if name not in GENERATED}
+        answers[f"the creation of {body['title']!r}"] = status, (given, sorted(task or {}))
+    for invalid in ({"title": " "}, {"title": "a", "priority": "b"}, {}):
+        status, _ = service.ask("POST", "/api/tasks", token(secret, WRITERS[0]), json.dumps(invalid))
+        answers[f"the creation of {invalid}"] = min(status, 400), None  # FastAPI answers 422
+    return answers
 
 
-def _moments(task: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: datetime.fromisoformat(value) if name in TIMES and value is not None else value
-        for name, value in task.items()
-    }
+def _parse_times(task: dict[str, Any]) -> dict[str, Any]:
+    """Services write the same time differently."""
+    return {name: datetime.fromisoformat(value) if name in TIMES and value else value for name, value in task.items()}

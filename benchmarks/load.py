@@ -1,64 +1,88 @@
-"""Load: runs wrk against a service and reads what it measured."""
+"""The workloads: users, the requests they send, and wrk, which sends them."""
 
+import hashlib
 import json
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
+from uuid import UUID
 
-SCRIPT = Path(__file__).with_name("load.lua")
+from benchmarks import BenchmarkError
+from todo_service.auth import sign_token
 
 WORKLOADS = {"list": (100, 0, 0), "get": (0, 100, 0), "create": (0, 0, 100), "mixed": (50, 35, 15)}
-"""The workloads: percent of lists, gets and creates."""
+"""The percentages of lists, gets and creations in each workload."""
 
+READERS = range(1, 401)
+"""Users that only read, so that their lists don't change."""
+TASKS_PER_READER = 50
 
-class LoadError(Exception):
-    """A measurement that counts for nothing; the message says why."""
+WRITERS = range(1001, 1401)
+"""Users that only create tasks. They have none at first."""
+
+BODIES = [
+    {"title": title, "description": description, "priority": priority, "due_date": due_date}
+    for title, description, priority, due_date in (
+        ("Buy milk", "Two bottles, and bread if they have any left", "low", "2027-01-01T09:00:00.000Z"),
+        ("Write to the landlord", "About the heating, and last winter's bill", "high", "2027-03-01T12:00:00.500Z"),
+        ("Prepare the talk for spring", "Twenty minutes, then questions", "medium", "2027-01-15T08:30:00.000+01:00"),
+    )
+]
+"""The tasks that are created. All members are present, because pgbench can't send NULL as a parameter."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of wrk measured: requests per second, and milliseconds that half and 99 % of them took at most."""
+    """What wrk or pgbench measured: the requests that were answered, and the time this took."""
 
-    rate: float
-    p50: float
-    p99: float
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request that a workload may send: its kind is list, get or create, `tag` what the client has already."""
-
-    kind: str
-    path: str
-    token: str
-    body: str = ""
-    tag: str = ""
+    requests: int
+    seconds: float
+    p99: float = nan
+    """Milliseconds in which 99 % of the requests were answered. pgbench doesn't measure it."""
 
 
-def write_requests(path: Path, requests: list[Request]) -> None:
-    """The file that load.lua draws from."""
-    path.write_text("".join(f"{r.kind}\t{r.path}\t{r.token}\t{r.tag}\t{r.body}\n" for r in requests))
+def token(secret: str, user: int) -> str:
+    """A token that all services accept."""
+    return sign_token(secret, str(user), days=1)
+
+
+def task_id(user: int, number: int) -> UUID:
+    """The id of one of a reader's tasks, whose numbers begin with 1: the same in every database."""
+    return UUID(hashlib.md5(f"{user}-{number}".encode(), usedforsecurity=False).hexdigest())
+
+
+def write_requests(path: Path, secret: str) -> None:
+    """Writes the file that load.lua draws from."""
+    path.write_text("".join("\t".join(request) + "\n" for request in _requests(secret)), encoding="utf-8")
+
+
+def _requests(secret: str) -> Iterator[tuple[str, str, str, str]]:
+    for user in READERS:
+        signed = token(secret, user)
+        yield "list", "/api/tasks", signed, ""
+        for number in range(1, TASKS_PER_READER + 1):
+            yield "get", f"/api/tasks/{task_id(user, number)}", signed, ""
+    for user in WRITERS:
+        yield "create", "/api/tasks", token(secret, user), json.dumps(BODIES[user % len(BODIES)])
 
 
 def run_wrk(address: str, requests: Path, workload: str, connections: int, seconds: int) -> Load:
-    """Sends a workload for so many seconds. Raises LoadError unless every request was answered with success."""
-    shares = [str(share) for share in WORKLOADS[workload]]
+    """Sends a workload to a service. Raises BenchmarkError unless every request succeeded."""
     command = ["wrk", "--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--timeout=10s"]
-    command += [f"--script={SCRIPT}", address, "--", str(requests), *shares]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 30)  # noqa: S603
-    if answer.returncode:
-        raise LoadError(f"wrk failed: {answer.stderr.strip() or answer.stdout.strip()}")
-    return parse(answer.stdout)
+    command += [f"--script={Path(__file__).with_name('load.lua')}", address, "--", str(requests)]
+    command += map(str, WORKLOADS[workload])
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 30)  # noqa: S603
+    if result.returncode:
+        raise BenchmarkError(f"wrk failed: {result.stderr.strip() or result.stdout.strip()}")
+    return parse(result.stdout)
 
 
 def parse(output: str) -> Load:
-    """What load.lua printed last. Raises LoadError for anything but success."""
+    """Reads the last line that load.lua printed. Raises BenchmarkError if a request failed, or none was answered."""
     measured = json.loads(output.strip().splitlines()[-1])
     failures = {name: measured[name] for name in ("status", "socket", "timeout") if measured[name]}
     if failures or not measured["requests"]:
-        raise LoadError(f"{measured['requests']} requests were answered, these were not: {failures}")
-    return Load(
-        rate=measured["requests"] / (measured["microseconds"] / 1e6),
-        p50=measured["p50"] / 1000,
-        p99=measured["p99"] / 1000,
-    )
+        raise BenchmarkError(f"{measured['requests']} requests were answered, and these failed: {failures}")
+    return Load(measured["requests"], measured["microseconds"] / 1e6, measured["p99"] / 1000)

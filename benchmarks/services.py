@@ -1,8 +1,9 @@
-"""The services that are measured, ours and its peers: how each is started, asked and stopped."""
+"""The services that are compared: how each is started, asked and stopped."""
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,118 +11,107 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import psutil
 
-from benchmarks.database import free_port
-from benchmarks.load import LoadError
+from benchmarks import BenchmarkError
+from benchmarks.load import READERS, token
 from todo_service.embedded.processes import run_child
 from todo_service.settings import Settings
 
-STOP = ((signal.SIGTERM, 5.0),)
-PATIENCE = 30.0  # seconds until a service must answer
-
 OURS = "todo-service"
+START_SECONDS = 30.0
+STOP = ((signal.SIGTERM, 5.0),)
 
 
 @dataclass(frozen=True)
-class Competitor:
-    """A service that can be started: its command, and what it needs in the environment."""
+class Service:
+    """How a service is started. `{port}` in the command is replaced."""
 
     name: str
     command: Sequence[str]
     pool: int
+    """The database connections of each process."""
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
 
 
 @dataclass(frozen=True)
-class Service:
-    """A service that runs."""
+class RunningService:
+    """A service that accepts requests."""
 
     name: str
-    port: int
+    address: str
     process: subprocess.Popen[bytes]
 
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def ask(self, method: str, path: str, token: str, body: str | None = None) -> tuple[int, Any]:
-        """The status of one answer, and its JSON if it is a success."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+    def ask(self, method: str, path: str, signed: str, body: str | None = None) -> tuple[int, Any]:
+        """Sends a request with a token. Returns the status, and the JSON of a success."""
+        headers = {"Authorization": f"Bearer {signed}", "Content-Type": "application/json"}
+        data = body.encode() if body else None
+        request = Request(self.address + path, data, headers, method=method)  # noqa: S310 - it is HTTP
         try:
-            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-            connection.request(method, path, body, headers if body else {"Authorization": headers["Authorization"]})
-            answer = connection.getresponse()
-            text = answer.read()
-            return answer.status, json.loads(text) if answer.status < 300 else None
-        finally:
-            connection.close()
+            with urlopen(request, timeout=10) as response:  # noqa: S310 - it is HTTP
+                return response.status, json.load(response)
+        except HTTPError as error:
+            return error.code, None
 
     def memory(self) -> float:
-        """The resident set of its largest process, in MB: the worker's, or one of them."""
-        master = psutil.Process(self.process.pid)
-        sizes = [process.memory_info().rss for process in (master, *master.children(recursive=True))]
-        return float(max(sizes)) / 1e6
+        """The resident set of its largest process, in MB."""
+        parent = psutil.Process(self.process.pid)
+        return float(max(each.memory_info().rss for each in (parent, *parent.children(recursive=True)))) / 1e6
 
 
-def ours(processes: int = 1, **environment: str) -> Competitor:
-    """This service, as deployments start it, with its default settings but for those that are given."""
-    variables = {"WEB_CONCURRENCY": str(processes), **environment}
-    return Competitor(OURS, [sys.executable, "-m", "todo_service", "serve"], Settings.database_pool_size, variables)
+def ours(processes: int, environment: Sequence[str]) -> Service:
+    """This service, started as in a deployment, with its default settings except those in `environment`."""
+    variables = dict(pair.partition("=")[::2] for pair in [f"WEB_CONCURRENCY={processes}", *environment])
+    return Service(OURS, [sys.executable, "-m", "todo_service", "serve"], Settings.database_pool_size, variables)
 
 
-def checkout(folder: Path, service: Competitor) -> Competitor:
-    """What another checkout of this service makes of it. Raises LoadError when there is none."""
-    folder = folder.resolve()
-    if not (folder / "todo_service").is_dir():
-        raise LoadError(f"{folder} is no checkout of this service: it has no folder todo_service.")
-    return replace(service, name=str(folder), folder=folder)  # where Python looks for modules first
+def checkout(service: Service, folder: Path) -> Service:
+    """This service from another checkout. Raises BenchmarkError if the folder is none."""
+    if not (folder / "todo_service").is_dir() or not (folder / "sql" / "migrations").is_dir():
+        raise BenchmarkError(f"{folder} is not a checkout of this service.")
+    return replace(service, name=str(folder), folder=folder)  # the working directory, from which `python -m` imports
 
 
 @contextmanager
-def run_service(competitor: Competitor, database_url: str, secret: str, token: str) -> Iterator[Service]:
-    """Starts a service, waits until it answers, and stops it in the end. Raises LoadError when it doesn't answer."""
+def run_service(service: Service, database_url: str, secret: str) -> Iterator[RunningService]:
+    """Starts a service, waits until it answers, and stops it at the end. Raises BenchmarkError."""
     port = free_port()
     environment = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")}
-    environment |= {"DATABASE_URL": database_url, "DATABASE_POOL_SIZE": str(competitor.pool), "JWT_SECRET": secret}
-    environment |= {"HOST": "127.0.0.1", "PORT": str(port), **competitor.environment}
-    command = [word.replace("{port}", str(port)) for word in competitor.command]
-    with (
-        tempfile.TemporaryFile() as output,
-        run_child(
-            command,
-            STOP,
-            env=environment,
-            cwd=competitor.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        ) as process,
-    ):
-        service = Service(competitor.name, port, process)
-        try:
-            _wait(service, token)
-        except LoadError as error:
-            output.seek(0)
-            raise LoadError(f"{error} {output.read().decode(errors='replace')[-2000:]}") from None
-        yield service
+    environment |= {"DATABASE_URL": database_url, "DATABASE_POOL_SIZE": str(service.pool), "JWT_SECRET": secret}
+    environment |= {"HOST": "127.0.0.1", "PORT": str(port), **service.environment}
+    command = [word.replace("{port}", str(port)) for word in service.command]
+    with tempfile.TemporaryFile() as log:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+        with run_child(command, STOP, env=environment, cwd=service.folder, **streams) as process:
+            running = RunningService(service.name, f"http://127.0.0.1:{port}", process)
+            if not _answers(running, token(secret, READERS[0])):
+                log.seek(0)
+                raise BenchmarkError(f"{service.name} does not answer. {log.read().decode(errors='replace')[-2000:]}")
+            yield running
 
 
-def _wait(service: Service, token: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    answer: object = None
+def _answers(service: RunningService, signed: str) -> bool:
+    """Waits until a service answers, but only while it runs and for START_SECONDS."""
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and service.process.poll() is None:
         try:
-            answer = service.ask("GET", "/api/tasks", token)
-        except (OSError, HTTPException, ValueError) as error:
-            answer = error
-        else:
-            if answer[0] == 200:
-                return
+            if service.ask("GET", "/api/tasks", signed)[0] == 200:
+                return True
+        except OSError:
+            pass
         time.sleep(0.05)
-    raise LoadError(f"{service.name} does not answer ({answer}).")
+    return False
+
+
+def free_port() -> int:
+    """A port of this machine on which no program listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

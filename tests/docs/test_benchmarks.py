@@ -1,57 +1,88 @@
-"""What the benchmarks read and write is right; how fast anything is, is not for tests to say."""
+"""The benchmarks read, compute and write correctly. The speed of the service is not tested."""
 
 import json
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.limit import to_script
-from benchmarks.load import Load, LoadError, parse
+from benchmarks import BenchmarkError
+from benchmarks.load import Load, parse
+from benchmarks.peers import GO
+from benchmarks.pgbench import PGBENCH, to_script
+from benchmarks.processor_time import processor_seconds
 from benchmarks.report import BEGIN, DOCUMENT, END, replace_section, to_markdown
-from benchmarks.results import TIMES_AS_FAST, Results, goals_beside
-from benchmarks.rounds import Case, Plan, Table
-from benchmarks.services import OURS
-from todo_service.database.statements import SQL
+from benchmarks.results import GOALS, Results, Run, to_run
+from benchmarks.services import OURS, Service
+from todo_service.database import read_statement
 
-MEASURED = {
-    "requests": 3000,
-    "microseconds": 1_500_000,
-    "p50": 1200,
-    "p99": 9800,
-    "status": 0,
-    "socket": 0,
-    "timeout": 0,
-}
+MEASURED = {"requests": 3000, "microseconds": 1_500_000, "p99": 9800, "status": 0, "socket": 0, "timeout": 0}
+
+# A process with one child that has ended, and one that still runs. Each of the three takes 0.3 s of processor time.
+BUSY = "import time\nwhile time.process_time() < 0.3: pass\n"
+FAMILY = f"""
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {BUSY!r}], check=True)
+child = subprocess.Popen([sys.executable, "-c", {BUSY + "print(flush=True); input()"!r}], stdout=-1, stdin=-1)
+child.stdout.readline()
+{BUSY}
+print(flush=True)
+input()
+child.communicate(b"\\n")
+"""
 
 
-def table(ours: float, theirs: dict[str, float]) -> Table:
-    cases: list[Case] = [(workload, connections) for workload in ("list", "get") for connections in (32, 128)]
-    measured = Table([OURS, *theirs], cases)
+def results(processes: int, ours: float, theirs: dict[str, float]) -> Results:
+    cases = [(workload, connections) for workload in ("list", "get") for connections in (32, 128)]
+    names = [OURS, *(name for name in theirs if name != PGBENCH)]
+    measured = Results(processes, cases, [Service(name, [], pool=4) for name in names], "18.4")
     for case in cases:
         for name, rate in {OURS: ours, **theirs}.items():
-            measured.runs[case, name] = [Load(rate * factor, 1.0, 9.0) for factor in (0.5, 1.0, 3.0)]
+            for factor in (0.5, 1.0, 3.0):
+                measured.add(name, case, Run(rate * factor, p99=9.0, service=0 if name == PGBENCH else 40, postgres=20))
     return measured
 
 
 def test_the_last_line_of_wrk_is_what_counts() -> None:
-    assert parse(f"Running 1s test\n  1 threads\n\n{json.dumps(MEASURED)}\n") == Load(rate=2000, p50=1.2, p99=9.8)
+    assert parse(f"Running 1s test\n  1 threads\n\n{json.dumps(MEASURED)}\n") == Load(3000, seconds=1.5, p99=9.8)
 
 
 @pytest.mark.parametrize("wrong", [{"status": 1}, {"socket": 2}, {"timeout": 3}, {"requests": 0}])
 def test_a_run_with_failures_does_not_count(wrong: dict[str, int]) -> None:
-    with pytest.raises(LoadError):
+    with pytest.raises(BenchmarkError):
         parse(json.dumps(MEASURED | wrong))
+
+
+@pytest.fixture
+def family() -> Iterator[int]:
+    with subprocess.Popen([sys.executable, "-c", FAMILY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process.pid
+        process.communicate(b"\n")
+
+
+def test_processor_time_includes_children_that_run_and_children_that_have_ended(family: int) -> None:
+    assert processor_seconds(family) > 0.8  # the system counts in steps of 0.01 s
+
+
+def test_processor_time_is_divided_by_the_requests_that_were_answered() -> None:
+    run = to_run(Load(requests=3000, seconds=1.5, p99=9.8), service=0.12, postgres=0.06)
+    assert (run.rate, run.p99) == (2000, 9.8)
+    assert (run.service, run.postgres) == pytest.approx((40, 20))
 
 
 @pytest.mark.parametrize("name", ["list_tasks", "get_task", "create_task"])
 def test_pgbench_gets_the_statement_of_the_service_with_variables_for_parameters(name: str) -> None:
-    statement = (SQL / "tasks" / f"{name}.sql").read_text()
-    variables = tuple(f"v{number}" for number in range(1, 1 + max(map(int, re.findall(r"\$(\d+)", statement)))))
+    statement = read_statement(f"tasks/{name}").text
+    variables = [f"v{number}" for number in range(1, 1 + max(map(int, re.findall(r"\$(\d+)", statement))))]
     script = to_script(statement, variables)
     assert set(re.findall(r"(?<!:):(\w+)", script)) == set(variables)
     back = re.sub(r"(?<!:):v(\d+)", r"$\1", script).replace(".MI.SS", ":MI:SS")
     assert back == re.sub("--.*\n", "", statement)
-    assert to_script("SELECT $1, $2, $12", ("a", "b")) == "SELECT :a, :b, NULL"
+    assert to_script("SELECT $1, $2, $12", ["a", "b"]) == "SELECT :a, :b, NULL"
 
 
 def test_only_the_section_between_the_markers_is_replaced() -> None:
@@ -64,16 +95,16 @@ def test_the_document_has_the_markers() -> None:
     replace_section(DOCUMENT.read_text(), "new")
 
 
-def test_goals_compare_medians_and_say_what_is_not_met() -> None:
-    peer = next(peer for _, peer in TIMES_AS_FAST)
-    results = Results({"Commit": "abc"}, Plan(seconds=5, rounds=3))
-    results.tables[1] = table(2000, {peer: 1000})
-    goals = list(goals_beside(results, results.tables[1]))
-    assert [goal.found for goal in goals] == [(2.0, 2.0), (2.0, 2.0)]
-    assert all(goal.met for goal in goals)
-    results.tables[1] = table(1100, {peer: 1000})
-    assert not any(goal.met for goal in goals_beside(results, results.tables[1]))
-    report = to_markdown(results)
-    assert "| list | 32 | 1,100 | 1,000 |" in report
-    assert "| 1.10× | 1.10× | at least 1.25× | **not met** |" in report
-    assert "| Commit | abc |" in report
+def test_the_report_shows_medians_and_ratios_and_marks_missed_goals() -> None:
+    assert (GOALS[GO]["list"], GOALS[PGBENCH]["list"]) == (1.25, 0.35)
+    alone = results(1, 1100, {GO: 1000, PGBENCH: 2200})
+    assert alone.ratio(GO, ("list", 32)) == pytest.approx(1.1)
+    report = re.sub(" +", " ", to_markdown([alone, results(2, 2000, {GO: 1000})], rounds=3, seconds=5))
+    one, whole = report.split("### The whole machine: 2 processes each")
+    assert f"| {OURS} | 1,100 | 1,100 | 1,100 | 1,100 |" in one
+    assert f"| {OURS} | 40 + 20 | 40 + 20 | 40 + 20 | 40 + 20 |" in one
+    assert f"| {PGBENCH} | 20 | 20 | 20 | 20 |" in one
+    assert f"| {GO} | **1.10×** (1.25) |" in one
+    assert f"| {PGBENCH} | 0.50× (0.35) |" in one
+    assert f"| {GO} | 2.00× | 2.00× | 2.00× | 2.00× |" in whole
+    assert "PostgreSQL 18.4" in whole

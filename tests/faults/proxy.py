@@ -1,7 +1,4 @@
-"""The network between service and database: TCP in front of the server's socket, to be cut, frozen, lossy or slow.
-
-(benchmarks/proxy.py is another one: exact to the microsecond, but it only delays.)
-"""
+"""The network between service and database: TCP in front of the server's socket, to be cut, frozen, lossy or slow."""
 
 import asyncio
 import ctypes

@@ -17,6 +17,8 @@ from sqlmodel import BigInteger, Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 SECRET = os.environ["JWT_SECRET"]
+TIMESTAMPTZ = DateTime(timezone=True)
+NOW, NEW_ID = {"server_default": func.now()}, {"server_default": text("gen_random_uuid()")}
 
 engine = create_async_engine(
     os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://"),
@@ -29,8 +31,6 @@ bearer = OAuth2PasswordBearer(tokenUrl="token")
 
 
 class TaskCreate(SQLModel):
-    """The body of POST."""
-
     title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
     description: Annotated[str, StringConstraints(max_length=1000)] | None = None
     priority: Literal["low", "medium", "high"] | None = None
@@ -38,8 +38,6 @@ class TaskCreate(SQLModel):
 
 
 class TaskPublic(SQLModel):
-    """What is sent."""
-
     id: UUID
     user_id: str
     title: str
@@ -53,25 +51,17 @@ class TaskPublic(SQLModel):
 
 
 class Task(SQLModel, table=True):
-    """What is stored."""
-
     __tablename__ = "peer_tasks"
 
-    id: UUID | None = Field(
-        default=None, primary_key=True, sa_column_kwargs={"server_default": text("gen_random_uuid()")}
-    )
+    id: UUID | None = Field(default=None, primary_key=True, sa_column_kwargs=NEW_ID)
     user_id: str = Field(sa_type=Text)
     title: str = Field(sa_type=Text)
     description: str | None = Field(default=None, sa_type=Text)
     completed: bool = False
     priority: str | None = Field(default=None, sa_type=Text)
-    due_date: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    created_at: datetime | None = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}
-    )
-    updated_at: datetime | None = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}
-    )
+    due_date: datetime | None = Field(default=None, sa_type=TIMESTAMPTZ)
+    created_at: datetime | None = Field(default=None, sa_type=TIMESTAMPTZ, sa_column_kwargs=NOW)
+    updated_at: datetime | None = Field(default=None, sa_type=TIMESTAMPTZ, sa_column_kwargs=NOW)
     revision: int = Field(default=1, sa_type=BigInteger)
 
 
@@ -84,9 +74,7 @@ async def get_current_user(token: Annotated[str, Depends(bearer)]) -> str:
     try:
         claims = jwt.decode(token, SECRET, algorithms=["HS256"])
     except jwt.InvalidTokenError:
-        raise HTTPException(
-            status.HTTP_401_UNAUTHORIZED, "Invalid token", headers={"WWW-Authenticate": "Bearer"}
-        ) from None
+        raise HTTPException(401, "Invalid token", headers={"WWW-Authenticate": "Bearer"}) from None
     return str(claims["sub"])
 
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log"
 	"net/http"
 	"os"
@@ -41,24 +40,12 @@ type newTask struct {
 	DueDate     *time.Time `json:"due_date"`
 }
 
-func (n *newTask) validate() error {
+func (n *newTask) isValid() bool {
 	n.Title = strings.TrimSpace(n.Title)
-	if length := utf8.RuneCountInString(n.Title); length < 1 || length > 200 {
-		return errors.New("title must be 1 to 200 characters long")
-	}
-	if n.Description != nil && utf8.RuneCountInString(*n.Description) > 1000 {
-		return errors.New("description must be at most 1000 characters long")
-	}
-	if n.Priority != nil && *n.Priority != "low" && *n.Priority != "medium" && *n.Priority != "high" {
-		return errors.New("priority must be low, medium or high")
-	}
-	return nil
-}
-
-func scan(row pgx.Row) (t task, err error) {
-	err = row.Scan(&t.ID, &t.UserID, &t.Title, &t.Description, &t.Completed, &t.Priority, &t.DueDate,
-		&t.CreatedAt, &t.UpdatedAt, &t.Revision)
-	return t, err
+	length := utf8.RuneCountInString(n.Title)
+	return length >= 1 && length <= 200 &&
+		(n.Description == nil || utf8.RuneCountInString(*n.Description) <= 1000) &&
+		(n.Priority == nil || *n.Priority == "low" || *n.Priority == "medium" || *n.Priority == "high")
 }
 
 type server struct {
@@ -77,128 +64,99 @@ func (s *server) user(r *http.Request) (string, error) {
 	return claims.Subject, err
 }
 
-func (s *server) list(w http.ResponseWriter, r *http.Request, user string) {
+func (s *server) list(w http.ResponseWriter, r *http.Request, user string) error {
 	rows, err := s.pool.Query(r.Context(),
 		"SELECT "+columns+" FROM peer_tasks WHERE user_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1000", user)
 	if err != nil {
-		fail(w, err)
-		return
+		return err
 	}
 	defer rows.Close()
 	tasks := []task{}
 	for rows.Next() {
 		t, err := scan(rows)
 		if err != nil {
-			fail(w, err)
-			return
+			return err
 		}
 		tasks = append(tasks, t)
 	}
 	if err := rows.Err(); err != nil {
-		fail(w, err)
-		return
+		return err
 	}
-	send(w, http.StatusOK, tasks)
+	return send(w, http.StatusOK, tasks)
 }
 
-func (s *server) get(w http.ResponseWriter, r *http.Request, user string) {
+func (s *server) get(w http.ResponseWriter, r *http.Request, user string) error {
 	var id pgtype.UUID
 	if err := id.Set(strings.TrimPrefix(r.URL.Path, "/api/tasks/")); err != nil {
-		http.Error(w, "no such task", http.StatusNotFound)
-		return
+		return pgx.ErrNoRows
 	}
 	t, err := scan(s.pool.QueryRow(r.Context(),
 		"SELECT "+columns+" FROM peer_tasks WHERE id = $1 AND user_id = $2", id, user))
-	if errors.Is(err, pgx.ErrNoRows) {
-		http.Error(w, "no such task", http.StatusNotFound)
-		return
-	}
 	if err != nil {
-		fail(w, err)
-		return
+		return err
 	}
-	send(w, http.StatusOK, t)
+	return send(w, http.StatusOK, t)
 }
 
-func (s *server) create(w http.ResponseWriter, r *http.Request, user string) {
+func (s *server) create(w http.ResponseWriter, r *http.Request, user string) error {
 	var n newTask
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16*1024))
 	decoder.DisallowUnknownFields()
-	err := decoder.Decode(&n)
-	if err == nil {
-		err = n.validate()
-	}
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+	if err := decoder.Decode(&n); err != nil || !n.isValid() {
+		http.Error(w, "invalid task", http.StatusBadRequest)
+		return nil
 	}
 	t, err := scan(s.pool.QueryRow(r.Context(),
 		"INSERT INTO peer_tasks (user_id, title, description, priority, due_date) VALUES ($1, $2, $3, $4, $5) RETURNING "+
 			columns, user, n.Title, n.Description, n.Priority, n.DueDate))
 	if err != nil {
-		fail(w, err)
-		return
+		return err
 	}
 	w.Header().Set("Location", "/api/tasks/"+t.ID)
-	send(w, http.StatusCreated, t)
+	return send(w, http.StatusCreated, t)
 }
 
-func (s *server) authenticated(handle func(http.ResponseWriter, *http.Request, string)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		user, err := s.user(r)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusUnauthorized)
-			return
-		}
-		handle(w, r, user)
-	}
+func scan(row pgx.Row) (t task, err error) {
+	err = row.Scan(&t.ID, &t.UserID, &t.Title, &t.Description, &t.Completed, &t.Priority, &t.DueDate,
+		&t.CreatedAt, &t.UpdatedAt, &t.Revision)
+	return t, err
 }
 
-func send(w http.ResponseWriter, status int, body interface{}) {
+func send(w http.ResponseWriter, status int, body interface{}) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	if err := json.NewEncoder(w).Encode(body); err != nil {
-		log.Print(err)
-	}
+	return json.NewEncoder(w).Encode(body)
 }
 
-func fail(w http.ResponseWriter, err error) {
-	log.Print(err)
-	http.Error(w, "internal server error", http.StatusInternalServerError)
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	user, err := s.user(r)
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusUnauthorized)
+		return
+	case r.Method == http.MethodGet && r.URL.Path == "/api/tasks":
+		err = s.list(w, r, user)
+	case r.Method == http.MethodPost && r.URL.Path == "/api/tasks":
+		err = s.create(w, r, user)
+	case r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/api/tasks/"):
+		err = s.get(w, r, user)
+	default:
+		err = pgx.ErrNoRows
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		http.NotFound(w, r)
+	} else if err != nil {
+		log.Print(err)
+		http.Error(w, "internal server error", http.StatusInternalServerError)
+	}
 }
 
 func main() {
-	config, err := pgxpool.ParseConfig(os.Getenv("DATABASE_URL"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	if _, err := fmt.Sscan(os.Getenv("DATABASE_POOL_SIZE"), &config.MaxConns); err != nil {
-		log.Fatal(err)
-	}
-	pool, err := pgxpool.ConnectConfig(context.Background(), config)
+	url := os.Getenv("DATABASE_URL") + "?pool_max_conns=" + os.Getenv("DATABASE_POOL_SIZE")
+	pool, err := pgxpool.Connect(context.Background(), url)
 	if err != nil {
 		log.Fatal(err)
 	}
 	s := &server{pool, []byte(os.Getenv("JWT_SECRET")), jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}))}
-	list, create, get := s.authenticated(s.list), s.authenticated(s.create), s.authenticated(s.get)
-
-	mux := http.NewServeMux()
-	mux.HandleFunc("/api/tasks", func(w http.ResponseWriter, r *http.Request) {
-		switch r.Method {
-		case http.MethodGet:
-			list(w, r)
-		case http.MethodPost:
-			create(w, r)
-		default:
-			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
-		}
-	})
-	mux.HandleFunc("/api/tasks/", func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet {
-			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
-			return
-		}
-		get(w, r)
-	})
-	log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), mux))
+	log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), s))
 }
