@@ -19,7 +19,7 @@ from benchmarks.peers import TOOLS, find_peers
 from benchmarks.pgbench import PGBENCH, prepare, run_pgbench
 from benchmarks.processor_time import processor_seconds
 from benchmarks.results import Case, Results, Run, to_run
-from benchmarks.services import RunningService, Service, checkout, ours, run_service
+from benchmarks.services import RunningService, Service, checkout, ours, plain_pool, run_service
 from todo_service.database.statements import SQL
 from todo_service.embedded.postgres import Postgres
 
@@ -61,7 +61,7 @@ def _choose_services(processes: int, options: Options) -> list[Service]:
     this, peers = ours(processes, options.env), find_peers(processes)
     for name in TOOLS.keys() - {peer.name for peer in peers}:
         _print_step(f"{name} is left out: `make bench` installs it with {TOOLS[name]}")
-    services = [service for service in (this, *peers) if options.chooses(service.name)]
+    services = [service for service in (this, plain_pool(processes), *peers) if options.chooses(service.name)]
     services += [checkout(this, folder.resolve()) for folder in options.beside]
     if not services:
         raise BenchmarkError("No service has such a word in its name.")

@@ -23,7 +23,7 @@ from benchmarks.load import READERS, token
 from todo_service.embedded.processes import run_child
 from todo_service.settings import Settings
 
-OURS = "todo-service"
+OURS, PLAIN_POOL = "todo-service", "plain pool of 16"
 START_SECONDS = 30.0
 STOP = ((signal.SIGTERM, 5.0),)
 
@@ -69,6 +69,16 @@ def ours(processes: int, environment: Sequence[str]) -> Service:
     """This service, started as in a deployment, with its default settings except those in `environment`."""
     variables = dict(pair.partition("=")[::2] for pair in [f"WEB_CONCURRENCY={processes}", *environment])
     return Service(OURS, [sys.executable, "-m", "todo_service", "serve"], Settings.database_pool_size, variables)
+
+
+def plain_pool(processes: int) -> Service:
+    """This service without batches. Gunicorn starts plain_pool.py as `todo-service serve` starts the service."""
+    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "benchmarks.plain_pool:create_runner"]
+    command += ["--bind", "127.0.0.1:{port}", "--workers", str(processes)]
+    command += ["--worker-class", "todo_service.server.worker.Worker"]
+    command += ["--config", "python:todo_service.server.gunicorn_config"]  # it removes the metrics at the end
+    metrics = tempfile.mkdtemp(prefix="todo-benchmark-metrics-")
+    return Service(PLAIN_POOL, command, 16, {"PROMETHEUS_MULTIPROC_DIR": metrics})
 
 
 def checkout(service: Service, folder: Path) -> Service:
