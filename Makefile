@@ -58,7 +58,7 @@ format: $(VENV)/dev ## format the code
 bench: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## measure the service beside its peers (25 minutes), and write docs/performance.md
 	@$(BIN)/python -m benchmarks --write
 
-bench-quick: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## the same in short: one process each, one run of 1 s (90 seconds); writes nothing
+bench-quick: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## the same in short: one process each, one run of 1 s (70 seconds); writes nothing
 	@$(BIN)/python -m benchmarks --rounds 1 --seconds 1 --processes 1
 
 clean: ## remove what the other targets made; not the data in .todo-service/

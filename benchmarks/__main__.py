@@ -12,6 +12,11 @@ from benchmarks.load import WORKLOADS
 from todo_service.embedded import EmbeddedError
 from todo_service.embedded.processes import STOP_SIGNALS
 
+DESCRIPTION = """\
+Measures this service beside the same API in Go, Node and FastAPI, and beside pgbench, on a
+PostgreSQL of its own, and prints a report. With the defaults this takes 25 minutes.
+"""
+
 EXAMPLES = """\
 examples:
   python -m benchmarks --only todo go --workload list        lists, of this service and of Go
@@ -43,12 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measures this service beside the same API in Go, Node and FastAPI, and beside pgbench, on a "
-        "PostgreSQL of its own. Prints a report.",
+        description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
     option = parser.add_argument
     option("--rounds", type=int, metavar="N", help="how often each service is measured (default: 3)")
     option("--seconds", type=int, metavar="N", help="duration of each run (default: 5)")

@@ -48,6 +48,10 @@ def compare(options: Options) -> list[Results]:
     """Measures everything once for each number of processes. Raises BenchmarkError or EmbeddedError."""
     if not shutil.which("wrk"):
         raise BenchmarkError("wrk is needed to send the requests: on Debian, `apt install wrk`.")
+    for name in TOOLS.keys() - {peer.name for peer in find_peers(1)}:
+        _print_step(f"{name} is left out: `make bench` installs it with {TOOLS[name]}")
+    if not shutil.which("pgbench"):
+        _print_step("pgbench is left out: on Debian, `apt install postgresql` installs it")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="todo-benchmark-")))
         services = {processes: _choose_services(processes, options) for processes in options.processes}
@@ -58,10 +62,9 @@ def compare(options: Options) -> list[Results]:
 
 
 def _choose_services(processes: int, options: Options) -> list[Service]:
-    this, peers = ours(processes, options.env), find_peers(processes)
-    for name in TOOLS.keys() - {peer.name for peer in peers}:
-        _print_step(f"{name} is left out: `make bench` installs it with {TOOLS[name]}")
-    services = [service for service in (this, plain_pool(processes), *peers) if options.chooses(service.name)]
+    this = ours(processes, options.env)
+    found = (this, plain_pool(processes), *find_peers(processes))
+    services = [service for service in found if options.chooses(service.name)]
     services += [checkout(this, folder.resolve()) for folder in options.beside]
     if not services:
         raise BenchmarkError("No service has such a word in its name.")

@@ -76,9 +76,8 @@ def plain_pool(processes: int) -> Service:
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "benchmarks.plain_pool:create_runner"]
     command += ["--bind", "127.0.0.1:{port}", "--workers", str(processes)]
     command += ["--worker-class", "todo_service.server.worker.Worker"]
-    command += ["--config", "python:todo_service.server.gunicorn_config"]  # it removes the metrics at the end
-    metrics = tempfile.mkdtemp(prefix="todo-benchmark-metrics-")
-    return Service(PLAIN_POOL, command, 16, {"PROMETHEUS_MULTIPROC_DIR": metrics})
+    command += ["--config", "python:todo_service.server.gunicorn_config"]
+    return Service(PLAIN_POOL, command, 16)
 
 
 def checkout(service: Service, folder: Path) -> Service:
@@ -96,7 +95,8 @@ def run_service(service: Service, database_url: str, secret: str) -> Iterator[Ru
     environment |= {"DATABASE_URL": database_url, "DATABASE_POOL_SIZE": str(service.pool), "JWT_SECRET": secret}
     environment |= {"HOST": "127.0.0.1", "PORT": str(port), **service.environment}
     command = [word.replace("{port}", str(port)) for word in service.command]
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as metrics:
+        environment["PROMETHEUS_MULTIPROC_DIR"] = metrics  # for the plain pool: `todo-service serve` makes its own
         streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
         with run_child(command, STOP, env=environment, cwd=service.folder, **streams) as process:
             running = RunningService(service.name, f"http://127.0.0.1:{port}", process)
