@@ -60,10 +60,11 @@ def _section(results: Results) -> Iterator[str]:
     yield _by_case(results, with_pgbench, partial(_processor_time, results))
     yield "Milliseconds in which 99 % of the requests were answered:"
     yield _by_case(results, names, lambda *case: f"{results.median(*case).p99:,.1f}")
-    yield f"Memory (RSS) of the largest process: {', '.join(f'{n} {mb:,.0f} MB' for n, mb in results.memory.items())}."
+    processes = [f"{each.name} {results.memory[each.name]:,.0f} MB and {each.pool}" for each in results.services]
+    yield f"Memory (RSS) of the largest process, and database connections of each process: {', '.join(processes)}."
     if OURS in names and len(with_pgbench) > 1:
         goals = ", and in brackets the goal (**bold**: missed)" if results.processes == 1 else ""
-        yield f"How many times as many requests per second this service answers as each other one{goals}:"
+        yield f"How many times as many requests per second this service answers as each of the others{goals}:"
         yield _by_case(results, [name for name in with_pgbench if name != OURS], partial(_ratio, results))
 
 
@@ -103,8 +104,6 @@ def _facts(results: Results) -> Iterator[str]:
     yield f"{machine}, {os.cpu_count()} cores, {memory}; {platform.platform()}"
     yield f"PostgreSQL {results.postgres}; {_output('pgbench', '--version')}; {_output('wrk', '-v').partition(' [')[0]}"
     yield f"Python {platform.python_version()}; {_output('go', 'version')}; node {_output('node', '--version')}"
-    pools = ", ".join(f"{service.pool} ({service.name})" for service in results.services)
-    yield f"Database connections of each process, and of Go for each core: {pools}"
 
 
 def _output(*command: str) -> str:

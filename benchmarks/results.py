@@ -1,5 +1,6 @@
 """The results: runs of services, their medians, and how this service compares with the others."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from statistics import median
@@ -59,7 +60,10 @@ class Results:
 
     @property
     def title(self) -> str:
-        return "One process each" if self.processes == 1 else f"The whole machine: {self.processes} processes each"
+        number = "one process" if self.processes == 1 else f"{self.processes} processes"
+        return (
+            f"The whole machine: {number} each" if self.processes == os.cpu_count() else f"{number} each".capitalize()
+        )
 
     def median(self, name: str, case: Case) -> Run:
         """The median of each measure over the rounds."""
