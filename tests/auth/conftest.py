@@ -1,4 +1,4 @@
-"""Fixtures of the tests of tokens: a clock, an issuer, and a verifier that takes its keys from the issuer."""
+"""Fixtures of the tests of tokens: a clock, an issuer, and a verifier with its keys."""
 
 from collections.abc import AsyncIterator
 
@@ -32,7 +32,7 @@ async def issuer_url(issuer: Issuer, aiohttp_server: AiohttpServer) -> str:
 
 @pytest.fixture
 async def verifier(issuer_url: str) -> AsyncIterator[Verifier]:
-    """One that takes its keys from the issuer."""
+    """A verifier that fetches its keys from the issuer."""
     verifier = Verifier(key_set_settings(issuer_url))
     yield verifier
     await verifier.close()

@@ -1,4 +1,4 @@
-"""A fake issuer: private keys with their JWKs, tokens as odd as a test wants them, and a server for the key set."""
+"""A fake issuer: private keys with their JWKs, tokens with any header and payload, and a server for the key set."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPri
 
 
 class SigningKey:
-    """A private key, the algorithm that it signs with, and what the issuer publishes of it."""
+    """A private key, its algorithm, and the JWK that the issuer publishes."""
 
     def __init__(self, algorithm: str, private: PrivateKey, **members: Any) -> None:
         self.algorithm = algorithm
@@ -25,7 +25,7 @@ class SigningKey:
         self.jwk: dict[str, Any] = {**public, **members}
 
     def published_by_mistake(self) -> "SigningKey":
-        """The same key, with its private half in what the issuer publishes."""
+        """The same key, with its private half in the published JWK."""
         private = jwt.get_algorithm_by_name(self.algorithm).to_jwk(self.private, as_dict=True)
         return SigningKey(self.algorithm, self.private, **{**private, **self.jwk})
 
@@ -54,7 +54,7 @@ def base64url(octets: bytes) -> bytes:
 
 
 def compact(header: dict[str, Any] | bytes, claims: dict[str, Any] | bytes) -> bytes:
-    """What is signed (RFC 7515, section 5.1); bytes go in as they are."""
+    """The signing input (RFC 7515, section 5.1). Bytes are used as they are, other values as JSON."""
     texts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, claims)]
     return b".".join(base64url(text) for text in texts)
 
@@ -62,18 +62,18 @@ def compact(header: dict[str, Any] | bytes, claims: dict[str, Any] | bytes) -> b
 def hmac_token(
     secret: str | bytes, header: dict[str, Any] | bytes, claims: dict[str, Any] | bytes, digest: str = "sha256"
 ) -> str:
-    """A token signed with a secret, whatever its header and payload are: a correct signature over anything."""
+    """A token with a correct signature, even if its header or payload is malformed."""
     signed = compact(header, claims)
     key = secret if isinstance(secret, bytes) else secret.encode()
     return (signed + b"." + base64url(hmac.new(key, signed, getattr(hashlib, digest)).digest())).decode()
 
 
 class Issuer:
-    """Publishes `keys`, or `rubbish` if there is any; counts requests, and holds them back while `open` is clear."""
+    """Publishes `keys`, or sends the response of `override` if it is set. Counts requests, and waits for `open`."""
 
     def __init__(self) -> None:
         self.keys: list[SigningKey] = []
-        self.rubbish: Callable[[], web.Response] | None = None
+        self.override: Callable[[], web.Response] | None = None
         self.requests = 0
         self.arrived = asyncio.Event()
         self.open = asyncio.Event()
@@ -83,8 +83,8 @@ class Issuer:
         self.requests += 1
         self.arrived.set()
         await self.open.wait()
-        if self.rubbish is not None and request.path == "/keys":
-            return self.rubbish()  # a response object can be sent only once
+        if self.override is not None and request.path == "/keys":
+            return self.override()  # a response object can be sent only once
         return web.json_response({"keys": [key.jwk for key in self.keys]})
 
     def app(self) -> web.Application:

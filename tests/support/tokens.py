@@ -1,4 +1,4 @@
-"""Tokens for tests: keys, claims, a clock, and the form of every refusal."""
+"""Tokens for tests: keys, claims, a clock, an application that needs tokens, and checks of refusals."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
-from tests.support.issuer import SigningKey, eddsa_key, es256_key, hmac_token, rs256_key
+from tests.support.issuer import eddsa_key, es256_key, hmac_token, rs256_key
 from todo_service.auth.middleware import USER_ID, authenticate, verifier_context
 from todo_service.auth.tokens import Verifier
 from todo_service.http.routes import Route, RouteTable
@@ -22,12 +22,13 @@ HS256 = {"alg": "HS256", "typ": "JWT"}
 EDDSA, EDDSA_2, ES256, RS256 = eddsa_key(kid="e"), eddsa_key(kid="e2"), es256_key(kid="p"), rs256_key(kid="r")
 SMALL_RS256 = rs256_key(1024, kid="small")
 
-# Why a token is refused.
+# Parts of the details with which tokens are refused.
 MALFORMED, ALG, SIGNATURE, HEADER = "is malformed", "`alg` is not accepted", "signature is wrong", "`crit` or `b64`"
+EXP = "`exp` and `nbf` must be numbers"
 
 
 class Clock:
-    """Stands in for the module `time`."""
+    """Replaces the module `time`."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -48,9 +49,9 @@ def key_set_settings(url: str, **values: Any) -> Settings:
 
 
 def claims(**values: Any) -> dict[str, Any]:
-    """Good claims, with other values, or without those that are `...`."""
-    every = {"sub": "ada", "exp": NOW + 60, **values}
-    return {name: value for name, value in every.items() if value is not ...}
+    """Valid claims, changed by `values`; a claim whose value is `...` is left out."""
+    members = {"sub": "ada", "exp": NOW + 60, **values}
+    return {name: value for name, value in members.items() if value is not ...}
 
 
 def good_token(**values: Any) -> str:
@@ -61,12 +62,8 @@ def header_like(**members: Any) -> str:
     return hmac_token(SECRET, {**HS256, **members}, claims())
 
 
-def jwk_like(key: SigningKey, **members: Any) -> SigningKey:
-    return SigningKey(key.algorithm, key.private, **{**key.jwk, **members})
-
-
 async def refusal_of(verifier: Verifier, token: str) -> str:
-    """The detail of a 401, after looking at everything else that a refusal has to be."""
+    """The detail of the 401 that this token gets. Its form and its other parts are checked here."""
     with pytest.raises(Problem) as raised:
         await verifier.verify(token)
     problem = raised.value
@@ -80,21 +77,25 @@ async def refusal_of(verifier: Verifier, token: str) -> str:
 
 
 async def unavailable(verifier: Verifier, token: str) -> None:
+    """Checks that this token gets 503."""
     with pytest.raises(Problem) as raised:
         await verifier.verify(token)
     assert (raised.value.name, raised.value.headers) == ("unavailable", {"Retry-After": "1"})
 
 
 async def client_for(aiohttp_client: AiohttpClient, settings: Settings) -> TestClient[Any, Any]:
-    async def who(request: web.Request) -> web.Response:
-        return web.Response(text=request.get(USER_ID, "nobody"))
+    """A client of an application with the real middlewares. Its routes answer with the user's id, or `anonymous`."""
+
+    async def name_user(request: web.Request) -> web.Response:
+        return web.Response(text=request.get(USER_ID, "anonymous"))
 
     routes = RouteTable()
     app = web.Application(middlewares=[problems, authenticate(routes)])
     app.cleanup_ctx.append(verifier_context(settings))
     public = ["/health", "/health/ready", "/openapi.json", "/docs", "/docs/static/{name}"]
-    routes.add(app, [Route("GET", "/api/me", who), *(Route("GET", path, who, public=True) for path in public)])
-    app.router.add_get("/undeclared", who)
+    routes.add(app, [Route("GET", "/api/me", name_user)])
+    routes.add(app, [Route("GET", path, name_user, public=True) for path in public])
+    app.router.add_get("/undeclared", name_user)
     return await aiohttp_client(app)
 
 
