@@ -1,4 +1,4 @@
-"""Stopping fails no request of a client that could not know: idle connections get an answer, or a moment of silence."""
+"""Graceful shutdown: while the service stops, requests on open connections are still answered."""
 
 import asyncio
 from typing import Any
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.database
 
 
 async def stop(runner: Runner) -> asyncio.Task[None]:
-    """Begins to stop."""
+    """Starts the graceful shutdown."""
     stopping = asyncio.create_task(runner.cleanup())
     await until(lambda: runner.app[IN_FLIGHT].stopping)
     return stopping
@@ -26,12 +26,12 @@ async def stop(runner: Runner) -> asyncio.Task[None]:
 
 @pytest.fixture(autouse=True)
 def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Longer than a test waits: what ends before has not waited for it."""
+    """Longer than a test may take: a shutdown that ends within the test has not waited for these limits."""
     monkeypatch.setattr(graceful, "LINGER_SECONDS", 10 * PATIENCE)
     monkeypatch.setattr(graceful, "DRAIN_SECONDS", 20 * PATIENCE)
 
 
-async def test_a_request_that_comes_by_an_idle_connection_is_answered_as_the_last_one(settings: Settings) -> None:
+async def test_a_request_on_an_idle_connection_is_answered_and_closes_it(settings: Settings) -> None:
     async with run(settings) as (runner, url), ClientSession(url, connector=TCPConnector(limit=1)) as session:
         async with session.get("/health") as response:
             assert "Connection" not in response.headers
@@ -43,7 +43,7 @@ async def test_a_request_that_comes_by_an_idle_connection_is_answered_as_the_las
             await stopping
 
 
-async def test_a_request_that_comes_by_a_new_connection_is_answered(settings: Settings) -> None:
+async def test_the_first_request_of_a_connection_is_answered(settings: Settings) -> None:
     async with run(settings) as (runner, _):
         reader, writer = await asyncio.open_connection(*runner.addresses[0])
         await until(lambda: bool(runner.server and runner.server.connections))
@@ -55,7 +55,7 @@ async def test_a_request_that_comes_by_a_new_connection_is_answered(settings: Se
             await stopping
 
 
-async def test_a_silent_connection_is_closed_after_a_while(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_connection_is_closed_after_a_moment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graceful, "LINGER_SECONDS", 0.2)
     async with run(settings) as (runner, _):
         reader, writer = await asyncio.open_connection(*runner.addresses[0])
@@ -66,15 +66,15 @@ async def test_a_silent_connection_is_closed_after_a_while(settings: Settings, m
         writer.close()
 
 
-async def test_without_connections_stopping_takes_no_time(settings: Settings) -> None:
+async def test_a_shutdown_without_connections_does_not_wait(settings: Settings) -> None:
     async with run(settings) as (runner, _), asyncio.timeout(PATIENCE):
         await runner.cleanup()
 
 
-async def test_after_an_export_that_began_before_another_request_is_answered(
+async def test_a_request_after_an_export_that_ends_during_the_shutdown_is_answered(
     user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The head of its answer had said nothing of an end, which comes later than that of a silent connection."""
+    """The export's headers, sent before the shutdown, did not announce that the connection will be closed."""
     clock = LoopClock()
     monkeypatch.setattr(graceful, "asyncio", clock)
     user = await user_with(4_000, LONGEST)
@@ -82,7 +82,7 @@ async def test_after_an_export_that_began_before_another_request_is_answered(
     async with run(settings) as (runner, url), ClientSession(url, headers=user.headers, connector=connector) as session:
         async with session.get(EXPORT) as export:
             stopping = await stop(runner)
-            clock.ahead = graceful.LINGER_SECONDS + 1  # since it began to stop, not since the export's end
+            clock.ahead = graceful.LINGER_SECONDS + 1  # since the shutdown began, not since the export's end
             begin = clock.looked_at
             await until(lambda: clock.looked_at > begin + 2)
             assert len((await export.read()).splitlines()) == 4_000

@@ -1,4 +1,4 @@
-"""Connections over which something else comes than requests in time."""
+"""HTTP connections: the time limits for headers and bodies, and the answer to malformed HTTP."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 @pytest.fixture
 async def runner(settings: Settings) -> AsyncIterator[Runner]:
     """The service as each worker serves it."""
-    # After a refusal aiohttp reads what is left of the body for 10 s by default; no test waits for that.
+    # After an error aiohttp reads the rest of the body for 10 s by default; no test waits for that.
     runner = Runner(create_app(settings), **SERVER_OPTIONS, lingering_time=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -37,7 +37,7 @@ async def runner(settings: Settings) -> AsyncIterator[Runner]:
 
 @pytest.fixture
 def port(runner: Runner) -> int:
-    """Where it listens."""
+    """The port of the service."""
     port: int = runner.addresses[0][1]
     return port
 
@@ -60,7 +60,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
 
 
 async def refused(reader: asyncio.StreamReader, status: int, name: str) -> None:
-    """This must be refused with a problem document, and the connection closed."""
+    """Checks that the response is this problem document, and that the connection is closed."""
     answered, headers, body = await asyncio.wait_for(read_answer(reader), timeout=PATIENCE)
     assert answered == status
     assert headers["content-type"] == "application/problem+json"
@@ -68,11 +68,11 @@ async def refused(reader: asyncio.StreamReader, status: int, name: str) -> None:
     assert await asyncio.wait_for(reader.read(), timeout=PATIENCE) == b""
 
 
-async def test_a_head_that_comes_too_slowly_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_headers_that_take_too_long_get_408(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
     async with connected(port) as (reader, writer):
         refusal = asyncio.create_task(refused(reader, 408, "request-timeout"))
-        for byte in HEALTH:  # more than a second of it
+        for byte in HEALTH:  # takes more than a second
             writer.write(bytes([byte]))
             await asyncio.sleep(0.03)
             if refusal.done():
@@ -80,7 +80,9 @@ async def test_a_head_that_comes_too_slowly_is_refused(port: int, monkeypatch: p
         await refusal
 
 
-async def test_so_is_one_that_follows_another_request(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_headers_of_a_later_request_that_take_too_long_get_408(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
     async with connected(port) as (reader, writer):
         for _ in range(2):
@@ -90,27 +92,27 @@ async def test_so_is_one_that_follows_another_request(port: int, monkeypatch: py
         await refused(reader, 408, "request-timeout")
 
 
-async def test_a_head_in_two_parts_leaves_nothing_behind(
+async def test_complete_headers_stop_their_time_limit(
     runner: Runner, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No limit that would end the connection while it is idle, or the head of the next request."""
+    """Otherwise it would close an idle connection, or interrupt the headers of the next request."""
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 10 * PATIENCE)
     async with connected(port) as (reader, writer):
         for _ in range(2):
             writer.write(HEALTH[:20])
-            await until(lambda: limit_of(runner) is not None)
-            limit = limit_of(runner)
+            await until(lambda: timer_of(runner) is not None)
+            timer = timer_of(runner)
             writer.write(HEALTH[20:])
             assert (await read_answer(reader))[0] == 200
-            assert limit is not None
-            assert limit.cancelled()
-            assert limit_of(runner) is None
+            assert timer is not None
+            assert timer.cancelled()
+            assert timer_of(runner) is None
 
 
-def limit_of(runner: Runner) -> asyncio.TimerHandle | None:
-    """What will end the head that comes by the only connection, if it takes too long."""
-    connections_ = runner.server.connections if runner.server else []
-    return connections_[0]._timer if connections_ else None  # type: ignore[attr-defined]
+def timer_of(runner: Runner) -> asyncio.TimerHandle | None:
+    """The timer of the only connection: it limits the time for headers."""
+    connections = runner.server.connections if runner.server else []
+    return connections[0]._timer if connections else None  # type: ignore[attr-defined]
 
 
 def creation(settings: Settings, length: str) -> bytes:
@@ -120,7 +122,7 @@ def creation(settings: Settings, length: str) -> bytes:
 
 
 @pytest.mark.parametrize("length", ["Content-Length: 100", "Transfer-Encoding: chunked"])
-async def test_a_body_that_comes_too_slowly_is_refused(
+async def test_a_body_that_takes_too_long_gets_408(
     port: int, settings: Settings, monkeypatch: pytest.MonkeyPatch, length: str
 ) -> None:
     monkeypatch.setattr(validation, "BODY_SECONDS", 0.3)
@@ -139,16 +141,7 @@ async def test_a_body_in_two_parts_is_read(port: int, settings: Settings) -> Non
             assert (await read_answer(reader))[0] == 201
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(200)) + b"\r\n",
-    ],
-    ids=["TLS", "no colon", "200 headers"],
-)
-async def test_what_is_no_http_is_told_so(port: int, request_: bytes) -> None:
+async def test_malformed_http_gets_400_with_a_problem_document(port: int) -> None:
     async with connected(port) as (reader, writer):
-        writer.write(request_)
+        writer.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS\r\n\r\n")
         await refused(reader, 400, "malformed-request")

@@ -1,4 +1,4 @@
-"""Secrets stay where they belong: they are in no answer, no log, no help and no command line, whatever goes wrong."""
+"""Secrets: no response, log, help text or command line of a process contains one."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ MALFORMED = [
 
 
 def with_password(url: str, user: str = "todo_service") -> str:
-    """The address with a password, which a server that trusts everybody doesn't ask for."""
+    """The address with a password, which the tests' server does not ask for."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{user}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
 
@@ -64,14 +64,14 @@ def needles_in(text: str) -> list[str]:
 
 
 def command_lines() -> Iterator[str]:
-    """Of all processes of this machine, with the names that they give themselves."""
+    """The command lines and names of all processes of this machine."""
     for process in psutil.process_iter(["cmdline", "name"]):
         yield " ".join([*(process.info["cmdline"] or []), process.info["name"]])
 
 
-async def answers_to_everything(url: str) -> str:
-    """What the service says to requests that are good, forged, malformed and impossible; without what it must say."""
-    said = []
+async def all_responses(url: str) -> str:
+    """The responses to valid, forged and malformed requests. A response that may quote the query is left out."""
+    responses = []
     async with ClientSession(url) as session:
         for token in (TOKEN, FORGED, f"{TOKEN}x", DOCS_TOKEN, SECRET):
             headers = {"Authorization": f"Bearer {token}"}
@@ -79,7 +79,7 @@ async def answers_to_everything(url: str) -> str:
                 ("GET", "/api/tasks", None),
                 ("GET", f"/api/tasks?{token}={token}"[:200], None),
                 ("GET", f"/api/tasks/{SECRET}", None),
-                ("POST", "/api/tasks", {"title": "break"}),
+                ("POST", "/api/tasks", {"title": "break", "description": TITLE}),
                 ("POST", "/api/tasks", {"title": "x", "priority": TITLE}),
                 ("DELETE", "/api/me", None),
                 ("PUT", "/health", None),
@@ -91,20 +91,20 @@ async def answers_to_everything(url: str) -> str:
                     method, path, data=data, headers={**headers, "Content-Type": "application/json"}
                 ) as response:
                     if "?" not in path:
-                        said.append(await response.text() + str(response.headers))
+                        responses.append(await response.text() + str(response.headers))
     _, host, port = url.replace("//", "").split(":")
     for request in MALFORMED:
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(request.encode())
         writer.write_eof()
-        said.append((await asyncio.wait_for(reader.read(), timeout=PATIENCE)).decode())
+        responses.append((await asyncio.wait_for(reader.read(), timeout=PATIENCE)).decode())
         writer.close()
-    return "\n".join(said)
+    return "\n".join(responses)
 
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CallCommand:
-    """Calls the command with arguments and settings; gives its exit status and all that it printed."""
+    """Calls the command with arguments and settings, and returns its exit status and its output."""
 
     def call(*arguments: str, **variables: str) -> tuple[int, str]:
         for name, value in variables.items():
@@ -121,7 +121,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 async def database(empty_database: str) -> str:
-    """A database that makes a mistake of the service's out of a task with the title `break`."""
+    """A database in which a task with the title `break` violates a constraint: an internal error of the service."""
     await migrate(empty_database, lambda _line: None)
     connection = await asyncpg.connect(empty_database)
     await connection.execute("ALTER TABLE tasks ADD CONSTRAINT fragile CHECK (title <> 'break')")
@@ -129,48 +129,40 @@ async def database(empty_database: str) -> str:
     return with_password(await grant_service(empty_database))
 
 
-async def test_a_service_tells_no_secret_whatever_is_asked_of_it(database: str, tmp_path: Path) -> None:
+async def test_no_response_log_or_command_line_contains_a_secret(database: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with served(log, DATABASE_URL=database, WEB_CONCURRENCY="2", **ENVIRONMENT) as (process, url):
-        said = await answers_to_everything(url)
+        responses = await all_responses(url)
         assert len(psutil.Process(process.pid).children(recursive=True)) >= 2
         assert [line for line in command_lines() if needles_in(line)] == []
-    assert needles_in(said) == []
+    assert needles_in(responses) == []
     assert needles_in(log.read_text()) == []
-    assert "/problems#internal-error" in said
-    assert "CheckViolationError" in log.read_text(), "the mistake was logged"
-
-
-async def test_a_failing_task_is_not_in_the_log(database: str, tmp_path: Path) -> None:
-    """PostgreSQL quotes the row that breaks a constraint."""
-    with served(tmp_path / "log", DATABASE_URL=database, **ENVIRONMENT) as (_, url):
-        async with ClientSession(url, headers={"Authorization": f"Bearer {TOKEN}"}) as session:
-            response = await session.post("/api/tasks", json={"title": "break", "description": TITLE})
-            assert response.status == 500
-    log = (tmp_path / "log").read_text()
-    assert needles_in(log) == []
-    assert "violates check constraint" in log
+    assert "/problems#internal-error" in responses
+    assert "CheckViolationError" in log.read_text()
+    assert "violates check constraint" in log.read_text(), "without the row, which PostgreSQL quotes"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["closed", "unknown", "refusing", "not there"])
-async def test_a_service_without_its_database_tells_no_secret(guarded_server: str, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["closed port", "unknown host", "wrong password", "missing database"])
+async def test_no_response_or_log_without_a_database_contains_a_secret(
+    guarded_server: str, tmp_path: Path, kind: str
+) -> None:
     address = {
-        "closed": f"postgres://todo:{PASSWORD}@127.0.0.1:{free_port()}/d",
-        "unknown": f"postgres://todo:{PASSWORD}@no-such-host.invalid/d",
-        "refusing": with_password(guarded_server, "guarded"),
-        "not there": with_password(urlunsplit(urlsplit(guarded_server)._replace(path="/missing")), "postgres"),
+        "closed port": f"postgres://todo:{PASSWORD}@127.0.0.1:{free_port()}/d",
+        "unknown host": f"postgres://todo:{PASSWORD}@no-such-host.invalid/d",
+        "wrong password": with_password(guarded_server, "guarded"),
+        "missing database": with_password(urlunsplit(urlsplit(guarded_server)._replace(path="/missing")), "postgres"),
     }[kind]
     log = tmp_path / "log"
     with served(log, DATABASE_URL=address, DATABASE_TIMEOUT="2", **ENVIRONMENT) as (_, url):
-        said = await answers_to_everything(url)
-    assert "/problems#unavailable" in said
+        responses = await all_responses(url)
+    assert "/problems#unavailable" in responses
     assert "the database is unreachable (" in log.read_text()
-    assert needles_in(said + log.read_text()) == []
+    assert needles_in(responses + log.read_text()) == []
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"JWT_SECRET": "needle"},
         {"JWT_SECRET_PREVIOUS": "needle"},
@@ -184,25 +176,25 @@ async def test_a_service_without_its_database_tells_no_secret(guarded_server: st
         {"PORT": "x"},
         {"JWT_ALGORITHMS": "RS256"},
     ],
-    ids=lambda wrong: str(wrong)[:60],
+    ids=lambda invalid: str(invalid)[:60],
 )
-def test_wrong_settings_are_named_without_the_secret(call: CallCommand, wrong: dict[str, str]) -> None:
+def test_an_invalid_setting_is_reported_without_its_secret(call: CallCommand, invalid: dict[str, str]) -> None:
     good = {**ENVIRONMENT, "DATABASE_URL": f"postgres://todo:{PASSWORD}@host/d"}
-    status, printed = call("serve", **{**good, **wrong})
+    status, printed = call("serve", **{**good, **invalid})
     assert status == 1
-    assert next(iter(wrong)) in printed
+    assert next(iter(invalid)) in printed
     assert needles_in(printed) == []
 
 
 @pytest.mark.parametrize("arguments", [(), ("serve",), ("migrate",), ("token",), ("openapi",)])
-def test_help_tells_no_secret(call: CallCommand, arguments: tuple[str, ...]) -> None:
+def test_help_and_usage_contain_no_secret(call: CallCommand, arguments: tuple[str, ...]) -> None:
     variables = {**ENVIRONMENT, "DATABASE_URL": f"postgres://todo:{PASSWORD}@host/d"}
-    for option, expected in (("--help", 0), ("--wrong", 2)):
+    for option, expected in (("--help", 0), ("--unknown", 2)):
         status, printed = call(*arguments, option, **variables)
         assert (status, needles_in(printed)) == (expected, [])
 
 
-def test_migrating_in_vain_tells_no_secret() -> None:
+def test_a_failed_migration_prints_no_secret() -> None:
     ran = run("migrate", cwd=None, **ENVIRONMENT, DATABASE_URL=f"postgres://todo:{PASSWORD}@127.0.0.1:{free_port()}/d")
     assert ran.returncode == 1
     assert needles_in(ran.stdout + ran.stderr) == []

@@ -14,8 +14,10 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import psutil
+import pytest
 
 from tests.support.pgbouncer import SETTINGS, pooled
+from todo_service.__main__ import main
 from todo_service.database.migrations import Migration, read_migrations
 from todo_service.settings import VARIABLES
 
@@ -60,6 +62,16 @@ def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subproces
         timeout=PATIENCE,
         check=False,
     )
+
+
+def refused_command(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The error message of a command that must fail, called in this process: sentences on stderr, and no traceback."""
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("todo-service: ")
+    assert captured.err.endswith(".\n")
+    return captured.err
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""Ten thousand clients who keep their connections, and a thousand who send a byte a second: others don't notice."""
+"""Many connections: 10,000 that are idle, and 1,000 that send a byte a second, leave other requests unharmed."""
 
 import asyncio
 import resource
@@ -18,9 +18,9 @@ from tests.support.processes import PATIENCE, SECRET, served
 from tests.support.tools import missing
 from todo_service.auth.tokens import sign_token
 
-pytestmark = [pytest.mark.slow, pytest.mark.database, pytest.mark.xdist_group("crowds")]
+pytestmark = [pytest.mark.slow, pytest.mark.database, pytest.mark.xdist_group("connections")]
 
-OWNER = {"Authorization": f"Bearer {sign_token(SECRET, 'crowd', days=1)}"}
+OWNER = {"Authorization": f"Bearer {sign_token(SECRET, 'many', days=1)}"}
 IDLE, SLOW = 10_000, 1_000
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = f"POST {TASKS} HTTP/1.1\r\nHost: x\r\nAuthorization: {OWNER['Authorization']}\r\n"
@@ -29,7 +29,7 @@ KILOBYTES_OF_A_CONNECTION = 20
 
 @contextmanager
 def files(limit: int) -> Iterator[None]:
-    """How many files this process, and those that it starts, may have open; they may ask for more."""
+    """The soft limit of open files of this process, and of the processes that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     yield
@@ -52,7 +52,7 @@ async def sockets(address: tuple[str, int], count: int) -> AsyncIterator[list[so
 
 
 async def trickle(senders: list[socket.socket], address: tuple[str, int]) -> None:
-    """A byte a second, of a head or of a body. Who is told that this is too slow begins anew, as there is time."""
+    """Sends a byte a second on each connection, of headers or of a body. Reconnects after a time-out."""
     loop = asyncio.get_running_loop()
     body = f"{HEAD}Content-Type: {JSON['Content-Type']}\r\nContent-Length: 10000\r\n\r\n".encode()
     for sender in senders[::2]:
@@ -75,7 +75,9 @@ async def first_line(sock: socket.socket) -> bytes:
     return answer.partition(b"\r\n")[0]
 
 
-async def test_idle_and_slow_clients_stop_nobody(service_database_url: str, tmp_path: Path) -> None:
+async def test_a_service_with_11_000_idle_and_slow_connections_answers_other_requests(
+    service_database_url: str, tmp_path: Path
+) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard < IDLE + SLOW + 1000:
         missing(f"this system allows {hard:,} open files, too few for {IDLE + SLOW:,} connections")
