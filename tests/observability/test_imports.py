@@ -1,0 +1,12 @@
+"""The imports of observability: the service runs without it, but for the modules that switch it on."""
+
+from pathlib import Path
+
+import todo_service
+
+
+def test_only_the_modules_that_switch_it_on_import_observability() -> None:
+    package = Path(todo_service.__file__).parent
+    files = [path for path in package.rglob("*.py") if "observability" not in path.parent.name]
+    importers = {path.name for path in files if "todo_service.observability" in path.read_text()}
+    assert importers == {"app.py", "gunicorn_config.py", "runner.py"}
