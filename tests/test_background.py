@@ -1,4 +1,4 @@
-"""A background task that fails is in the log with its traceback, and ends its worker; gunicorn starts another one."""
+"""Background tasks: a failure is logged with its traceback and ends the worker, and gunicorn starts another one."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
 
-# Python runs a module of this name at its start. The function fails once, in the first worker that calls it.
+# Python imports a module of this name when it starts. The function fails once, in the first worker that calls it.
 SITECUSTOMIZE = """
 from pathlib import Path
 from todo_service.{module} import {kind}
@@ -48,7 +48,7 @@ def fail(*_arguments: object, **_options: object) -> None:
 
 
 async def has_failed(failures: list[str], name: str) -> None:
-    """Waits for the failure of this background task, and takes it out."""
+    """Waits for the failure of this background task, and removes it from the list."""
     await until(lambda: name in failures)
     failures.remove(name)
 
@@ -72,7 +72,7 @@ def assert_is_logged(caplog: pytest.LogCaptureFixture, name: str) -> None:
         ("log and metrics", "observability.metrics", "Metrics", "add"),
     ],
 )
-def test_the_worker_of_a_task_that_fails_is_replaced(
+def test_a_worker_whose_background_task_fails_is_replaced(
     service_database_url: str, tmp_path: Path, name: str, module: str, kind: str, function: str
 ) -> None:
     code, trigger, log = tmp_path / "code", tmp_path / "trigger", tmp_path / "log"
@@ -90,7 +90,7 @@ def test_the_worker_of_a_task_that_fails_is_replaced(
     assert "KeyError: 'broken by the test'" in lines[0]
 
 
-async def test_a_task_that_is_stopped_has_not_failed(failures: list[str]) -> None:
+async def test_a_background_task_that_is_stopped_has_not_failed(failures: list[str]) -> None:
     background = Background()
     background.start(asyncio.sleep(PATIENCE), "test")
     await asyncio.sleep(0)
@@ -109,7 +109,7 @@ async def cancel_itself() -> None:
         (cancel_itself, "it was cancelled, but not by stop()"),
     ],
 )
-async def test_a_task_that_ends_by_itself_has_failed(
+async def test_a_background_task_that_ends_by_itself_has_failed(
     failures: list[str], caplog: pytest.LogCaptureFixture, work: Callable[[], Coroutine[None, None, None]], reason: str
 ) -> None:
     background = Background()
@@ -130,7 +130,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("kind", "function", "name"), BROKEN)
-async def test_an_error_around_sending_is_a_500_at_once_and_later_calls_are_refused(
+async def test_an_error_in_sending_fails_waiting_calls_and_later_calls_are_refused(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     failures: list[str],
@@ -139,14 +139,14 @@ async def test_an_error_around_sending_is_a_500_at_once_and_later_calls_are_refu
     function: str,
     name: str,
 ) -> None:
-    """Without it these calls would wait until DATABASE_TIMEOUT, which is longer than this test may take."""
+    """Otherwise these calls would wait until DATABASE_TIMEOUT, which is longer than this test may take."""
     async with asyncio.timeout(PATIENCE), pool(settings, database_pool_size=1, database_timeout=10 * PATIENCE) as base:
         assert await base.run(TRANSACTION, "x")
         monkeypatch.setattr(kind, function, fail)
         outcomes = await gather(*(base.run(statement, "a") for statement in (WRITE, TRANSACTION, TRANSACTION)))
         await has_failed(failures, name)
         for outcome in outcomes:
-            # What was answered before `finish` was called is right; what came after the failure may be repeated.
+            # A result from before the call of `finish` is kept; calls after the failure can be repeated.
             assert isinstance(outcome, asyncpg.Record | Problem)
             assert isinstance(outcome, asyncpg.Record) is (outcome is outcomes[0] and function == "finish")
         assert "internal-error" in {outcome.name for outcome in outcomes if isinstance(outcome, Problem)}
@@ -156,7 +156,7 @@ async def test_an_error_around_sending_is_a_500_at_once_and_later_calls_are_refu
     assert_is_logged(caplog, name)
 
 
-async def test_an_error_while_a_locked_user_is_tried_again_is_a_500_at_once(
+async def test_an_error_in_the_retry_for_a_locked_user_fails_the_call(
     settings: Settings,
     connection: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
@@ -176,7 +176,7 @@ async def test_an_error_while_a_locked_user_is_tried_again_is_a_500_at_once(
     assert_is_logged(caplog, "sending")
 
 
-async def test_a_mistake_is_logged_without_the_values_of_users_also_when_its_caller_has_left(
+async def test_an_error_of_a_cancelled_call_is_logged_without_the_values_of_users(
     settings: Settings, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     sql = """
@@ -194,7 +194,7 @@ async def test_a_mistake_is_logged_without_the_values_of_users_also_when_its_cal
     assert "personal" not in caplog.text
 
 
-async def test_without_deadlines_no_call_waits(
+async def test_calls_are_refused_after_the_check_of_deadlines_has_failed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, failures: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with asyncio.timeout(PATIENCE), pool(settings, database_url="postgres://127.0.0.1:1/none") as base:
@@ -205,7 +205,7 @@ async def test_without_deadlines_no_call_waits(
     assert_is_logged(caplog, "deadlines")
 
 
-async def test_a_service_whose_log_and_metrics_fail_ends(
+async def test_a_failure_of_log_and_metrics_ends_the_worker(
     client: Client, monkeypatch: pytest.MonkeyPatch, failures: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""The private names of libraries in library_internals.py still do what they are used for."""
+"""The private names of libraries: those that library_internals.py uses still work as expected."""
 
 import asyncio
 import socket
@@ -36,8 +36,8 @@ async def answer(_request: web.Request) -> web.Response:
     return web.Response(text="answered")
 
 
-async def test_a_connection_tells_headers_from_requests() -> None:
-    """`connection_class` is used, and its properties say what has arrived."""
+async def test_a_connection_distinguishes_incomplete_headers_from_requests() -> None:
+    """The runner uses `connection_class`, whose properties tell incomplete headers from requests."""
     app = web.Application()
     app.router.add_get("/", answer)
     runner = RecordingRunner(app)
@@ -58,20 +58,20 @@ async def test_a_connection_tells_headers_from_requests() -> None:
     assert (before, waiting, after) == (0, True, 1)
 
 
-async def test_an_unknown_expectation_of_an_unknown_path_is_ignored(aiohttp_client: AiohttpClient) -> None:
+async def test_an_unknown_expectation_on_an_unknown_path_gets_404(aiohttp_client: AiohttpClient) -> None:
     library_internals.ignore_unknown_expectations()
     client: Client = await aiohttp_client(web.Application())
     assert (await client.get("/x", headers={"Expect": "x"})).status == 404
 
 
-async def test_a_response_says_http_1_1_whatever_the_request_says() -> None:
+async def test_a_request_of_another_version_gets_a_response_of_http_1_1() -> None:
     request = make_mocked_request("GET", "/")
     request._version = (2, 0)  # type: ignore[assignment]
     library_internals.respond_with_http_1_1(request)
     assert request.version == HttpVersion11
 
 
-def test_the_decorators_of_a_handler_can_be_read() -> None:
+def test_the_declarations_of_a_handler_can_be_read() -> None:
     @docs(  # type: ignore[untyped-decorator]
         tags=["x"], summary="y", responses={204: {"description": "z"}}
     )
@@ -90,7 +90,7 @@ async def test_the_socket_of_a_connection_can_be_configured(connection: asyncpg.
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
 
 
-def test_a_histogram_takes_many_observations_at_once() -> None:
+def test_a_bulk_histogram_adds_many_observations_at_once() -> None:
     registry = CollectorRegistry()
     histogram = BulkHistogram("seconds", "Some", buckets=(1, 2), registry=registry)
     histogram.add([3, 0, 4], 17.5)

@@ -1,4 +1,4 @@
-"""Settings: what each variable may be, and the sentences that refuse the rest without telling a secret."""
+"""Settings: their defaults, their valid values, and error messages, which contain no secrets."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from todo_service.settings import VARIABLES, Settings, SettingsError, read_setti
 Read = Callable[..., Settings]
 
 URL = "postgres://user:hidden@db.example:5432/name"
-SECRET = "hidden: a secret that is long enough for anybody"
+SECRET = "hidden: a secret that is long enough for HS256"
 KEY_SET = "https://issuer.example/keys"
 
 DEFAULTS = {
@@ -153,19 +153,19 @@ BAD = [
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Read:
-    """Reads the settings that it is given; without any other, those that must be there."""
+    """Reads these settings, and also the required ones unless `only` is true."""
 
     def read(*names: str, only: bool = False, **variables: str) -> Settings:
-        needed = {} if only else {"DATABASE_URL": URL, "JWT_SECRET": SECRET}
-        for name, value in (needed | variables).items():
+        required = {} if only else {"DATABASE_URL": URL, "JWT_SECRET": SECRET}
+        for name, value in (required | variables).items():
             monkeypatch.setenv(name, value)
         return read_settings(*names)
 
     return read
 
 
-def mistakes_of(read: Read, **arguments: Any) -> list[str]:
-    """The sentences that refuse these settings, which never have a secret."""
+def errors_of(read: Read, **arguments: Any) -> list[str]:
+    """The error messages for these settings: sentences without secrets."""
     with pytest.raises(SettingsError) as caught:
         read(**arguments)
     sentences = str(caught.value).splitlines()
@@ -174,42 +174,45 @@ def mistakes_of(read: Read, **arguments: Any) -> list[str]:
     return sentences
 
 
-def test_what_is_not_set_has_a_default(read: Read) -> None:
+def test_an_unset_variable_has_its_default(read: Read) -> None:
     assert vars(read()) == DEFAULTS
 
 
-def test_what_is_set_to_nothing_counts_as_not_set(read: Read) -> None:
-    nothing = {source: "" for variable in VARIABLES.values() for source in (variable.name, *variable.aliases)}
-    assert vars(read(**nothing | {"DATABASE_URL": URL, "JWT_SECRET": SECRET})) == DEFAULTS
+def test_an_empty_variable_counts_as_unset(read: Read) -> None:
+    empty = {source: "" for variable in VARIABLES.values() for source in (variable.name, *variable.aliases)}
+    assert vars(read(**empty | {"DATABASE_URL": URL, "JWT_SECRET": SECRET})) == DEFAULTS
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), GOOD)
-def test_good_values_are_taken(read: Read, name: str, value: str, expected: object) -> None:
+def test_a_valid_value_is_accepted(read: Read, name: str, value: str, expected: object) -> None:
     assert vars(read(**{name: value})) == DEFAULTS | {name.lower(): expected}
 
 
-@pytest.mark.parametrize(("name", "value", "right"), BAD)
-def test_bad_values_are_refused_with_what_would_be_right(read: Read, name: str, value: str, right: str) -> None:
-    needed = {"DATABASE_URL": URL} | ({} if name in ("BETTER_AUTH_SECRET", "JWT_JWKS_URL") else {"JWT_SECRET": SECRET})
-    [sentence] = mistakes_of(read, only=True, **needed | {name: value})
+@pytest.mark.parametrize(("name", "value", "form"), BAD)
+def test_an_invalid_value_is_refused_with_the_valid_form(read: Read, name: str, value: str, form: str) -> None:
+    required = {"DATABASE_URL": URL} | (
+        {} if name in ("BETTER_AUTH_SECRET", "JWT_JWKS_URL") else {"JWT_SECRET": SECRET}
+    )
+    [sentence] = errors_of(read, only=True, **required | {name: value})
     assert sentence.startswith(f"{name} must be ")
-    assert right in sentence
+    assert form in sentence
 
 
-def test_every_variable_is_tried() -> None:
+def test_every_variable_is_tested_with_valid_and_invalid_values() -> None:
     names = {variable.name for variable in VARIABLES.values() if not variable.internal}
     assert {name for name, _, _ in GOOD} | {"JWT_JWKS_URL"} == names
     assert {name for name, _, _ in BAD} | {"HOST", "JWT_ISSUER", "JWT_AUDIENCE"} == names | {"BETTER_AUTH_SECRET"}
 
 
-def test_the_secret_has_another_name_too(read: Read) -> None:
+def test_better_auth_secret_is_another_name_of_jwt_secret(read: Read) -> None:
     other = SECRET[::-1]
     assert read(only=True, DATABASE_URL=URL, BETTER_AUTH_SECRET=other).jwt_secret == other
     assert read(BETTER_AUTH_SECRET=other).jwt_secret == SECRET
 
 
-def test_secrets_are_not_printed(read: Read) -> None:
-    settings = read(JWT_SECRET_PREVIOUS=SECRET[::-1])
+def test_printed_settings_contain_no_secrets(read: Read) -> None:
+    settings = read(JWT_SECRET_PREVIOUS=SECRET[::-1], EMBEDDED_DOCS_TOKEN="hidden", METRICS_TOKEN="hidden-" * 3)
+    assert settings.docs_token == "hidden"
     for text in (repr(settings), str(settings), f"{settings}"):
         assert "hidden" not in text
         assert SECRET[::-1] not in text
@@ -219,7 +222,7 @@ def test_secrets_are_not_printed(read: Read) -> None:
 @pytest.mark.parametrize(
     "url", [KEY_SET, "http://localhost:3000/keys", "http://127.0.0.2/keys", "http://[::1]:3000/keys"]
 )
-def test_a_key_set_takes_the_place_of_the_secret(read: Read, url: str) -> None:
+def test_a_key_set_replaces_the_secret(read: Read, url: str) -> None:
     settings = read(only=True, DATABASE_URL=URL, JWT_JWKS_URL=url)
     assert (settings.jwt_secret, settings.jwt_jwks_url) == ("", url)
     assert settings.algorithms == ("EdDSA", "ES256", "RS256")
@@ -227,34 +230,29 @@ def test_a_key_set_takes_the_place_of_the_secret(read: Read, url: str) -> None:
 
 @pytest.mark.parametrize("name", ["JWT_SECRET", "BETTER_AUTH_SECRET"])
 def test_a_secret_and_a_key_set_together_are_refused(read: Read, name: str) -> None:
-    [sentence] = mistakes_of(read, only=True, **{"DATABASE_URL": URL, name: SECRET, "JWT_JWKS_URL": KEY_SET})
+    [sentence] = errors_of(read, only=True, **{"DATABASE_URL": URL, name: SECRET, "JWT_JWKS_URL": KEY_SET})
     assert sentence == "JWT_SECRET (or BETTER_AUTH_SECRET) and JWT_JWKS_URL are both set: set one of them."
 
 
-def test_the_token_of_the_docs_page_is_not_printed(read: Read) -> None:
-    assert read(EMBEDDED_DOCS_TOKEN="hidden").docs_token == "hidden"
-    assert "hidden" not in repr(read(EMBEDDED_DOCS_TOKEN="hidden"))
-
-
-def test_algorithms_are_of_one_family(read: Read) -> None:
+def test_algorithms_must_match_the_secret_or_the_key_set(read: Read) -> None:
     assert read().algorithms == ("HS256",)
-    [sentence] = mistakes_of(read, JWT_ALGORITHMS="RS256")
+    [sentence] = errors_of(read, JWT_ALGORITHMS="RS256")
     assert sentence.startswith("JWT_ALGORITHMS must be HS256 with a secret")
     key_set = {"JWT_SECRET": "", "JWT_JWKS_URL": KEY_SET}
     assert read(**key_set, JWT_ALGORITHMS="ES256, EdDSA").algorithms == ("ES256", "EdDSA")
-    [sentence] = mistakes_of(read, **key_set, JWT_ALGORITHMS="HS256")
+    [sentence] = errors_of(read, **key_set, JWT_ALGORITHMS="HS256")
     assert sentence.startswith("JWT_ALGORITHMS must be HS256 with a secret")
 
 
-def test_without_any_settings_the_refusal_names_what_is_needed(read: Read) -> None:
-    database, secret = mistakes_of(read, only=True)
+def test_without_settings_the_required_ones_are_named(read: Read) -> None:
+    database, secret = errors_of(read, only=True)
     assert database.startswith("DATABASE_URL is not set")
     assert secret.startswith("JWT_SECRET is not set")
 
 
-def test_all_mistakes_are_told_at_once(read: Read) -> None:
-    wrong = {"PORT": "x", "LOG_LEVEL": "x", "JWT_SECRET": "hidden", "CORS_ORIGINS": "*"}
-    sentences = mistakes_of(read, only=True, **wrong)
+def test_all_invalid_settings_are_reported_at_once(read: Read) -> None:
+    invalid = {"PORT": "x", "LOG_LEVEL": "x", "JWT_SECRET": "hidden", "CORS_ORIGINS": "*"}
+    sentences = errors_of(read, only=True, **invalid)
     assert [sentence.split()[0] for sentence in sentences] == [
         "JWT_SECRET",
         "CORS_ORIGINS",
@@ -264,13 +262,13 @@ def test_all_mistakes_are_told_at_once(read: Read) -> None:
     ]
 
 
-def test_only_what_is_asked_for_is_read(read: Read) -> None:
+def test_only_the_requested_settings_are_read(read: Read) -> None:
     settings = read("database_url", only=True, DATABASE_URL=URL, PORT="x", JWT_SECRET="short")
     assert (settings.database_url, settings.port, settings.jwt_secret) == (URL, 8080, "")
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("parameters", "kept"),
     [
         ("?sslmode=require&channel_binding=require", "?sslmode=require"),
         ("?channel_binding=require", ""),
@@ -278,11 +276,11 @@ def test_only_what_is_asked_for_is_read(read: Read) -> None:
         ("?pgbouncer=true&connection_limit=1&application_name=a%20b", "?application_name=a%20b"),
         ("?keepalives=1&keepalives_idle=5&target_session_attrs=read-write", "?target_session_attrs=read-write"),
         ("?options=endpoint%3Dx&supa=base-pooler.x&gssencmode=disable", "?options=endpoint%3Dx"),
-        ("?require_auth=none", "?require_auth=none"),  # the server refuses it: better than to forget what was asked for
+        ("?require_auth=none", "?require_auth=none"),  # PostgreSQL refuses it, so it is not ignored silently
     ],
 )
-def test_what_only_other_clients_understand_is_left_out_of_the_url(read: Read, given: str, kept: str) -> None:
-    assert read(DATABASE_URL=URL + given).database_url == URL + kept
+def test_url_parameters_that_only_other_clients_understand_are_removed(read: Read, parameters: str, kept: str) -> None:
+    assert read(DATABASE_URL=URL + parameters).database_url == URL + kept
 
 
 @pytest.mark.parametrize(
@@ -293,5 +291,5 @@ def test_what_only_other_clients_understand_is_left_out_of_the_url(read: Read, g
         *(f"{URL}?sslmode={mode}" for mode in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")),
     ],
 )
-def test_urls_stay_as_they_are(read: Read, url: str) -> None:
+def test_other_urls_are_left_unchanged(read: Read, url: str) -> None:
     assert read(DATABASE_URL=url).database_url == url

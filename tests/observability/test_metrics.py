@@ -131,5 +131,5 @@ async def test_metrics_include_all_workers_even_those_that_have_ended(
             await until(lambda: len(list(directory.glob("gauge_livesum_*"))) <= 2)
     assert not directory.exists()  # noqa: ASYNC240
     lines = (tmp_path / "log").read_text().splitlines()
-    assert all(re.match(r"time=\S+ level=\w+ ", line) for line in lines), "including those of gunicorn"
+    assert all(re.match(r"time=\S+ level=\w+ ", line) for line in lines), "also those of gunicorn"
     assert len([line for line in lines if f" route={TASKS} " in line]) == 41

@@ -1,4 +1,4 @@
-"""The problem types: what the table says of each is what the service answers."""
+"""The problem types: each response is as the table of types and the description of the API say."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ NOWHERE = f"{TASKS}/{uuid4()}"
 
 @dataclass
 class Call:
-    """A request that has a problem; `{task}` stands for the path of a task that is there."""
+    """A request that gets a problem. `{task}` stands for the path of an existing task."""
 
     method: str
     path: str
@@ -45,15 +45,15 @@ CALLS = {
 }
 
 ELSEWHERE = {"malformed-request", "request-timeout", "internal-error", "unavailable", "outcome-unknown"}
-"""They need a broken client, service or database: other tests have those."""
+"""Types that need a broken client, service or database: other modules test them."""
 
 
-def test_every_type_is_tried() -> None:
+def test_every_problem_type_is_tested() -> None:
     assert CALLS.keys() | ELSEWHERE == TYPES.keys()
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_an_answer_is_what_the_table_and_the_description_say(user: Callable[[], Api], name: str) -> None:
+async def test_a_problem_is_as_its_type_and_the_description_of_the_api_say(user: Callable[[], Api], name: str) -> None:
     api, call, kind = user(), CALLS[name], TYPES[name]
     task = await api.create()
     for key, title in (("gone", "x"), ("k", "x")):
@@ -63,7 +63,7 @@ async def test_an_answer_is_what_the_table_and_the_description_say(user: Callabl
     response = await api.call(call.method, call.path.format(task=path_of(task)), headers=call.headers, data=call.body)
     document: dict[str, Any] = await response.json()
     example = kind.example_document()
-    if name == "unauthorized":  # whose detail depends on what exactly is wrong
+    if name == "unauthorized":  # its detail depends on the mistake
         example["detail"] = document["detail"]
     assert document == example
     assert response.status == kind.status
@@ -73,6 +73,6 @@ async def test_an_answer_is_what_the_table_and_the_description_say(user: Callabl
         assert name in described[str(kind.status)]["content"]["application/problem+json"]["examples"]
 
 
-def test_titles_and_names_say_the_same() -> None:
+def test_the_name_of_a_type_is_its_title_with_hyphens() -> None:
     for name, kind in TYPES.items():
         assert name == kind.title.lower().replace(" ", "-")

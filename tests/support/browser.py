@@ -1,4 +1,4 @@
-"""A browser without a window, for one test."""
+"""A headless Chromium for one test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.support.tools import require
 
 SWITCHES = (
     "--headless",
-    "--no-sandbox",  # which root can't have
+    "--no-sandbox",  # Chromium's sandbox does not work for root
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--no-first-run",

@@ -1,16 +1,16 @@
-"""Time that a test puts forward, where the code under test waits for longer than a test may take."""
+"""A clock that tests set ahead, for code that waits longer than a test may take."""
 
 import asyncio
 from typing import Any
 
 
 class LoopClock:
-    """Stands in for the module `asyncio`: the time of its event loops is `ahead` by so many seconds."""
+    """Replaces the module `asyncio`: the time of its event loops is `ahead` by this many seconds."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
         self.looked_at = 0
-        """How often somebody asked for the time."""
+        """The number of calls of `time`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio, name)

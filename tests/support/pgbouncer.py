@@ -17,19 +17,20 @@ import pytest
 from todo_service.embedded.processes import run_child
 
 PROGRAM = "TEST_PGBOUNCER"
-"""The path of a pgbouncer: then whatever the tests' services ask goes through it."""
+"""The variable with the path of a pgbouncer. If it is set, the tests' services connect through it."""
 
 DIRECTORY = "TEST_PGBOUNCER_DIRECTORY"
-"""Where that one listens: the first process of a run sets it, the others inherit it."""
+"""The variable with the directory of its socket: the first process of a run sets it, the others inherit it."""
 
 PORT = "6432"
 
-STOP = ((signal.SIGTERM, 10.0),)  # at once, whoever is connected
+STOP = ((signal.SIGTERM, 10.0),)  # SIGTERM stops it at once, even with clients connected
 
 SETTINGS = {"DATABASE_STATEMENT_CACHE": "0"}
-"""What a service behind it needs, as README names it."""
+"""The settings of a service behind pgbouncer, as in the documentation."""
 
-# Each transaction on another server than the one before. Unused ones go soon: many tests have a database of their own.
+# Each transaction uses another server connection than the one before. Unused ones are closed soon: many tests have a
+# database of their own.
 CONFIGURATION = """
 [databases]
 * = host={server} port={server_port} user=todo_service
@@ -48,23 +49,23 @@ log_connections = 0
 log_disconnections = 0
 """
 
-not_through_pgbouncer = pytest.mark.skipif(PROGRAM in os.environ, reason="pgbouncer keeps what this looks at to itself")
+not_through_pgbouncer = pytest.mark.skipif(PROGRAM in os.environ, reason="pgbouncer hides what this test checks")
 
 
 def pooled(url: str) -> str:
-    """The same database through the run's pgbouncer; the address as it is without one, or if it is elsewhere."""
+    """The URL of the same database through the run's pgbouncer. Unchanged without one, or for another server."""
     if DIRECTORY not in os.environ or _directory_of(url) != _directory_of(os.environ["TEST_DATABASE_URL"]):
         return url
     return behind(os.environ[DIRECTORY], url)
 
 
 def behind(directory: str, url: str) -> str:
-    """The same database through the pgbouncer that listens in a directory."""
+    """The URL of the same database through the pgbouncer whose socket is in this directory."""
     return urlunsplit(urlsplit(url)._replace(query=urlencode({"host": directory, "port": PORT})))
 
 
 def socket_of(url: str) -> str:
-    """The socket that such an address is about, PostgreSQL's or pgbouncer's."""
+    """The path of the socket in a URL, of PostgreSQL or pgbouncer."""
     return f"{_directory_of(url)}/.s.PGSQL.{_port_of(url)}"
 
 
@@ -78,7 +79,7 @@ def _port_of(url: str) -> str:
 
 @contextmanager
 def run_pgbouncer(program: str, server_url: str, *, size: int = 24) -> Iterator[str]:
-    """Runs it for the PostgreSQL at an address, with so many servers for each database; where it listens."""
+    """Runs pgbouncer for a PostgreSQL, with `size` server connections per database. Yields the socket's directory."""
     account: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix="todo-service-pgbouncer-") as directory:
         if os.geteuid() == 0:  # it refuses to run as root

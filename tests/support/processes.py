@@ -1,4 +1,4 @@
-"""The command as a user runs it: in a process of its own, with an environment of its own."""
+"""The command as a user runs it, in a process and an environment of its own; free ports; and waiting."""
 
 import asyncio
 import os
@@ -24,16 +24,16 @@ from todo_service.settings import VARIABLES
 COMMAND = str(Path(sys.executable).with_name("todo-service"))
 SECRET = "a secret that is certainly long enough for tests"
 PATIENCE = 120
-"""Seconds after which a test that hangs fails. No machine is so busy that anything here takes as long."""
+"""Seconds after which a test that hangs fails. Nothing takes that long, even on a busy machine."""
 
 PORTS = range(20_000, 32_768)
-"""Below those that systems give to outgoing connections: none of these takes a port between two uses of it."""
+"""Below the ports of outgoing connections: otherwise one could take a port that a test uses twice."""
 
 FOREIGN = {variable for known in VARIABLES.values() for variable in (known.name, *known.aliases)} | {"DYNO"}
 
 
 def up_to_date(newest: Migration) -> str:
-    """The line of `migrate` when nothing had to be applied."""
+    """The output of `migrate` if there is no migration to apply."""
     return f"the database is up to date (newest migration: {newest.name})"
 
 
@@ -41,12 +41,12 @@ UP_TO_DATE = up_to_date(read_migrations()[-1])
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment of these tests with only the settings that are given."""
+    """The environment of the tests, without its settings, and with these variables."""
     return {name: value for name, value in os.environ.items() if name not in FOREIGN} | variables
 
 
 def service(**variables: str) -> dict[str, str]:
-    """The settings of a service that is to go through pgbouncer when the tests do."""
+    """The settings of a service, changed to use pgbouncer if the tests use it."""
     url = variables["DATABASE_URL"]
     return variables if pooled(url) == url else {**SETTINGS, **variables, "DATABASE_URL": pooled(url)}
 
@@ -75,7 +75,7 @@ def refused_command(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens to."""
+    """An unused port of 127.0.0.1."""
     while True:
         port = secrets.choice(PORTS)  # not `random`, which Hypothesis seeds alike in all processes
         with socket.socket() as listener, suppress(OSError):
@@ -84,22 +84,22 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Waits for something that must come true, looking often."""
+    """Waits until the condition is true. Fails if it does not become true."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "this never came true"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.02)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """The same, while the event loop goes on."""
+    """Like `wait_until`, but lets other tasks run."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - of what is waited for, no event tells
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 
 
 def answers(url: str) -> bool:
-    """Whether there is a 200 at this address."""
+    """Whether a GET of this URL is answered with 200."""
     try:
         with urlopen(url, timeout=5) as response:
             return bool(response.status == 200)
@@ -109,7 +109,7 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def served(log: Path, code: str = "", **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`todo-service serve` as it is deployed, once it answers with all its workers: the process, the service's address.
+    """Runs `todo-service serve` as it is deployed, and yields its process and URL when all its workers are ready.
 
     `code` is a folder with the code of another release.
     """
@@ -131,7 +131,7 @@ def served(log: Path, code: str = "", **variables: str) -> Iterator[tuple[subpro
 
 
 def _has(process: subprocess.Popen[bytes], workers: int) -> bool:
-    """Whether all of these have been started: gunicorn starts one after the other, and the first may serve before."""
+    """Whether all workers have been started: gunicorn starts one after the other, and the first may answer before."""
     try:
         return len(psutil.Process(process.pid).children()) == workers
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""PostgreSQL servers of a test's own, with the binaries of the run."""
+"""PostgreSQL servers for single tests, and the programs of PostgreSQL."""
 
 import asyncio
 import os
@@ -15,28 +15,28 @@ from tests.support.tools import missing
 from todo_service.embedded.postgres import Postgres, find_binaries, run_postgres
 
 BINARIES = "TEST_POSTGRES_BINARIES"
-"""A folder with another PostgreSQL's postgres and initdb, to run the tests on that one."""
+"""The variable with a folder of another PostgreSQL, with whose `postgres` and `initdb` the tests run."""
 
 
 OLDEST = Path("/usr/lib/postgresql/15/bin")
-"""Where Debian's package postgresql-15 has the programs of the oldest version that the service works with."""
+"""The programs of the oldest supported PostgreSQL, in Debian's package postgresql-15."""
 
 
 def require_oldest() -> Path:
-    """The folder with the oldest PostgreSQL; without it, the test is skipped or fails."""
+    """The folder with the programs of the oldest supported PostgreSQL. Without it, the test is skipped or fails."""
     return OLDEST if (OLDEST / "postgres").exists() else missing(f"there is no PostgreSQL in {OLDEST}")
 
 
 @contextmanager
 def run_server(folder: Path, *options: str) -> Iterator[Postgres]:
-    """Runs one on a folder, made when it is new. `options` go to `postgres`."""
+    """Runs a server on a data folder, which is created if it does not exist. `options` are passed to `postgres`."""
     binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else None
     with run_postgres(folder, binaries=binaries, options=options) as postgres:
         yield postgres
 
 
 class TcpServer:
-    """One that listens to `port` of 127.0.0.1, unlike that of the other tests, and trusts whoever connects."""
+    """A server that listens on `port` of 127.0.0.1 (that of the run has only a socket), and trusts all connections."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -46,7 +46,7 @@ class TcpServer:
 
     @contextmanager
     def run(self) -> Iterator[str]:
-        """Serves meanwhile, at this address; may be repeated."""
+        """Runs the server in this context, and yields its URL. It can be run again."""
         with run_server(self._folder, "-c", "listen_addresses=127.0.0.1", "-p", str(self.port)):
             yield f"postgres://postgres@127.0.0.1:{self.port}/postgres?sslmode=disable"
 
@@ -65,7 +65,7 @@ async def session(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture(scope="module")
 def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL that lets the user `guarded` in with a password only."""
+    """A PostgreSQL in which the role `guarded` needs a password."""
     data = tmp_path_factory.mktemp("guarded")
     with run_server(data) as postgres:
 
@@ -84,6 +84,6 @@ def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def run_program(name: str, *arguments: str, stdin: str = "") -> str:
-    """Runs a program of PostgreSQL, of the same version as the server."""
+    """Runs a program of PostgreSQL, such as pg_dump, in the version of the tests' server."""
     command = [str(PROGRAMS / name), *arguments]
     return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True).stdout

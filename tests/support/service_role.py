@@ -1,4 +1,4 @@
-"""The role that the service connects as (sql/roles.sql): the tests run it with no other, so that it is enough."""
+"""The service's role (sql/roles.sql). The tests run the service only with it, so its rights are sufficient."""
 
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,7 +11,7 @@ ROLE = "todo_service"
 
 
 async def grant_service(owner_url: str) -> str:
-    """Runs sql/roles.sql on a migrated database, and gives its address for the service."""
+    """Runs sql/roles.sql on a migrated database, and returns the URL for the service."""
     connection = await asyncpg.connect(owner_url)
     await connection.execute(ROLES)
     await connection.close()
@@ -19,6 +19,6 @@ async def grant_service(owner_url: str) -> str:
 
 
 def service_url(owner_url: str) -> str:
-    """The address of the same database with the service's role."""
+    """The URL of the same database with the service's role."""
     parts = urlsplit(owner_url)
     return urlunsplit(parts._replace(netloc=f"{ROLE}@{parts.netloc.rpartition('@')[2]}"))

@@ -1,7 +1,4 @@
-"""Commands that don't come with Python. A test that needs one is skipped where it is missing.
-
-Where TEST_REQUIRE_ALL is set, it fails.
-"""
+"""Commands that are not part of Python. A test that needs a missing one is skipped, or fails with TEST_REQUIRE_ALL."""
 
 import os
 import shutil
@@ -16,16 +13,16 @@ NODE_MODULES = Path(__file__).parents[1] / "node_modules"
 
 
 def require(*names: str) -> str:
-    """The path of the first of these commands that there is."""
+    """The path of the first of these commands that is installed."""
     path = next(filter(None, map(shutil.which, names)), None)
     return path or missing(f"there is no {' or '.join(names)}")
 
 
 def require_node_modules() -> Path:
-    """What tests/package.json asks for, as `make test` installs it where there is npm."""
+    """The folder with the packages of tests/package.json. `make test-all` installs them if npm is installed."""
     require("npm")
     if not (NODE_MODULES / ".package-lock.json").exists():
-        missing("tests/node_modules is not there: run npm ci in tests/, or make test")
+        missing("tests/node_modules is missing: run npm ci in tests/, or make test-all")
     return NODE_MODULES
 
 
@@ -38,7 +35,7 @@ def npm_command(name: str, *arguments: str | Path, cwd: Path | None = None) -> s
 
 
 def missing(reason: str) -> NoReturn:
-    """Skips the test that needs what is missing, or fails it."""
+    """Skips the test, or fails it with TEST_REQUIRE_ALL."""
     if os.environ.get(REQUIRE_ALL):
         pytest.fail(f"{reason}, and {REQUIRE_ALL} is set")
     pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""Requests as no HTTP library would send them, and all that comes back on their connection."""
+"""Raw HTTP: requests that no library would send, and all responses on their connection."""
 
 import asyncio
 import re
@@ -9,12 +9,12 @@ from tests.support.api import Client
 from tests.support.processes import PATIENCE
 
 PROBE = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-"""A request that follows: its answer shows where the service takes the one before it to end."""
+"""A request to send after another one: its response shows where the service ended the first."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of several on a connection."""
+    """One of several responses on a connection."""
 
     status: int
     headers: dict[str, str]
@@ -22,9 +22,9 @@ class Answer:
 
 
 async def exchange(client: Client, octets: bytes, *, at_a_time: int = 1 << 30) -> list[Answer]:
-    """Sends octets, so many at a time, and gives all answers until the service closes the connection.
+    """Sends octets, `at_a_time` in each write, and returns all responses until the service closes the connection.
 
-    Of a service that closes it while there is more to come they may be missing.
+    If the service closes it before everything is sent, the responses may be lost.
     """
     assert client.port is not None
     reader, writer = await asyncio.open_connection(client.host, client.port)
@@ -39,6 +39,7 @@ async def exchange(client: Client, octets: bytes, *, at_a_time: int = 1 << 30) -
 
 
 async def receive(reader: asyncio.StreamReader) -> bytes:
+    """All data until the connection is closed or reset."""
     received = b""
     with suppress(ConnectionError):
         while some := await reader.read(65_536):
@@ -47,6 +48,7 @@ async def receive(reader: asyncio.StreamReader) -> bytes:
 
 
 def read_answers(received: bytes) -> list[Answer]:
+    """The responses in this data. Each header must occur only once."""
     answers = []
     while received:
         head, _, rest = received.partition(b"\r\n\r\n")
@@ -54,7 +56,7 @@ def read_answers(received: bytes) -> list[Answer]:
         assert status, received[:200]
         lines = [line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:]]
         headers = {name.lower(): value for name, value in lines}
-        assert len(headers) == len(lines), "a header comes once"
+        assert len(headers) == len(lines), "no header is repeated"
         length = 0 if rest.startswith(b"HTTP/") else int(headers.get("content-length", 0))  # 0 after HEAD
         answers.append(Answer(int(status[1]), headers, rest[:length]))
         received = rest[length:]
@@ -62,5 +64,5 @@ def read_answers(received: bytes) -> list[Answer]:
 
 
 def statuses(answers: list[Answer]) -> list[int]:
-    """Their status codes, without those that say to go on (100)."""
+    """Their status codes, without 100 (Continue)."""
     return [answer.status for answer in answers if answer.status != 100]
