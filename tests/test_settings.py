@@ -291,5 +291,5 @@ def test_url_parameters_that_only_other_clients_understand_are_removed(read: Rea
         *(f"{URL}?sslmode={mode}" for mode in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")),
     ],
 )
-def test_other_urls_are_left_unchanged(read: Read, url: str) -> None:
+def test_urls_with_other_parameters_are_unchanged(read: Read, url: str) -> None:
     assert read(DATABASE_URL=url).database_url == url

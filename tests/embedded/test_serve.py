@@ -202,7 +202,7 @@ def test_invalid_settings_are_refused_before_postgres_starts(
     assert not (tmp_path / ".todo-service" / "postgres").exists()
 
 
-def test_a_dyno_is_refused_before_anything_is_created(
+def test_serve_embedded_on_a_dyno_is_refused_and_creates_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DYNO", "web.1")

@@ -56,7 +56,7 @@ async def test_tasks_survive_a_restart_of_the_service(migrated: str, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_start_a_restart_and_a_stop_log_no_errors(migrated: str, tmp_path: Path) -> None:
+def test_a_restart_by_sighup_replaces_the_workers_and_logs_no_errors(migrated: str, tmp_path: Path) -> None:
     with served(tmp_path / "log", DATABASE_URL=migrated, WEB_CONCURRENCY="2") as (process, url):
         before = psutil.Process(process.pid).children()
         assert answers(f"{url}/health/ready")
@@ -131,7 +131,7 @@ async def test_a_service_without_a_database_starts_and_is_not_ready(tmp_path: Pa
             assert (await response.json())["type"] == "/problems#unavailable"
 
 
-def test_the_gunicorn_master_imports_only_modules_that_a_restart_need_not_reload() -> None:
+def test_the_gunicorn_master_imports_no_module_that_a_restart_must_reload() -> None:
     code = (
         "import sys, todo_service.server.gunicorn_config, todo_service.server.worker\n"
         "print(*sorted(name for name in sys.modules if name.startswith('todo_service')))"

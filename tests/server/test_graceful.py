@@ -31,7 +31,7 @@ def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graceful, "DRAIN_SECONDS", 20 * PATIENCE)
 
 
-async def test_a_request_on_an_idle_connection_is_answered_and_closes_it(settings: Settings) -> None:
+async def test_during_a_shutdown_a_request_on_an_idle_connection_is_answered(settings: Settings) -> None:
     async with run(settings) as (runner, url), ClientSession(url, connector=TCPConnector(limit=1)) as session:
         async with session.get("/health") as response:
             assert "Connection" not in response.headers
@@ -43,7 +43,7 @@ async def test_a_request_on_an_idle_connection_is_answered_and_closes_it(setting
             await stopping
 
 
-async def test_the_first_request_of_a_connection_is_answered(settings: Settings) -> None:
+async def test_during_a_shutdown_the_first_request_of_a_connection_is_answered(settings: Settings) -> None:
     async with run(settings) as (runner, _):
         reader, writer = await asyncio.open_connection(*runner.addresses[0])
         await until(lambda: bool(runner.server and runner.server.connections))
@@ -55,7 +55,9 @@ async def test_the_first_request_of_a_connection_is_answered(settings: Settings)
             await stopping
 
 
-async def test_an_idle_connection_is_closed_after_a_moment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_during_a_shutdown_an_idle_connection_is_closed_after_a_moment(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(graceful, "LINGER_SECONDS", 0.2)
     async with run(settings) as (runner, _):
         reader, writer = await asyncio.open_connection(*runner.addresses[0])
@@ -71,7 +73,7 @@ async def test_a_shutdown_without_connections_does_not_wait(settings: Settings) 
         await runner.cleanup()
 
 
-async def test_a_request_after_an_export_that_ends_during_the_shutdown_is_answered(
+async def test_during_a_shutdown_a_request_after_the_end_of_an_export_is_answered(
     user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The export's headers, sent before the shutdown, did not announce that the connection will be closed."""
