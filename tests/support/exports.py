@@ -1,4 +1,4 @@
-"""Exports: users with many tasks, clients that read slowly, and interference between two pages."""
+"""Exports: users with many tasks, clients that read slowly, and actions between two pages."""
 
 import asyncio
 import json
@@ -22,27 +22,27 @@ from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
 
 EXPORT = "/api/export"
-Between = Callable[[], Awaitable[object]]
+Action = Callable[[], Awaitable[object]]
 
 
 def tasks_in(body: bytes) -> list[dict[str, Any]]:
-    """The tasks of an export, which ends with the end of a line."""
+    """The tasks of an export, which must end with a line feed."""
     *lines, last = body.split(b"\n")
     assert last == b""
     return [json.loads(line) for line in lines]
 
 
-def between_pages(monkeypatch: pytest.MonkeyPatch, size: int, *doings: Between) -> None:
-    """Makes pages of an export that small; before each but the first, one of the doings is done."""
-    read_page, pending = me._page, iter(doings)
+def between_pages(monkeypatch: pytest.MonkeyPatch, size: int, *actions: Action) -> None:
+    """Sets the number of tasks on a page, and runs the actions, one before each page but the first."""
+    read_page, pending = me._page, iter(actions)
 
-    async def interfere(*arguments: Any) -> me.Page:
-        if arguments[-1] is not None and (doing := next(pending, None)):  # the first task of the page
-            await doing()
+    async def act_and_read(*arguments: Any) -> me.Page:
+        if arguments[-1] is not None and (action := next(pending, None)):  # the first task of the page
+            await action()
         return await read_page(*arguments)
 
     monkeypatch.setattr(me, "PAGE_SIZE", size)
-    monkeypatch.setattr(me, "_page", interfere)
+    monkeypatch.setattr(me, "_page", act_and_read)
 
 
 MEGABYTE = 2**20
@@ -57,7 +57,7 @@ INSERT = """
 
 @dataclass(frozen=True)
 class User:
-    """Somebody with many tasks."""
+    """A user of the service, with a token."""
 
     id: str
 
@@ -71,7 +71,7 @@ MakeUser = Callable[[int, str], Awaitable[User]]
 
 @pytest.fixture
 async def user_with(connection: asyncpg.Connection) -> AsyncIterator[MakeUser]:
-    """Makes users with so many tasks that have this description; they are gone after the test."""
+    """Creates users with so many tasks that have this description, and deletes them after the test."""
     users: list[User] = []
 
     async def make(count: int, description: str) -> User:
@@ -85,15 +85,15 @@ async def user_with(connection: asyncpg.Connection) -> AsyncIterator[MakeUser]:
 
 
 def small_socket(address: AddrInfoType) -> socket.socket:
-    """One for which the system takes in little that isn't read."""
+    """A socket with a small receive buffer."""
     sock = socket.socket(*address[:3])
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     return sock
 
 
 @asynccontextmanager
-async def reluctant(url: str, user: User) -> AsyncIterator[ClientSession]:
-    """A client that takes in next to nothing of an answer before that is read."""
+async def slow_client(url: str, user: User) -> AsyncIterator[ClientSession]:
+    """A client that receives hardly more of a response than the test has read."""
     connector = TCPConnector(socket_factory=small_socket)
     timeout = ClientTimeout(total=PATIENCE)
     async with ClientSession(
@@ -102,23 +102,23 @@ async def reluctant(url: str, user: User) -> AsyncIterator[ClientSession]:
         yield session
 
 
-async def begun(session: ClientSession) -> ClientResponse:
-    """An export of which only the head has been read."""
+async def start_export(session: ClientSession) -> ClientResponse:
+    """Sends the request, and reads only the head of the response."""
     response = await session.get(EXPORT)
     assert response.status == 200
     return response
 
 
-async def begun_without_chunks(runner: Runner, user: User) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """An export by HTTP/1.0, of which only the first line has been read."""
+async def start_export_without_chunks(runner: Runner, user: User) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Sends the request with HTTP/1.0, and reads only the status line of the response."""
     reader, writer = await asyncio.open_connection(*runner.addresses[0], limit=4096)
     writer.write(f"GET {EXPORT} HTTP/1.0\r\nAuthorization: {user.headers['Authorization']}\r\n\r\n".encode())
     assert (await reader.readline()).startswith(b"HTTP/1.0 200 ")
     return reader, writer
 
 
-def hurry(response: ClientResponse) -> None:
-    """Lets a reluctant client take in much at once: the service waits for it only so long when it stops."""
+def read_fast(response: ClientResponse) -> None:
+    """Makes a slow client fast: a service that stops waits only for a limited time."""
     assert response.connection
     assert response.connection.transport
     response.connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MEGABYTE)
@@ -126,7 +126,7 @@ def hurry(response: ClientResponse) -> None:
 
 @asynccontextmanager
 async def run(settings: Settings) -> AsyncIterator[tuple[Runner, str]]:
-    """The service in this process, and its address. It has next to no patience for what it has not waited for."""
+    """The service in this process, and its address. Connections that it doesn't wait for are closed after 10 ms."""
     options: dict[str, Any] = SERVER_OPTIONS | {"shutdown_timeout": 0.01}
     runner = Runner(create_app(replace(settings, jwt_secret=SECRET)), **options)
     await runner.setup()

@@ -1,4 +1,4 @@
-"""The export as a deployed service sends it: of very many tasks, to slow clients, and while it is told to stop."""
+"""An export is streamed: memory stays low, slow clients hold no connection, and a stopping service completes it."""
 
 import asyncio
 import re
@@ -20,12 +20,12 @@ from tests.support.exports import (
     MEGABYTE,
     MakeUser,
     User,
-    begun,
-    begun_without_chunks,
     between_pages,
-    hurry,
-    reluctant,
+    read_fast,
     run,
+    slow_client,
+    start_export,
+    start_export_without_chunks,
     tasks_in,
 )
 from tests.support.processes import answers, served, until, wait_until
@@ -35,7 +35,7 @@ from todo_service.http.in_flight import IN_FLIGHT
 from todo_service.server import graceful
 from todo_service.settings import Settings
 
-pytestmark = [pytest.mark.database, pytest.mark.xdist_group("exports")]  # two such databases at once would be slow
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("exports")]  # one at a time: each needs much of the machine
 
 SMALL = "Two bottles"
 
@@ -59,7 +59,7 @@ async def expected_digest(connection: asyncpg.Connection, user: User) -> str:
 
 
 def peak_memory(process: psutil.Process) -> int:
-    """How many bytes the process has had in memory at most (resident), as Linux knows it."""
+    """The largest resident memory that the process has had (bytes), from Linux."""
     match = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
     assert match
     return int(match[1]) * 1024
@@ -69,7 +69,7 @@ def peak_memory(process: psutil.Process) -> int:
 @pytest.mark.parametrize(
     ("count", "description"), [(100_000, SMALL), (4_000, LONGEST)], ids=["many tasks", "long descriptions"]
 )
-async def test_exports_of_very_much_need_little_memory(
+async def test_large_exports_need_less_than_100_mb_of_memory(
     user_with: MakeUser,
     connection: asyncpg.Connection,
     service_database_url: str,
@@ -81,8 +81,8 @@ async def test_exports_of_very_much_need_little_memory(
     with served(tmp_path / "log", DATABASE_URL=service_database_url) as (process, url):
         [worker] = psutil.Process(process.pid).children()
         async with ClientSession(url, headers=user.headers) as session:
-            responses = [await begun(session) for _ in range(4)]
-            digests = await asyncio.gather(*(digest_of(each.content.iter_any()) for each in responses))
+            exports = [await start_export(session) for _ in range(4)]
+            digests = await asyncio.gather(*(digest_of(each.content.iter_any()) for each in exports))
         peak = peak_memory(worker)
 
     assert set(digests) == {await expected_digest(connection, user)}
@@ -90,14 +90,14 @@ async def test_exports_of_very_much_need_little_memory(
 
 
 @pytest.mark.slow
-async def test_clients_that_do_not_read_keep_no_connection_from_the_others(
+async def test_clients_that_read_slowly_hold_no_database_connection(
     user_with: MakeUser, service_database_url: str, tmp_path: Path
 ) -> None:
     user = await user_with(4_000, LONGEST)
     settings = {"DATABASE_URL": service_database_url, "DATABASE_POOL_SIZE": "1", "DATABASE_TIMEOUT": "60"}
     with served(tmp_path / "log", **settings) as (_, url):
-        async with reluctant(url, user) as slow, ClientSession(url, headers=user.headers) as quick:
-            *exports, abandoned = [await begun(slow) for _ in range(5)]
+        async with slow_client(url, user) as slow, ClientSession(url, headers=user.headers) as quick:
+            *exports, abandoned = [await start_export(slow) for _ in range(5)]
             abandoned.close()
             response = await quick.post("/api/tasks", json={"title": "late"})
             assert response.status == 201
@@ -109,25 +109,28 @@ async def test_clients_that_do_not_read_keep_no_connection_from_the_others(
     for body in bodies:
         tasks = tasks_in(body)
         assert len(tasks) == 4_001
-        assert tasks[-1] == late, "an export of which all had been read could not have it"
+        assert tasks[-1] == late, "an export that reads all tasks at its beginning has no later task"
+
+
+# Stopping while a response is sent
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
-async def test_an_export_under_way_is_sent_to_its_end_when_the_service_stops(
+async def test_a_stopping_service_completes_an_export(
     user_with: MakeUser, connection: asyncpg.Connection, service_database_url: str, tmp_path: Path, stop: signal.Signals
 ) -> None:
     user = await user_with(4_000, LONGEST)
     with served(tmp_path / "log", DATABASE_URL=service_database_url) as (process, url):
         workers = psutil.Process(process.pid).children()
-        async with reluctant(url, user) as session:
-            export = await begun(session)
+        async with slow_client(url, user) as session:
+            export = await start_export(session)
             process.send_signal(stop)
             if stop == signal.SIGHUP:
                 wait_until(lambda: len(psutil.Process(process.pid).children()) > len(workers))
             else:
                 wait_until(lambda: not answers(f"{url}/health"))
-            hurry(export)
+            read_fast(export)
             digest = await digest_of(export.content.iter_any())
         wait_until(lambda: not any(worker.is_running() for worker in workers))
 
@@ -135,30 +138,30 @@ async def test_an_export_under_way_is_sent_to_its_end_when_the_service_stops(
 
 
 @pytest.mark.slow
-async def test_what_the_system_has_not_taken_yet_is_sent_before_the_worker_ends(
+async def test_a_stopping_worker_sends_its_write_buffer_before_it_exits(
     user_with: MakeUser, service_database_url: str, tmp_path: Path
 ) -> None:
     user = await user_with(1_000, LONGEST)
     with served(tmp_path / "log", DATABASE_URL=service_database_url) as (process, url):
         workers = psutil.Process(process.pid).children()
-        async with reluctant(url, user) as session:
+        async with slow_client(url, user) as session:
             response = await session.get("/api/tasks")
             process.send_signal(signal.SIGTERM)
-            with suppress(AssertionError):  # for longer than a worker that forgets the rest takes to end
+            with suppress(AssertionError):  # longer than a worker needs to exit without sending the rest
                 wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=6)
-            hurry(response)
+            read_fast(response)
             tasks = await response.json()
         wait_until(lambda: not any(worker.is_running() for worker in workers))
 
     assert len(tasks) == 1_000
 
 
-async def test_stopping_waits_for_an_export_that_is_being_sent(
+async def test_stopping_waits_for_an_export_in_progress(
     user_with: MakeUser, connection: asyncpg.Connection, settings: Settings
 ) -> None:
     user = await user_with(4_000, LONGEST)
-    async with run(settings) as (runner, url), reluctant(url, user) as session:
-        export = await begun(session)
+    async with run(settings) as (runner, url), slow_client(url, user) as session:
+        export = await start_export(session)
         stopping = asyncio.create_task(runner.cleanup())
         await until(lambda: runner.app[IN_FLIGHT].stopping)
 
@@ -168,21 +171,21 @@ async def test_stopping_waits_for_an_export_that_is_being_sent(
     assert digest == await expected_digest(connection, user)
 
 
-async def test_stopping_waits_for_an_export_whose_first_page_is_being_read(
+async def test_stopping_waits_for_an_export_that_reads_its_first_page(
     user_with: MakeUser, connection: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = await user_with(4_000, LONGEST)
     read_page = me._page
-    async with run(settings) as (runner, url), reluctant(url, user) as session:
-        traffic = runner.app[IN_FLIGHT]
+    async with run(settings) as (runner, url), slow_client(url, user) as session:
+        counter = runner.app[IN_FLIGHT]
 
         async def read_late(*arguments: Any) -> me.Page:
-            await until(lambda: traffic.stopping)
+            await until(lambda: counter.stopping)
             return await read_page(*arguments)
 
         monkeypatch.setattr(me, "_page", read_late)
-        beginning = asyncio.create_task(begun(session))
-        await until(lambda: traffic.requests > 0)
+        beginning = asyncio.create_task(start_export(session))
+        await until(lambda: counter.requests > 0)
         stopping = asyncio.create_task(runner.cleanup())
 
         digest = await digest_of((await beginning).content.iter_any())
@@ -191,9 +194,9 @@ async def test_stopping_waits_for_an_export_whose_first_page_is_being_read(
     assert digest == await expected_digest(connection, user)
 
 
-async def test_stopping_waits_until_the_system_has_taken_every_answer(user_with: MakeUser, settings: Settings) -> None:
+async def test_stopping_waits_until_every_write_buffer_is_empty(user_with: MakeUser, settings: Settings) -> None:
     user = await user_with(1_000, LONGEST)
-    async with run(settings) as (runner, url), reluctant(url, user) as session:
+    async with run(settings) as (runner, url), slow_client(url, user) as session:
         response = await session.get("/api/tasks")
         assert runner.server
         [connection] = runner.server.connections
@@ -207,18 +210,18 @@ async def test_stopping_waits_until_the_system_has_taken_every_answer(user_with:
         tasks = await response.json()
 
         await stopping
-    assert unsent[0] > 0 == unsent[1], "the event loop may end now"
+    assert unsent[0] > 0 == unsent[1], "bytes are unsent when stopping ends"
     assert len(tasks) == 1_000
 
 
-async def test_an_export_that_stopping_cuts_off_is_reset(
+async def test_an_export_longer_than_the_drain_time_is_reset(
     user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without chunks (HTTP/1.0) an orderly end of the connection would be that of the answer."""
+    """HTTP/1.0 has no chunks: a client takes an orderly end of the connection for the end of the body."""
     monkeypatch.setattr(graceful, "DRAIN_SECONDS", 0.1)
     user = await user_with(4_000, LONGEST)
     async with run(settings) as (runner, _):
-        reader, writer = await begun_without_chunks(runner, user)
+        reader, writer = await start_export_without_chunks(runner, user)
 
         await runner.cleanup()
 
@@ -227,35 +230,45 @@ async def test_an_export_that_stopping_cuts_off_is_reset(
         writer.close()
 
 
-async def test_an_export_that_stopping_cuts_off_between_two_pages_is_reset(
+async def test_an_export_between_two_pages_at_the_end_of_the_drain_time_is_reset(
     user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the time is up, all that was read is sent; what comes yet is more than the client takes."""
+    """The second page is read after the end of the drain time, and is too long to be sent."""
     monkeypatch.setattr(graceful, "DRAIN_SECONDS", 0.1)
     user = await user_with(4_000, LONGEST)
-    asked, cut_off = asyncio.Event(), asyncio.Event()  # the second page
+    second_page_begins, stopped = asyncio.Event(), asyncio.Event()
 
-    async def take_time() -> None:
-        asked.set()
-        await cut_off.wait()
+    async def wait_for_stop() -> None:
+        second_page_begins.set()
+        await stopped.wait()
 
-    between_pages(monkeypatch, me.PAGE_SIZE, take_time)
+    between_pages(monkeypatch, me.PAGE_SIZE, wait_for_stop)
     async with run(settings) as (runner, _):
-        reader, writer = await begun_without_chunks(runner, user)
-        await asked.wait()
+        reader, writer = await start_export_without_chunks(runner, user)
+        await second_page_begins.wait()
 
         await runner.cleanup()
-        cut_off.set()
+        stopped.set()
 
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()
+
+
+async def test_stopping_does_not_wait_for_a_client_that_disconnected(user_with: MakeUser, settings: Settings) -> None:
+    user = await user_with(4_000, LONGEST)
+    async with run(settings) as (runner, url), slow_client(url, user) as session:
+        export = await start_export(session)
+
+        export.close()
+
+        await until(lambda: runner.app[IN_FLIGHT].requests == 0)
 
 
 @pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-@pytest.mark.parametrize("ask_before", [False, True])
-def test_a_connection_that_is_closed_already_can_be_reset(
-    new_event_loop: Callable[[], asyncio.AbstractEventLoop], ask_before: bool
+@pytest.mark.parametrize("reads_socket_first", [False, True])
+def test_resetting_a_closed_connection_raises_no_error(
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop], reads_socket_first: bool
 ) -> None:
     async def close_and_reset() -> None:
         lost = asyncio.Event()
@@ -272,7 +285,7 @@ def test_a_connection_that_is_closed_already_can_be_reset(
         server = await loop.create_server(Protocol, "127.0.0.1", 0)
         _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         transport = await connected
-        if ask_before:
+        if reads_socket_first:
             transport.get_extra_info("socket")
         writer.close()
         await lost.wait()
@@ -282,13 +295,3 @@ def test_a_connection_that_is_closed_already_can_be_reset(
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(close_and_reset())
-
-
-async def test_stopping_does_not_wait_for_a_client_that_has_left(user_with: MakeUser, settings: Settings) -> None:
-    user = await user_with(4_000, LONGEST)
-    async with run(settings) as (runner, url), reluctant(url, user) as session:
-        export = await begun(session)
-
-        export.close()
-
-        await until(lambda: runner.app[IN_FLIGHT].requests == 0)
