@@ -1,4 +1,4 @@
-"""What the tests know of each member of a task, in the order of its JSON: a new member is one more entry of MEMBERS."""
+"""The members of a task, in the order of its JSON, with values for tests: a new member is a new entry of MEMBERS."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Member:
-    """A member of a task, with values of it as JSON has them."""
+    """A member of a task, with its values as they are in JSON."""
 
     name: str
     described: dict[str, Any]
-    """Its schema in the description of the API, without words and patterns."""
+    """Its schema in the description of the API, without texts and patterns."""
     created: Any = None
     """A value to create it with; None if the client can't."""
     changed: Any = None
     """A value to change it to; None if the client can't."""
     edges: Sequence[Any] = ()
-    """Values just within its limits, which come back as they were sent."""
+    """Values just within its limits, which are returned as they were sent."""
     refused: Sequence[Any] = ("x",)
     """Values that the service refuses."""
     constraint: str = ""
@@ -115,9 +115,9 @@ MEMBERS = [
 
 NAMES = [member.name for member in MEMBERS]
 CREATED = {member.name: member.created for member in MEMBERS if member.created is not None}
-"""A body that creates a task with all that a client can give."""
+"""A body that creates a task with all members that a client can set."""
 CHANGED = {member.name: member.changed for member in MEMBERS if member.changed is not None}
-"""A body that changes all of that, and what only a change can set."""
+"""A body that changes all members that a client can change."""
 CLEARED = dict.fromkeys(member.name for member in MEMBERS if member.clears)
-"""A body that clears all that can be cleared."""
+"""A body that clears all members that null clears."""
 EDGES = [(member.name, value) for member in MEMBERS for value in member.edges]

@@ -1,4 +1,4 @@
-"""Pages of the list: how to follow them, and the order that they must have."""
+"""Pages of the list: following their links, and the expected order of tasks."""
 
 import itertools
 import re
@@ -12,7 +12,7 @@ LINK = re.compile(r'<(/api/tasks\?[^>]+)>; rel="next"')
 
 
 def next_page(headers: Any) -> str | None:
-    """The address of the next page, if the answer has a Link to one."""
+    """The address of the next page from the `Link` header; None if there is no such header."""
     if "Link" not in headers:
         return None
     match = LINK.fullmatch(headers["Link"])
@@ -27,7 +27,7 @@ async def page(api: Api, address: str) -> tuple[list[dict[str, Any]], str | None
 
 
 async def walk(api: Api, address: str) -> list[dict[str, Any]]:
-    """All tasks of all pages from this address on."""
+    """The tasks of all pages, beginning with that at this address."""
     tasks: list[dict[str, Any]] = []
     following: str | None = address
     while following:
@@ -37,7 +37,7 @@ async def walk(api: Api, address: str) -> list[dict[str, Any]]:
 
 
 def key_of(task: dict[str, Any], sort: str, order: str) -> tuple[Any, str]:
-    """What Python sorts by to get the order that the contract asks for; tasks without a due date last both ways."""
+    """The sort key in the documented order: tasks without a due date are last in both orders."""
     if sort == "created":
         return task["created_at"], task["id"]
     if sort == "title":
@@ -50,7 +50,7 @@ def in_order(tasks: list[dict[str, Any]], sort: str, order: str) -> list[dict[st
 
 
 async def create_some(api: Api, count: int) -> list[dict[str, Any]]:
-    """Tasks with equal and different titles and due dates, of either case, some of them completed."""
+    """Creates tasks with equal and different titles and due dates, in both cases, some of them completed."""
     titles = ["apple", "Banana", "banana", "Äpfel", "äpfel", "_", "zoo", "Zoë", "🍎"]
     tasks = []
     for n in range(count):
