@@ -1,4 +1,4 @@
-"""docs/adding-a-field.md: its steps are followed in a copy of this checkout, where make check and make test pass."""
+"""docs/adding-a-field.md: after its steps, in a copy of this checkout, make check and make test pass."""
 
 import json
 import re
@@ -28,7 +28,7 @@ CALL = re.compile(r"(?<=^    task_json\(\n).*?(?=^    \)\n)", re.DOTALL | re.MUL
 
 
 def free_name() -> str:
-    """The name in the guide, or another one when a task has that member already."""
+    """The field's name in the guide, or another name if a task has that member already."""
     name = EXAMPLE
     while name in NAMES:
         name = f"other_{name}"
@@ -42,7 +42,7 @@ GUIDE = (ROOT / "docs" / "adding-a-field.md").read_text().replace(EXAMPLE, NAME)
 
 @dataclass(frozen=True)
 class Block:
-    """A block of a step: what kind it is, and which file the step is about."""
+    """A code block of a step, with the file that the step changes."""
 
     path: str
     kind: str
@@ -59,25 +59,25 @@ def read_blocks() -> list[Block]:
     ]
 
 
-def shown() -> Block:
-    """The migration, as the guide has it."""
+def shown_migration() -> Block:
+    """The migration in the guide."""
     [block] = [block for block in read_blocks() if block.kind == "sql"]
     return block
 
 
 def definitions() -> list[Migration]:
-    """The migrations that make task_json, the newest one last."""
+    """The migrations that define task_json, the newest last."""
     return [migration for migration in read_migrations() if FUNCTION.search(migration.text)]
 
 
 def with_field(function: str) -> str:
-    """A definition of task_json, with the lines of `description` repeated for the new field."""
+    """The definition of task_json with the new field: its lines are those of `description`."""
     lines = function.splitlines(keepends=True)
     return "".join(line + (line.replace("description", NAME) if "description" in line else "") for line in lines)
 
 
 def on_top_of(block: str, migration: Migration) -> str:
-    """The guide's migration, when the definition of task_json to start from is that of this migration."""
+    """The guide's migration, based on the definition of task_json in another migration."""
     [before] = FUNCTION.findall(migration.text)
     function = with_field(before)
     columns = re.findall(r"^    (\w+) ", function.partition(") RETURNS")[0], re.MULTILINE)
@@ -86,7 +86,7 @@ def on_top_of(block: str, migration: Migration) -> str:
 
 
 def renumbered(diff: str, text: str) -> str:
-    """The diff with the next free numbers of the file for its new parameters."""
+    """The diff, in which new parameters have the next free numbers of the text."""
     added = [int(number) for line in diff.splitlines() if line[:1] == "+" for number in re.findall(r"\$(\d+)", line)]
     if not added:
         return diff
@@ -100,7 +100,7 @@ def renumbered(diff: str, text: str) -> str:
 
 
 def patched(text: str, diff: str) -> str:
-    """The text with the lines of a diff. Raises ValueError if a line that shows the place isn't there."""
+    """The text with the lines of a diff. Raises ValueError if a context line isn't in the text."""
     lines = text.splitlines()
     place = 0
     for hunk in diff.split("@@\n"):
@@ -119,7 +119,7 @@ def patched(text: str, diff: str) -> str:
 
 
 def ignored(folder: str, names: list[str]) -> set[str]:
-    """What git doesn't track."""
+    """The names that git ignores."""
     paths = {name: (Path(folder) / name).relative_to(ROOT).as_posix() for name in names}
     return {
         name
@@ -130,7 +130,7 @@ def ignored(folder: str, names: list[str]) -> set[str]:
 
 
 def run(command: str, cwd: Path) -> None:
-    """Runs a command of the guide or the Makefile with the tools of these tests, and fails with what it says."""
+    """Runs a command of the guide or the Makefile with the tools of these tests; an assertion fails with its output."""
     command = command.replace("$(BIN)", ".venv/bin").replace(".venv/bin", SCRIPTS)
     foreign = ("TEST_", "PYTEST_", "COV_", "COVERAGE_")
     variables = {name: value for name, value in environment().items() if not name.startswith(foreign)}
@@ -140,7 +140,7 @@ def run(command: str, cwd: Path) -> None:
 
 
 def follow(folder: Path) -> None:
-    """Does what each step says, in a folder with a copy of this checkout."""
+    """Follows each step in a folder with a copy of this checkout."""
     for block in read_blocks():
         file = folder / block.path
         if block.kind == "sql":
@@ -153,7 +153,7 @@ def follow(folder: Path) -> None:
 
 
 def changed(folder: Path) -> set[str]:
-    """The files of the folder that are not as in this checkout."""
+    """The files of the folder that differ from this checkout."""
     files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     paths = {path.relative_to(folder).as_posix(): path for path in files}
     return {
@@ -165,7 +165,7 @@ def changed(folder: Path) -> set[str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A folder with a copy of this checkout in which every step was followed."""
+    """A copy of this checkout in which every step was followed."""
     folder = tmp_path / "todo-service"
     shutil.copytree(ROOT, folder, ignore=ignored)
     follow(folder)
@@ -174,34 +174,34 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def migration() -> Migration:
-    return Migration(Path(shown().path).name, on_top_of(shown().text, definitions()[-1]))
+    return Migration(Path(shown_migration().path).name, on_top_of(shown_migration().text, definitions()[-1]))
 
 
-def test_the_files_that_the_guide_names_are_those_that_it_changes(copy: Path) -> None:
+def test_the_guide_names_exactly_the_files_that_its_steps_change(copy: Path) -> None:
     named = re.findall(r"^- `([^`]+)`", GUIDE.partition("\n## ")[0], re.MULTILINE)
     assert [*dict.fromkeys(block.path for block in read_blocks())] == named
     assert changed(copy) == set(named)
     assert len(named) <= 12
 
 
-def test_the_migration_is_shown_in_full() -> None:
-    """With the lines of one of the definitions of task_json: other fields may have come since it was written."""
-    assert shown().text in [on_top_of(shown().text, definition) for definition in definitions()]
+def test_the_guide_shows_the_whole_migration() -> None:
+    """Based on any definition of task_json: the guide need not change with each new field."""
+    assert shown_migration().text in [on_top_of(shown_migration().text, definition) for definition in definitions()]
 
 
 @pytest.mark.slow
-def test_the_checks_of_the_copy_pass(copy: Path) -> None:
+def test_make_check_passes_after_the_steps(copy: Path) -> None:
     [recipe] = re.findall(r"^check:.*\n((?:\t.*\n)+)", (copy / "Makefile").read_text(), re.MULTILINE)
     run(recipe, copy)
 
 
 @pytest.mark.slow
-def test_the_tests_of_the_copy_pass(copy: Path) -> None:
+def test_the_tests_pass_after_the_steps(copy: Path) -> None:
     run('.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m "not slow"', copy)
 
 
 @pytest.mark.database
-async def test_tasks_that_are_there_get_the_field(empty_database: str, migration: Migration) -> None:
+async def test_the_migration_adds_the_field_to_existing_tasks(empty_database: str, migration: Migration) -> None:
     report: list[str] = []
     await migrate(empty_database, report.append, read_migrations())
     connection = await asyncpg.connect(empty_database)
@@ -223,7 +223,7 @@ async def test_tasks_that_are_there_get_the_field(empty_database: str, migration
 
 
 @pytest.mark.slow
-def test_the_linters_have_nothing_to_say(tmp_path: Path, migration: Migration) -> None:
+def test_the_migration_passes_the_linters(tmp_path: Path, migration: Migration) -> None:
     file = tmp_path / migration.name
     file.write_text(migration.text)
     squawk(file, migration)

@@ -1,4 +1,4 @@
-"""docs/clients is true: clients are generated from the description, their types hold, and a day with them goes well."""
+"""docs/clients: the clients are generated without warnings, have strict types, and the example programs run."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from todo_service.problems import TYPES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
-# For each language a use of an answer that the types must not let pass, and what the checker says of it.
+# For each language: wrong uses of the client, each with the message of the type checker.
 MISTAKES = {
     "python": {
         'print(refusal(list_tasks.sync_detailed(client=connect("no token"))).sentence)': '"Problem" has no attribute',
@@ -38,7 +38,7 @@ MISTAKES = {
     },
 }
 
-DAY = """\
+OUTPUT = """\
 created: buy milk, priority high
 sent twice, created once: true
 of high priority: buy milk
@@ -56,8 +56,8 @@ deleted, says the service: true
 deleted everything: 204
 """
 
-# A generated client asks for what there is and writes valid JSON, and can't make the service fail.
-BEYOND_CLIENTS = {
+# A generated client sends existing methods and paths with valid JSON, and can't make the service fail.
+UNREACHABLE_PROBLEMS = {
     *("malformed-request", "malformed-json", "route-not-found", "method-not-allowed", "request-timeout"),
     *("internal-error", "unavailable", "outcome-unknown"),
 }
@@ -69,11 +69,11 @@ class Example:
 
     language: str
     folder: Path
-    made: dict[str, subprocess.CompletedProcess[str]] = field(default_factory=dict)
-    """What came of generating the client and of checking the types."""
+    results: dict[str, subprocess.CompletedProcess[str]] = field(default_factory=dict)
+    """The results of generating the client and of checking the types."""
 
     def run(self, verb: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Runs the command that README has for this: all but installing, which is done already."""
+        """Runs the command that README shows for this: generate, check or start."""
         section = (DOCS / "clients" / "README.md").read_text().split("```sh\ncd docs/clients/" + self.language, 1)[1]
         _, install, *commands = section.split("```", 1)[0].splitlines()
         assert install.split()[:2] in (["pip", "install"], ["npm", "install"])
@@ -98,15 +98,15 @@ class Example:
     ],
 )
 def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Example:
-    """A copy in which the client has been generated and the types have been checked, whatever came of that."""
+    """A copy in which the client has been generated and the types have been checked."""
     example = Example(request.param, tmp_path_factory.mktemp("docs") / "clients" / request.param)
-    ours = shutil.ignore_patterns("node_modules", "build", "todo[-_]service*", ".mypy_cache")
-    shutil.copytree(DOCS / "clients" / example.language, example.folder, ignore=ours)
+    ignored = shutil.ignore_patterns("node_modules", "build", "todo[-_]service*", ".mypy_cache")
+    shutil.copytree(DOCS / "clients" / example.language, example.folder, ignore=ignored)
     shutil.copy(DOCS / "openapi.json", example.folder.parent.parent)
     if example.language == "typescript":
         (example.folder / "node_modules").symlink_to(require_node_modules())
     for verb in ("generate", "check"):
-        example.made[verb] = example.run(verb)
+        example.results[verb] = example.run(verb)
     return example
 
 
@@ -121,27 +121,27 @@ def token() -> str:
     return sign_token(SECRET, f"user-{uuid4()}", days=1)
 
 
-def test_the_generator_has_nothing_to_complain_about(example: Example) -> None:
-    generated = example.made["generate"]
+def test_the_client_is_generated_without_warnings(example: Example) -> None:
+    generated = example.results["generate"]
     assert generated.returncode == 0, generated.stdout + generated.stderr
     assert generated.stderr == ""
     assert not re.search("warn|skip|omit|cannot|unsupported", generated.stdout, re.IGNORECASE), generated.stdout
 
 
-def test_the_generated_client_and_the_example_have_strict_types(example: Example) -> None:
-    checked = example.made["check"]
+def test_the_client_and_the_example_pass_the_strict_type_check(example: Example) -> None:
+    checked = example.results["check"]
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_the_example_asks_for_what_is_tested() -> None:
-    asked = json.loads((DOCS / "clients" / "typescript" / "package.json").read_text())
+def test_the_example_requires_the_tested_versions_of_packages() -> None:
+    required = json.loads((DOCS / "clients" / "typescript" / "package.json").read_text())
     tested = json.loads((NODE_MODULES.with_name("package.json")).read_text())["devDependencies"]
-    for name, versions in (asked["dependencies"] | asked["devDependencies"]).items():
+    for name, versions in (required["dependencies"] | required["devDependencies"]).items():
         major, minor, _ = tested[name].split(".")
         assert versions == f"^{major}.{minor}.0"
 
 
-def test_the_types_tell_answers_from_problems(example: Example) -> None:
+def test_the_type_check_finds_wrong_uses_of_the_client(example: Example) -> None:
     (day,) = example.folder.glob("day.*")
     right = day.read_text()
     try:
@@ -158,22 +158,22 @@ def test_the_types_tell_answers_from_problems(example: Example) -> None:
 
 
 @pytest.mark.database
-def test_a_day_goes_well_and_has_every_problem_that_a_client_can_cause(
+def test_the_example_runs_and_shows_every_problem_that_a_client_can_cause(
     example: Example, service_url: str, token: str
 ) -> None:
     ran = example.run("start", TODO_URL=service_url, TODO_TOKEN=token)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stderr == ""
-    lines = [line.lower() for line in ran.stdout.splitlines() if not line.startswith(">")]  # which npm writes
+    lines = [line.lower() for line in ran.stdout.splitlines() if not line.startswith(">")]  # npm writes these
     refusals = [found for line in lines if (found := re.fullmatch(r"  ([0-9]{3}) ([a-z-]+): .+\.", line))]
     assert {(found[2], int(found[1])) for found in refusals} == {
-        (name, kind.status) for name, kind in TYPES.items() if name not in BEYOND_CLIENTS
+        (name, kind.status) for name, kind in TYPES.items() if name not in UNREACHABLE_PROBLEMS
     }
-    assert [line for line in lines if line and line not in {found[0] for found in refusals}] == DAY.splitlines()
+    assert [line for line in lines if line and line not in {found[0] for found in refusals}] == OUTPUT.splitlines()
 
 
 @pytest.mark.database
-def test_a_user_who_has_tasks_keeps_them(example: Example, service_url: str, token: str) -> None:
+def test_the_example_refuses_to_run_for_a_user_with_tasks(example: Example, service_url: str, token: str) -> None:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     with urlopen(Request(f"{service_url}/api/tasks", b'{"title": "Keep me"}', headers)) as response:
         kept = json.load(response)

@@ -1,4 +1,4 @@
-"""docs/operations.md, "Size the connections": what is said to fit a 20-connection plan does, during a release too."""
+"""docs/operations.md, "Size the connections": the documented plans fit 20 connections, during a release too."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ ROWS = [
         r"^\| .*\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", OPERATIONS.read_text(), re.MULTILINE
     )
 ]
-"""Dynos, workers, pool size, connections, and those during a release, as the table there has them."""
+"""The rows of the table: dynos, workers, pool size, connections, and connections during a release."""
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def plan(empty_database: str, connection: asyncpg.Connection) -> AsyncIter
 
 
 @pytest.mark.slow
-def test_each_plan_is_what_its_numbers_make_and_fits() -> None:
+def test_the_numbers_of_each_plan_are_right_and_fit_20_connections() -> None:
     assert ROWS
     for dynos, workers, size, steady, released in ROWS:
         assert steady == dynos * workers * size
@@ -51,7 +51,7 @@ def test_each_plan_is_what_its_numbers_make_and_fits() -> None:
 
 @pytest.mark.slow
 @not_through_pgbouncer
-async def test_a_release_with_preboot_fits_and_refuses_nothing(
+async def test_a_release_with_preboot_fits_20_connections_and_fails_no_request(
     plan: str, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     _, workers, size, _, released = ROWS[0]

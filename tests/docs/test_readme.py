@@ -1,4 +1,4 @@
-"""README.md is true: its session, its tables, its commands and its links."""
+"""README.md is right: its sessions, tables, commands and links."""
 
 import dataclasses
 import re
@@ -18,7 +18,7 @@ from todo_service.settings import Settings
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 ADDRESS = "http://127.0.0.1:8080"
-ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9]{16}\b")  # or a revision that is as good as random
+ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9]{16}\b")  # or a revision made from a time
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -28,8 +28,8 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_the_endpoint_table_is_that_of_the_routes() -> None:
-    """Each route with its handler, its statements, and whether it needs a token."""
+def test_the_endpoint_table_has_each_route_with_its_handler_and_statements() -> None:
+    """It also says whether the route needs a token."""
     routes = {
         (route.method, re.sub(r"{(\w+):[^}]*}", r"{\1}", route.path)): route
         for route in (*API, *SUPPORT, *DOCS)
@@ -50,14 +50,14 @@ def test_the_endpoint_table_is_that_of_the_routes() -> None:
             assert list((ROOT / "sql").glob(f"*/{statement}.sql"))
 
 
-def test_the_text_names_every_member_of_a_task() -> None:
+def test_the_text_names_each_member_of_a_task() -> None:
     members, writing = (README.partition(begin)[2].partition("\n\n")[0] for begin in ("**A task** has", "**Writing.**"))
     named = dict.fromkeys(re.findall(r"`([a-z_]+)`", members))
     assert [name for name in named if name in NAMES] == NAMES
     assert CREATED.keys() <= set(re.findall(r"`([a-z_]+)`", writing.partition("`PATCH`")[0]))
 
 
-def test_the_settings_table_has_every_variable_its_default_and_its_meaning() -> None:
+def test_the_settings_table_has_each_variable_with_default_and_meaning() -> None:
     expected = []
     for field in dataclasses.fields(Settings):
         variable = field.metadata["variable"]
@@ -68,21 +68,21 @@ def test_the_settings_table_has_every_variable_its_default_and_its_meaning() -> 
     assert rows("Settings") == expected
 
 
-def test_the_commands_exist() -> None:
+def test_the_commands_of_make_and_todo_service_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^make ([a-z]+)", README, re.MULTILINE)) == targets - {"format", "clean"}
     for command in set(re.findall(r"todo-service ([a-z]+)", README)):
         subprocess.run([COMMAND, command, "--help"], check=True, capture_output=True)
 
 
-def test_links_and_named_files_exist() -> None:
+def test_linked_and_named_files_exist() -> None:
     for link in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / link).exists(), link
     for name in re.findall(r"`([a-z_/]+\.py)`", README):
         assert (ROOT / "todo_service" / name.removeprefix("todo_service/")).exists(), name
 
 
-def test_the_way_of_a_request_is_as_short_as_it_says() -> None:
+def test_the_path_of_a_request_has_the_stated_number_of_files_and_lines() -> None:
     [paragraph] = re.findall(r"\*\*The way of a request\*\*.*?(?=\n\d\.)", README, re.DOTALL)
     [files, lines] = re.findall(r"is (\d+) Python files with fewer than ([0-9,]+) lines", paragraph)[0]
     paths = [ROOT / "todo_service" / name for name in re.findall(r"`([a-z_/]+\.py)`", paragraph)]
@@ -99,31 +99,31 @@ def session() -> Iterator[tuple[str, str]]:
 
 
 def without_times(text: str) -> str:
-    """The text without the times at which tasks were made and changed."""
+    """The text with null for each created_at and updated_at."""
     return re.sub(r'("(?:created|updated)_at":)"[^"]+"', r"\1null", text)
 
 
 def header_lines(head: str) -> set[str]:
-    """Lower case, as names may be written either way; of the status line the code, as its phrase is Python's."""
+    """The lines in lower case, because case doesn't matter in names; the status line without its phrase."""
     return {re.sub(r"^(http/1.1 \d+).*", r"\1", line.lower()) for line in head.splitlines()}
 
 
 def parts(text: str) -> tuple[str, str]:
-    """Head and body of an answer; the head is empty where curl doesn't show it."""
+    """The head and the body of a response; the head is empty if curl doesn't show it."""
     head, _, body = text.partition("\n\n") if text.startswith("HTTP/") else ("", "", text)
     return head, without_times(body).strip()
 
 
-def assert_is_shown(shown: str, answered: str) -> None:
-    """Headers may be left out in README; ids are already those that were answered."""
-    (head, body), (actual_head, actual_body) = parts(shown), parts(answered)
+def assert_matches(shown: str, actual: str) -> None:
+    """README may leave out headers; the ids in `shown` have been replaced by those of the response."""
+    (head, body), (actual_head, actual_body) = parts(shown), parts(actual)
     assert actual_body == body
     assert header_lines(head) <= header_lines(actual_head)
 
 
 @pytest.mark.slow
 @pytest.mark.database
-def test_the_sessions_go_as_they_are_shown(service_database_url: str, tmp_path: Path) -> None:
+def test_the_commands_of_the_sessions_get_the_shown_responses(service_database_url: str, tmp_path: Path) -> None:
     require("curl")
     (tmp_path / ".todo-service").mkdir()
     (tmp_path / ".todo-service" / "secret").write_text(SECRET)
@@ -141,14 +141,14 @@ def test_the_sessions_go_as_they_are_shown(service_database_url: str, tmp_path: 
             ran = subprocess.run(
                 ["bash", "-ec", script], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
             )
-            answered = ran.stdout.replace("\r", "").strip()
-            ids.update(zip(ID.findall(shown), ID.findall(answered), strict=False))
-            assert_is_shown(ID.sub(lambda match: ids[match[0]], shown), answered)
+            actual = ran.stdout.replace("\r", "").strip()
+            ids.update(zip(ID.findall(shown), ID.findall(actual), strict=False))
+            assert_matches(ID.sub(lambda match: ids[match[0]], shown), actual)
             checked += 1
     assert checked == 20
 
 
-def test_the_python_that_is_asked_for_is_the_one_that_is_declared() -> None:
+def test_the_required_python_version_is_the_declared_one() -> None:
     assert "python_requires = >=3.11" in (ROOT / "setup.cfg").read_text()
     assert "Python 3.11 or later" in README
     assert sys.version_info >= (3, 11)

@@ -1,4 +1,4 @@
-"""renew_generations, after a backup was restored: nothing that a client has seen since is taken for something else."""
+"""docs/operations.md, "Restore": clients start over, and no entity tag of lost data is valid again."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -23,20 +23,22 @@ RENEW = read_statement("maintenance/renew_generations").text
 
 SAVED = uuid4()
 
+CHANGES = "/api/tasks/changes"
+
 SINCE_1970 = "SELECT (extract(EPOCH FROM statement_timestamp()) * 1000000)::bigint"
 
 
 @pytest.fixture
-async def undone(connection: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
-    """A connection whose work is rolled back in the end: the statement is for all users."""
-    transaction = connection.transaction()
-    await transaction.start()
+async def transaction(connection: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
+    """A connection whose transaction is rolled back after the test: the statement changes all users."""
+    opened = connection.transaction()
+    await opened.start()
     yield connection
-    await transaction.rollback()
+    await opened.rollback()
 
 
 async def renewed(connection: asyncpg.Connection, user_id: str) -> asyncpg.Record:
-    """What the statement makes of a user."""
+    """The generation and the revision of a user after the statement."""
     await connection.execute(RENEW)
     row = await connection.fetchrow("SELECT generation, revision FROM users WHERE id = $1", user_id)
     assert row
@@ -44,32 +46,32 @@ async def renewed(connection: asyncpg.Connection, user_id: str) -> asyncpg.Recor
 
 
 @pytest.mark.parametrize("revision", [0, 7, 2**62])
-async def test_every_user_gets_a_generation_and_a_revision_that_nobody_has_seen(
-    undone: asyncpg.Connection, revision: int
+async def test_each_user_gets_a_new_generation_and_a_higher_revision(
+    transaction: asyncpg.Connection, revision: int
 ) -> None:
     user_id, generation = f"user-{uuid4()}", uuid4()
-    await undone.execute("INSERT INTO users VALUES ($1, $2, $3)", user_id, generation, revision)
-    now = await undone.fetchval(SINCE_1970)
+    await transaction.execute("INSERT INTO users VALUES ($1, $2, $3)", user_id, generation, revision)
+    now = await transaction.fetchval(SINCE_1970)
 
-    first, second = await renewed(undone, user_id), await renewed(undone, user_id)
+    first, second = await renewed(transaction, user_id), await renewed(transaction, user_id)
 
     assert len({generation, first["generation"], second["generation"]}) == 3
     assert revision < first["revision"] < second["revision"]
-    assert now < first["revision"], "revisions of lost writes count from an earlier time at most"
+    assert now < first["revision"], "lost writes have lower revisions, counted from an earlier time"
 
 
-async def test_the_same_backup_restored_twice_leads_to_different_generations(undone: asyncpg.Connection) -> None:
+async def test_restoring_a_backup_twice_gives_different_generations(transaction: asyncpg.Connection) -> None:
     generations = []
     for _ in range(2):
-        await undone.execute("INSERT INTO users VALUES ('restored', $1, 7)", SAVED)
-        generations.append((await renewed(undone, "restored"))["generation"])
-        await undone.execute("DELETE FROM users WHERE id = 'restored'")
+        await transaction.execute("INSERT INTO users VALUES ('restored', $1, 7)", SAVED)
+        generations.append((await renewed(transaction, "restored"))["generation"])
+        await transaction.execute("DELETE FROM users WHERE id = 'restored'")
 
     assert generations[0] != generations[1]
 
 
-@pytest.mark.parametrize("saved", [False, True], ids=["a user after the backup", "a user of the backup"])
-async def test_a_key_whose_task_was_lost_makes_one_whose_tag_is_new(
+@pytest.mark.parametrize("saved", [False, True], ids=["user created after the backup", "user in the backup"])
+async def test_an_idempotency_key_of_a_lost_task_creates_a_task_with_a_new_tag(
     owner: Api, connection: asyncpg.Connection, saved: bool
 ) -> None:
     if saved:
@@ -97,7 +99,7 @@ async def test_a_key_whose_task_was_lost_makes_one_whose_tag_is_new(
     assert (await owner.call("GET", "/api/tasks", headers={"If-None-Match": f'"{seen}"'})).status == 200
 
 
-async def test_the_steps_of_the_handbook_restore_the_tasks_and_make_clients_start_over(
+async def test_the_documented_steps_restore_the_tasks_and_clients_start_over(
     aiohttp_client: AiohttpClient,
     settings: Settings,
     database_url: str,
@@ -118,5 +120,10 @@ async def test_the_steps_of_the_handbook_restore_the_tasks_and_make_clients_star
     client = await aiohttp_client(create_app(replace(settings, database_url=restored)))
     copy = replace(owner, client=client)
     assert await copy.tasks() == [task]
-    await problem_of(await copy.call("GET", "/api/tasks/changes", params={"since": since}), 410, "start-over")
-    assert (await copy.create())["revision"] > task["revision"]
+    await problem_of(await copy.call("GET", CHANGES, params={"since": since}), 410, "start-over")
+    everything = await (await copy.call("GET", CHANGES)).json()
+    assert everything == {"since": await tag_of(copy), "tasks": [task], "deleted": [], "more": False}
+    new = await copy.create()
+    assert new["revision"] > task["revision"]
+    changes = await (await copy.call("GET", CHANGES, params={"since": everything["since"]})).json()
+    assert changes == {"since": await tag_of(copy), "tasks": [new], "deleted": [], "more": False}

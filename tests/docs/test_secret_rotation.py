@@ -1,4 +1,4 @@
-"""docs/operations.md, "Rotate the secret": in that order, nobody is logged out."""
+"""docs/operations.md, "Rotate the secret": the steps, in that order, log out no user."""
 
 from dataclasses import replace
 
@@ -17,14 +17,14 @@ NEW = "the secret that tokens are signed with from now on"
 
 STEPS = {
     "before": (OLD, "", {OLD: 200, NEW: 401}),
-    "1: the service knows both": (NEW, OLD, {OLD: 200, NEW: 200}),
-    "3: no token of the old one is left": (NEW, "", {OLD: 401, NEW: 200}),
+    "1: the service has both secrets": (NEW, OLD, {OLD: 200, NEW: 200}),
+    "3: the service has the new secret only": (NEW, "", {OLD: 401, NEW: 200}),
 }
-"""The service's secrets in each step, and what it says to tokens that are signed with the old and the new one."""
+"""The service's secrets in each step, and the statuses for tokens that are signed with the old and the new one."""
 
 
 @pytest.mark.parametrize(("secret", "previous", "answers"), STEPS.values(), ids=STEPS)
-async def test_the_service_accepts_what_the_issuer_signs_with_in_each_step(
+async def test_each_step_accepts_tokens_of_the_documented_secrets(
     aiohttp_client: AiohttpClient, settings: Settings, secret: str, previous: str, answers: dict[str, int]
 ) -> None:
     client = await aiohttp_client(create_app(replace(settings, jwt_secret=secret, jwt_secret_previous=previous)))

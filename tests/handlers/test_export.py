@@ -1,4 +1,4 @@
-"""GET /api/export: all tasks of the user, oldest first, also when tasks change or the database fails meanwhile."""
+"""GET /api/export: all tasks of the user, oldest first; tasks that change and databases that fail during an export."""
 
 import asyncio
 from collections.abc import Callable
