@@ -1,4 +1,4 @@
-"""Compares what clients recorded with what the database has."""
+"""Compares the records of the clients with the rows of the database."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.faults.record import KnownTask, Record
 
 @dataclass(frozen=True)
 class Findings:
-    """What is wrong, a sentence each."""
+    """A sentence for each difference that the service is to blame for."""
 
     lost: list[str]
     twice: list[str]
@@ -19,7 +19,7 @@ class Findings:
 
 
 async def compare(record: Record, url: str) -> Findings:
-    """Looks for acknowledged writes that are lost, for those that were applied twice, and for what nobody asked for."""
+    """Finds acknowledged writes that are lost, writes that were applied twice, and writes that no client asked for."""
     connection = await asyncpg.connect(url)
     try:
         rows = await connection.fetch(
@@ -33,16 +33,16 @@ async def compare(record: Record, url: str) -> Findings:
     by_id = {row["id"]: row for row in rows}
     lost = [sentence for task in record.tasks for sentence in _lost(task, by_id.get(task.id))]
     titles = Counter(row["title"] for row in rows if not row["deleted"])
-    twice = [f"{title} is there {count} times" for title, count in titles.items() if count > 1]
+    twice = [f"{title} exists {count} times" for title, count in titles.items() if count > 1]
     known = {task.title for task in record.tasks}
     unasked = [f"{title} was refused" for title in titles if title in record.refused_titles]
-    unasked += [f"{title} is of nobody" for title in titles if title not in known | record.doubtful_titles]
+    unasked += [f"{title} was created by no client" for title in titles if title not in known | record.doubtful_titles]
     unasked += [
-        f"{task.id} is as nobody asked"
+        f"{task.id} has a state that no client asked for"
         for task in record.tasks
         if task.id in by_id and _is_unasked(task, by_id[task.id])
     ]
-    # A user's revision counts the writes: the first, with a key, is the microsecond in which the user began.
+    # A user's revision counts the writes: the first one, which has a key, is the time in microseconds.
     for row in users:
         at_least = record.acknowledged[row["id"]]
         writes = int(row["writes"]) + 1
@@ -57,9 +57,9 @@ async def compare(record: Record, url: str) -> Findings:
 
 def _lost(task: KnownTask, row: asyncpg.Record | None) -> Iterator[str]:
     if row is None:
-        yield f"{task.title} is not there"
+        yield f"{task.title} is missing"
     elif row["revision"] < task.revision:
-        yield f"{task.title} is of revision {row['revision']}, not {task.revision}"
+        yield f"{task.title} has revision {row['revision']}, not {task.revision}"
     elif task.deleted and not row["deleted"]:
         yield f"{task.title} was deleted"
     elif row["revision"] == task.revision and not task.deleted:
@@ -69,7 +69,7 @@ def _lost(task: KnownTask, row: asyncpg.Record | None) -> Iterator[str]:
 
 
 def _is_unasked(task: KnownTask, row: asyncpg.Record) -> bool:
-    """Whether the row is of a later revision than the client's, with a content that none of its doubts explains."""
+    """Whether the row has a later revision than the client's, with a content that no write in doubt explains."""
     if row["revision"] == task.revision or task.deleted:
         return False
     if row["deleted"]:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the faults' own, which keeps what it acknowledged, and can be killed and started again under load."""
+"""A PostgreSQL server with durable commits, which can be killed and started again under load."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,25 +17,25 @@ CONNECTIONS = "-c", "max_connections=50"
 
 
 class Cluster:
-    """One PostgreSQL in a folder, made when there is none. `options` go to `postgres`."""
+    """A PostgreSQL server with its data in a folder, which is created if it is new. `options` go to `postgres`."""
 
     def __init__(self, data: Path, *options: str) -> None:
         self._data = data
         self._options = (*CONNECTIONS, *options)
-        # PostgreSQL ends with the thread that started it, and the event loop must go on meanwhile.
+        # PostgreSQL ends with the thread that started it, and starting it must not block the event loop.
         self._thread = ThreadPoolExecutor(1)
         self._resources = ExitStack()
         self._postgres: Postgres | None = None
 
     @property
     def url(self) -> str:
-        """Its DATABASE_URL, which is another one after each start."""
-        assert self._postgres, "the server runs"
+        """Its DATABASE_URL, which changes with each start."""
+        assert self._postgres, "the server is stopped"
         return self._postgres.url
 
     @property
     def socket(self) -> str:
-        """Where it listens. Raises ConnectionRefusedError when it doesn't."""
+        """The socket on which it listens. Raises ConnectionRefusedError if it is stopped."""
         if self._postgres is None:
             raise ConnectionRefusedError("the server is stopped")
         return f"{parse_qs(urlsplit(self.url).query)['host'][0]}/.s.PGSQL.5432"
@@ -46,15 +46,15 @@ class Cluster:
         return self._data / "postgres"
 
     def is_running(self) -> bool:
-        """Whether the server itself is there, whatever it does."""
+        """Whether the process of the server exists."""
         return self._postgres is not None and self._postgres.process.poll() is None
 
     async def start(self) -> None:
-        """Starts it, and returns as soon as it takes connections. Raises EmbeddedError."""
+        """Starts it, and returns as soon as it accepts connections. Raises EmbeddedError."""
         await self._in_thread(self._start)
 
     async def kill(self) -> None:
-        """Ends all of its processes as a power failure would."""
+        """Kills all of its processes, as a power failure would."""
         assert self._postgres
         with suppress(psutil.NoSuchProcess):
             server = psutil.Process(self._postgres.process.pid)
@@ -64,7 +64,7 @@ class Cluster:
         await self.stop()
 
     async def stop(self) -> None:
-        """Stops it, if it has not ended by itself."""
+        """Stops it, if it is still running."""
         await self._in_thread(self._resources.close)
         self._postgres = None
 
@@ -73,11 +73,11 @@ class Cluster:
         await self.stop()
         self._thread.shutdown()
 
-    async def takes_connections(self) -> bool:
-        """Whether it would serve, rather than being down or recovering."""
+    async def accepts_connections(self) -> bool:
+        """Whether it serves, and is neither down nor recovering."""
         try:
             connection = await asyncpg.connect(self.url, timeout=30)
-            await connection.close()  # which fails when it went down just now
+            await connection.close()  # fails if the server has just gone down
         except (OSError, TimeoutError, asyncpg.PostgresError):
             return False
         return True

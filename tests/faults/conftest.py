@@ -1,4 +1,4 @@
-"""The faults' PostgreSQL, the service on it, and the table of what was seen."""
+"""The PostgreSQL server of these tests, the service on it, and the table of results."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster import Cluster
-from tests.faults.faults import Stage, report, run_stage
+from tests.faults.faults import Deployment, report, run_deployment
 
 HEADER = (
     "| fault | times | requests | acknowledged writes | lost | twice or unasked | slowest answer (s) | outcomes "
@@ -24,16 +24,16 @@ def long_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 async def cluster(long_lived: Cluster) -> Cluster:
-    """The one for all faults but that of the disk; it runs, whatever the last one did to it."""
+    """The server of all faults but that of the disk. It runs, also if the last test has stopped it."""
     if not long_lived.is_running():
         await long_lived.start()
     return long_lived
 
 
 @pytest.fixture
-async def stage(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with run_stage(cluster, tmp_path / "log") as stage:
-        yield stage
+async def deployment(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Deployment]:
+    async with run_deployment(cluster, tmp_path / "log") as deployment:
+        yield deployment
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,4 +1,4 @@
-"""A small disk for the database, to be filled and freed."""
+"""A small disk for the database, which a test can fill and free."""
 
 import os
 import shutil
@@ -14,11 +14,11 @@ MEGABYTES = 192
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system in memory of so many megabytes, at this folder. Skips the test where none can be mounted."""
+    """Mounts a file system of MEGABYTES in memory at this folder. Skips the test if that isn't possible."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m,mode=700,uid={os.getuid()},gid={os.getgid()}", "tmpfs"]
     if _as_root(*mount, str(folder)) != 0:
-        missing("no file system can be mounted here, which takes root's rights or sudo's without a password")
+        missing("no file system can be mounted here: that takes the rights of root, or sudo without a password")
     try:
         yield folder
     finally:
@@ -26,7 +26,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> None:
-    """Leaves no byte on the disk of this folder."""
+    """Fills the disk of this folder to the last byte."""
     descriptor = os.open(folder / "filler", os.O_WRONLY | os.O_CREAT)
     try:
         size = 0
@@ -42,7 +42,7 @@ def fill(folder: Path) -> None:
 
 
 def free(folder: Path) -> None:
-    """Gives the space back."""
+    """Frees the space again."""
     (folder / "filler").unlink(missing_ok=True)
 
 

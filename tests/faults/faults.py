@@ -1,4 +1,4 @@
-"""Does one fault again and again to a service under load, and holds what came of it to what is required."""
+"""Causes a fault repeatedly in a service under load, and checks the requirements of docs/faults.md."""
 
 import asyncio
 import os
@@ -27,31 +27,31 @@ from todo_service.database.migrations import migrate
 
 REPETITIONS = int(os.environ.get("TEST_FAULT_REPETITIONS", "1"))
 LONG_FORM = REPETITIONS > 1
-"""Whether all variants are to be tried."""
+"""Whether all variants are tested (`make faults`)."""
 
 TIMEOUT = 2
 """DATABASE_TIMEOUT of the service (seconds)."""
 
 INTERVAL = 0.12 if LONG_FORM else 0.25
-"""Seconds between the requests of a client: 530 or 256 a second in all, which two cores serve with ease."""
+"""Seconds between the requests of a client: 530 or 256 requests a second in all, which two cores serve easily."""
 
 STEADY_SECONDS = 1.0
 FULL_RATE = 0.75
-"""Of the rate before, by the second: a machine that does other things, too, is never quite steady."""
+"""The share of the rate before the fault that counts as full: the rate of a shared machine varies."""
 RECOVERY_SECONDS = 2.0
-"""Until that rate is back. Required of the long form only, which is to have the machine for itself."""
+"""The time until the rate is full again. Required of `make faults` only, which has the machine for itself."""
 
 LATE = 10
-"""So many times as long as the slowest of the requests that need no database an answer may be late, besides a second:
-that is how busy the machine was."""
+"""A response may be late by one second and this many times the slowest request that needs no database, which tells how
+busy the machine was."""
 
 report: list[str] = []
-"""A line for each fault that was done, for the end of the run."""
+"""A row for each fault of this run."""
 
 
 @dataclass
-class Stage:
-    """A service of two workers, its database, and the network in between."""
+class Deployment:
+    """A service of two workers, its database, and the network between them."""
 
     cluster: Cluster
     proxy: Proxy
@@ -61,12 +61,12 @@ class Stage:
     settings: dict[str, str]
     resources: ExitStack
     record: Record = field(default_factory=Record)
-    """What the clients have seen since the faults began."""
+    """The responses that the clients got since the load began."""
     process: Popen[bytes] = field(init=False)
 
     @property
     def url(self) -> str:
-        """Where the service is, also after another start."""
+        """The address of the service, which stays the same when it is started again."""
         return f"http://127.0.0.1:{self.settings['PORT']}"
 
     @property
@@ -76,21 +76,21 @@ class Stage:
 
     @property
     def database_url(self) -> str:
-        """Where the database is without the proxy."""
+        """The address of the database that bypasses the proxy."""
         return urlunsplit(urlsplit(self.cluster.url)._replace(path=f"/{self.database}"))
 
     async def serve(self) -> None:
-        """Starts the service, which must not run."""
+        """Starts the service, which must be stopped."""
         self.process, _ = await asyncio.to_thread(self.resources.enter_context, served(self.log, **self.settings))
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that serve."""
+        """The worker processes of the service."""
         return psutil.Process(self.process.pid).children()
 
 
 @asynccontextmanager
-async def run_stage(cluster: Cluster, log: Path, **settings: str) -> AsyncIterator[Stage]:
-    """A service on a new database of this cluster."""
+async def run_deployment(cluster: Cluster, log: Path, **settings: str) -> AsyncIterator[Deployment]:
+    """Runs a service on a new database of this cluster."""
     name = f"faults_{uuid4().hex}"
     connection = await asyncpg.connect(cluster.url)
     await connection.execute(f'CREATE DATABASE "{name}"')
@@ -106,32 +106,31 @@ async def run_stage(cluster: Cluster, log: Path, **settings: str) -> AsyncIterat
     }
     try:
         with ExitStack() as resources:
-            stage = Stage(cluster, proxy, log, name, variables, resources)
-            await migrate(stage.database_url, lambda _line: None)
-            await stage.serve()
-            yield stage
+            deployment = Deployment(cluster, proxy, log, name, variables, resources)
+            await migrate(deployment.database_url, lambda _line: None)
+            await deployment.serve()
+            yield deployment
     finally:
         await proxy.close()
 
 
 async def repeat(
     name: str,
-    stage: Stage,
+    deployment: Deployment,
     fault: Callable[[int], Awaitable[None]],
     *,
     allowed: AbstractSet[str] = frozenset(),
 ) -> Record:
-    """Does a fault so many times under load; `fault` gets the number of the round, and returns when it is over.
+    """Causes a fault REPETITIONS times under load. `fault` gets the number of the round, and returns when it is over.
 
-    Whatever happens, no acknowledged write is lost, none is applied twice, none that was refused is applied, and there
-    is no answer after the timeout and one second more, or what the machine adds to that. Afterwards each client is
-    served again; in the long form the rate is what it was after two seconds. `allowed` are outcomes besides those of a
-    service that is there.
+    No acknowledged write is lost, no write is applied twice, no refused write is applied, and each response comes
+    within the timeout and one second more, plus the delay of a busy machine. After each fault all clients are served
+    again; with LONG_FORM the rate is full again within two seconds. `allowed` are outcomes besides HTTP responses.
     """
-    load = Load(stage.url, INTERVAL)
+    load = Load(deployment.url, INTERVAL)
     recoveries = []
     async with load.running() as record:
-        stage.record = record
+        deployment.record = record
         for number in range(REPETITIONS):
             await asyncio.sleep(STEADY_SECONDS + 0.2)
             began = time.monotonic()
@@ -139,36 +138,36 @@ async def repeat(
             await fault(number)
             recoveries.append(await _seconds_to_full_rate(record, before))
             await _all_served(record)
-    findings = await compare(record, stage.database_url)
+    findings = await compare(record, deployment.database_url)
     report.append(_line(name, record, findings, recoveries))
-    said = "\n".join([report[-1], *record.violations[:10], stage.log.read_text()[-8000:]])
-    assert findings == Findings([], [], []), f"{findings}\n{said}"
-    assert not record.violations, said
+    details = "\n".join([report[-1], *record.violations[:10], deployment.log.read_text()[-8000:]])
+    assert findings == Findings([], [], []), f"{findings}\n{details}"
+    assert not record.violations, details
     unanswered = {outcome for outcome in record.outcomes if not outcome[0].isdigit()}
-    assert not unanswered - allowed - {BROKEN_AFTER_SILENCE}, said
-    assert record.slowest <= stage.timeout + 1 + LATE * record.slowest_of_control, said
-    assert not LONG_FORM or max(recoveries) <= RECOVERY_SECONDS, said
-    assert "Traceback" not in stage.log.read_text(), said
+    assert not unanswered - allowed - {BROKEN_AFTER_SILENCE}, details
+    assert record.slowest <= deployment.timeout + 1 + LATE * record.slowest_of_control, details
+    assert not LONG_FORM or max(recoveries) <= RECOVERY_SECONDS, details
+    assert "Traceback" not in deployment.log.read_text(), details
     return record
 
 
 async def _all_served(record: Record) -> None:
-    """Waits until each client has been served after now."""
+    """Waits until each client has been served once more."""
     begin = time.monotonic()
     await until(lambda: len(record.last_served) == CLIENTS and min(record.last_served.values()) > begin)
 
 
-async def ready(stage: Stage) -> None:
-    """Waits until both workers are, as far as so many answers in a row tell."""
+async def ready(deployment: Deployment) -> None:
+    """Waits until both workers are ready: until eight responses in a row say so."""
     ready = 0
-    async with ClientSession(stage.url) as session, asyncio.timeout(PATIENCE):
+    async with ClientSession(deployment.url) as session, asyncio.timeout(PATIENCE):
         while ready < 8:
             async with session.get("/health/ready", headers={"Connection": "close"}) as response:
                 ready = ready + 1 if response.status == 200 else 0
 
 
 async def _seconds_to_full_rate(record: Record, before: float) -> float:
-    """How long after now the first full second at nearly the rate of before begins; infinite if it never does."""
+    """Seconds until the first full second at FULL_RATE of the rate `before` begins; infinite if none does."""
     ended = begin = time.monotonic()
     while begin < ended + 15:
         await asyncio.sleep(max(0.0, begin + 1 - time.monotonic()))

@@ -1,4 +1,4 @@
-"""A constant mixed load: 64 clients of several users, who keep a record of all that was acknowledged."""
+"""A constant mixed load: 64 clients of 16 users, which record every acknowledged write."""
 
 import asyncio
 import random
@@ -27,24 +27,24 @@ CLIENTS = 64
 USERS = 16
 PAUSE = 0.1  # before a request is repeated
 HANG_SECONDS = 30.0
-LIVE_TASKS = 20  # of each client; more are left alone
+LIVE_TASKS = 20  # of each client: with more, it creates none without a key
 
 WEIGHTS = {"create_once": 25, "create": 10, "change": 25, "complete": 8, "delete": 7, "get": 15, "list": 10}
 
 SILENCE_SECONDS = 1.0
-"""For so long a worker that ends waits for a client's next request (docs/faults.md)."""
+"""A stopping worker waits so long for the next request of an idle connection (docs/faults.md)."""
 
 NOT_CONNECTED, BROKEN = "connection refused", "connection broken"
 BROKEN_AFTER_SILENCE = "connection broken after a silence"
-"""What happens to a client that a busy machine keeps silent for longer than that."""
+"""The outcome of a client that a busy machine keeps idle for longer than SILENCE_SECONDS."""
 
-# What came of a request that writes.
+# The fate of a write.
 APPLIED, REFUSED, UNKNOWN = "applied", "refused", "unknown"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one request; status 0 if there was none."""
+    """The response to one request; its status is 0 if there was none."""
 
     status: int
     problem: str
@@ -54,7 +54,7 @@ class Answer:
 
 @dataclass
 class Load:
-    """The clients of one service; `running` gives the record while they work."""
+    """The clients of one service. `running` yields their record while they work."""
 
     url: str
     interval: float
@@ -64,7 +64,7 @@ class Load:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Record]:
-        """Lets all clients work, until each is done with what it has begun, which must have been acknowledged."""
+        """Runs all clients. At the end, each repeats the write that it has begun until it is acknowledged."""
         users = [f"user-{uuid4()}" for _ in range(USERS)]
         clients = [Client(self, users[number % USERS], number) for number in range(CLIENTS)]
         await asyncio.gather(*(client.begin() for client in clients[:USERS]))
@@ -78,12 +78,12 @@ class Load:
                 self.stopping = True
 
     async def _control(self) -> None:
-        """Sends requests that only tell how busy the machine is, one after the other."""
+        """Sends requests to /health, one after the other, which tell how busy the machine is."""
         connector = TCPConnector(force_close=True)
         async with ClientSession(self.url, timeout=ClientTimeout(total=HANG_SECONDS), connector=connector) as session:
             while not self.stopping:
                 began = time.monotonic()
-                with suppress(ClientError, OSError):  # the service is not there, as its clients say
+                with suppress(ClientError, OSError):  # the service is down, which its clients record
                     async with session.get("/health"):
                         pass
                 self.record.slowest_of_control = max(self.record.slowest_of_control, time.monotonic() - began)
@@ -91,7 +91,7 @@ class Load:
 
 
 class Client:
-    """One client: every second one keeps its connection alive, the others connect for each request."""
+    """One client: every second client keeps its connection alive, the others connect for each request."""
 
     def __init__(self, load: Load, user: str, number: int) -> None:
         self._load = load
@@ -107,10 +107,10 @@ class Client:
         headers = {"Authorization": f"Bearer {sign_token(SECRET, user, days=1)}"}
         timeout = ClientTimeout(total=HANG_SECONDS)
         self._session = ClientSession(load.url, headers=headers, timeout=timeout, connector=connector)
-        self._session._retry_connection = False  # or it would hide what happens to a GET or DELETE
+        self._session._retry_connection = False  # a retry would hide failures of GET and DELETE
 
     async def begin(self) -> None:
-        """Makes the user: from the first key on, each write takes exactly the next revision."""
+        """Creates the user with a key: each later write takes exactly the next revision."""
         await self._create_once()
 
     async def work(self) -> None:
@@ -152,7 +152,7 @@ class Client:
                 self._record.doubtful[self._user] += 1
 
     async def _change(self, task: KnownTask) -> None:
-        """Each attempt writes another text, so that one that was refused shows if it was applied nevertheless."""
+        """Each attempt writes another text, which shows whether a refused attempt was applied nevertheless."""
         while not task.deleted:
             text = self._new_name()
             answer = await self._write(task, "PATCH", "", {"description": text}, text, task.completed)
@@ -163,7 +163,7 @@ class Client:
             await self._after(task, answer)
 
     async def _complete(self, task: KnownTask) -> None:
-        """Toggles, which is not safe to repeat: so it isn't, unless it was refused."""
+        """Toggles, which isn't safe to repeat: it is repeated only if it was refused."""
         while not task.deleted:
             answer = await self._write(task, "PATCH", "/complete", None, task.text, not task.completed)
             if answer.fate == APPLIED:
@@ -186,7 +186,7 @@ class Client:
     async def _write(
         self, task: KnownTask, method: str, path: str, body: object, text: str | None, completed: bool
     ) -> Answer:
-        """A change of a task to these values: half of them only if it is as the client knows it."""
+        """Sends a change of a task to these values, half of the time with `If-Match`."""
         headers = {"If-Match": f'"{task.revision}"'} if self._random.random() < 0.5 else {}
         allowed = {404} if task.maybe_deleted else set()
         if headers and task.in_doubt:
@@ -197,12 +197,12 @@ class Client:
         elif answer.fate == APPLIED:
             self._record.acknowledged[self._user] += 1
             if answer.body:
-                self._check(answer.body["revision"] > task.revision, f"{task.id} went back in {answer.body}")
+                self._check(answer.body["revision"] > task.revision, f"{task.id} has a revision too low: {answer.body}")
                 self._learn(task, answer.body, text, completed)
         return answer
 
     async def _after(self, task: KnownTask, answer: Answer) -> None:
-        """What a client does after a change that was not acknowledged: looks, or waits a moment."""
+        """After a change that was not acknowledged: gets the task if it has changed, or waits."""
         if answer.status == 404:
             task.deleted = True
         elif answer.status == 412:
@@ -220,7 +220,7 @@ class Client:
         body = answer.body
         self._check(body["revision"] >= task.revision, f"{task.id} lost revision {task.revision}: {body}")
         if body["revision"] > task.revision:
-            self._check(task.in_doubt, f"{task.id} was changed by nobody: {body}")
+            self._check(task.in_doubt, f"{task.id} was changed by no client: {body}")
         else:
             same = (body["description"], body["completed"]) == (task.text, task.completed)
             self._check(same, f"{task.id} has another content than was acknowledged: {body}")
@@ -230,7 +230,7 @@ class Client:
         await self._send("GET", f"{TASKS}?limit=20", None, expected={200})
 
     def _learn(self, task: KnownTask, body: Any, text: str | None, completed: bool) -> None:
-        """What was acknowledged or seen must stay from now on. It is as expected, or as something in doubt made it."""
+        """Remembers a state that must persist from now on. It must be the expected one, or one of a write in doubt."""
         self._check(body["description"] in {text, *task.possible_texts}, f"{task.id} should be {text!r}: {body}")
         self._check(task.maybe_toggled or body["completed"] is completed, f"{task.id} should be {completed}: {body}")
         task.revision, task.text, task.completed = body["revision"], body["description"], body["completed"]
@@ -252,7 +252,7 @@ class Client:
         *,
         expected: set[int],
     ) -> Answer:
-        """One request at its time, and its answer, which must be one of those that are allowed at all."""
+        """Sends one request at its time, and checks that its response is `expected`, or one of a fault."""
         await asyncio.sleep(max(0.0, self._next - time.monotonic()))
         previous, self._began = self._began, time.monotonic()
         self._next = self._began + self._load.interval
@@ -294,6 +294,6 @@ class Client:
         self._count += 1
         return f"{self._user} {self._number} {self._count}"
 
-    def _check(self, condition: bool, what: str) -> None:
+    def _check(self, condition: bool, violation: str) -> None:
         if not condition:
-            self._record.violated(what)
+            self._record.violated(violation)

@@ -1,4 +1,4 @@
-"""The network between service and database: TCP in front of the server's socket, to be cut, frozen, lossy or slow."""
+"""The network between service and database: a TCP proxy that a test can cut, freeze, slow down or make lossy."""
 
 import asyncio
 import ctypes
@@ -17,7 +17,7 @@ DROP_ALL_PROGRAM = struct.pack("HxxxxxxP", 1, ctypes.addressof(DROP_ALL))
 
 
 class Proxy:
-    """Listens on a port, and passes each connection on to the socket that `target` names at that time."""
+    """Listens on a port, and passes each connection on to the socket that `target` returns at that time."""
 
     def __init__(self, target: Callable[[], str]) -> None:
         self._target = target
@@ -41,13 +41,13 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> None:
-        """Resets every connection on both sides, like a router that lost its state."""
+        """Resets all connections on both sides, like a router that lost its state."""
         for writer in self._writers:
             writer.transport.abort()
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
-        """Meanwhile connections are taken, and what comes is kept; it is passed on afterwards."""
+        """Accepts connections and keeps what arrives; passes it on afterwards."""
         self._passes.clear()
         try:
             yield
@@ -56,7 +56,7 @@ class Proxy:
 
     @asynccontextmanager
     async def swallowing(self) -> AsyncIterator[None]:
-        """Meanwhile connections are taken, and what comes is gone for ever, although TCP says that it arrived."""
+        """Accepts connections and discards what arrives, although TCP acknowledges it."""
         self._swallows = True
         try:
             yield
@@ -65,21 +65,21 @@ class Proxy:
 
     @asynccontextmanager
     async def losing(self) -> AsyncIterator[None]:
-        """Meanwhile no packet arrives, new connections included, and none is acknowledged: a cable is out."""
+        """Loses all packets, also those of new connections: TCP acknowledges nothing, as if a cable were unplugged."""
         for sock in self._sockets():
             sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, DROP_ALL_PROGRAM)
-        self._passes.clear()  # what the database still has to say does not arrive, either
+        self._passes.clear()  # packets from the database are lost, too
         try:
             yield
         finally:
             for sock in self._sockets():
-                with suppress(OSError):  # one that came meanwhile
+                with suppress(OSError):  # a connection that is new
                     sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
             self._passes.set()
 
     @asynccontextmanager
     async def slow(self, seconds: float) -> AsyncIterator[None]:
-        """Meanwhile everything takes so much longer, in each direction."""
+        """Delays everything by so many seconds, in each direction."""
         self._delay = seconds
         try:
             yield
@@ -98,7 +98,7 @@ class Proxy:
         assert task
         self._tasks.add(task)
         try:
-            with suppress(OSError):  # no server there: the client is told by the end of its connection
+            with suppress(OSError):  # the server is down: the connection is closed
                 await self._connect(reader, writer)
         finally:
             writer.transport.abort()
@@ -147,7 +147,7 @@ class Proxy:
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:
-    """What PostgreSQL does when it is asked to, as it is by the service; here the proxy is the other end."""
+    """Sets the TCP options that the service asks PostgreSQL to set: here the proxy is the other end."""
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(SERVER_TCP_OPTIONS["tcp_keepalives_idle"]))

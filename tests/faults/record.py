@@ -1,4 +1,4 @@
-"""What clients know: of each task what was acknowledged and what is in doubt, and of each request how it went."""
+"""The records of the clients: the acknowledged state and the doubts of each task, and the outcome of each request."""
 
 import time
 from bisect import bisect_left
@@ -13,58 +13,58 @@ class KnownTask:
     user: str
     id: str
     title: str
-    """Unlike any other's, and never changed: it tells which request made a row."""
+    """Unique, and never changed: it tells which request created a row."""
     revision: int
     text: str | None = None
     completed: bool = False
     deleted: bool = False
     possible_texts: set[str] = field(default_factory=set)
-    """What changes whose outcome is unknown would have written; they may be applied late, too."""
+    """The texts of updates whose outcome is unknown; they may also be applied late."""
     maybe_toggled: bool = False
     maybe_deleted: bool = False
 
     @property
     def in_doubt(self) -> bool:
-        """Whether anything may have happened to it that nobody acknowledged."""
+        """Whether a write that was not acknowledged may have changed it."""
         return bool(self.possible_texts) or self.maybe_toggled or self.maybe_deleted
 
 
 @dataclass
 class Record:
-    """All that the clients of one load saw."""
+    """What the clients of one load recorded."""
 
     tasks: list[KnownTask] = field(default_factory=list)
     refused_titles: set[str] = field(default_factory=set)
-    """Of creates that were answered with `unavailable`."""
+    """The titles of creates that got `unavailable`."""
     doubtful_titles: set[str] = field(default_factory=set)
-    """Of creates that nobody answered clearly."""
+    """The titles of creates whose outcome is unknown."""
     acknowledged: Counter[str] = field(default_factory=Counter)
-    """By user: how many writes certainly took a revision."""
+    """By user: how many writes were acknowledged, and took a revision each."""
     doubtful: Counter[str] = field(default_factory=Counter)
-    """By user: how many perhaps did."""
+    """By user: how many writes have an unknown outcome."""
     outcomes: Counter[str] = field(default_factory=Counter)
-    """Statuses, kinds of 503, and what is no answer."""
+    """How often each outcome occurred: a status with its problem, or the reason why there was no response."""
     violations: list[str] = field(default_factory=list)
     served: list[float] = field(default_factory=list)
-    """When requests were served, by the monotonic clock."""
+    """The times at which requests were served (monotonic clock)."""
     last_served: dict[int, float] = field(default_factory=dict)
-    """When each client was served last."""
+    """The time at which each client was served last."""
     slowest: float = 0.0
     slowest_of_control: float = 0.0
-    """Of requests that need no database, and that tell how late everything is."""
+    """The slowest request that needs no database, which tells how busy the machine was."""
 
     def answered(self, client: int, outcome: str, seconds: float, *, served: bool) -> None:
-        """Notes the end of a request."""
+        """Records the end of a request."""
         self.outcomes[outcome] += 1
         self.slowest = max(self.slowest, seconds)
         if served:
             self.last_served[client] = time.monotonic()
             self.served.append(self.last_served[client])
 
-    def violated(self, what: str) -> None:
-        """Notes what must not be."""
-        self.violations.append(what)
+    def violated(self, violation: str) -> None:
+        """Records a violation of the requirements."""
+        self.violations.append(violation)
 
     def rate(self, begin: float, end: float) -> float:
-        """Requests served in each second between these times."""
+        """The requests served per second between these times."""
         return (bisect_left(self.served, end) - bisect_left(self.served, begin)) / (end - begin)

@@ -1,4 +1,4 @@
-"""The database goes away, in part or as a whole, and comes back."""
+"""Faults of the database: a killed server, terminated backends, a full disk, and a database that starts late."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 
 from tests.faults.cluster import Cluster
 from tests.faults.disk import fill, free, small_disk
-from tests.faults.faults import Stage, ready, repeat, run_stage
+from tests.faults.faults import Deployment, ready, repeat, run_deployment
 from tests.support.processes import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
@@ -23,28 +23,28 @@ TERMINATE = """
 """
 
 
-async def test_the_server_is_killed_and_started_again(stage: Stage) -> None:
+async def test_the_service_recovers_after_the_database_server_is_killed(deployment: Deployment) -> None:
     async def fault(_number: int) -> None:
-        await stage.cluster.kill()
+        await deployment.cluster.kill()
         await asyncio.sleep(1)
-        await stage.cluster.start()
+        await deployment.cluster.start()
 
-    await repeat("PostgreSQL killed (-9) and started again", stage, fault)
+    await repeat("PostgreSQL killed (-9) and started again", deployment, fault)
 
 
-async def test_its_processes_are_terminated_one_by_one(stage: Stage) -> None:
+async def test_the_service_recovers_after_backends_are_terminated(deployment: Deployment) -> None:
     async def fault(_number: int) -> None:
-        connection = await asyncpg.connect(stage.database_url)
+        connection = await asyncpg.connect(deployment.database_url)
         for _ in range(8):
-            await connection.execute(TERMINATE, stage.database)
+            await connection.execute(TERMINATE, deployment.database)
             await asyncio.sleep(0.05)
         await connection.close()
 
-    await repeat("backends terminated one by one", stage, fault)
+    await repeat("backends terminated one by one", deployment, fault)
 
 
-async def test_its_disk_is_full_and_freed(tmp_path: Path) -> None:
-    """In every other round the log is to go on in a new file, too: the server panics, and won't start again."""
+async def test_the_service_recovers_after_the_disk_was_full(tmp_path: Path) -> None:
+    """In every second round the server also needs a new WAL file: it panics, and can't start until there is space."""
     options = ["-c", "min_wal_size=32MB", "-c", "max_wal_size=48MB"]
     with small_disk(tmp_path / "disk") as disk:
         cluster = Cluster(disk, *options)
@@ -54,47 +54,47 @@ async def test_its_disk_is_full_and_freed(tmp_path: Path) -> None:
             fill(disk)
             await asyncio.sleep(1)
             if number % 2 == 0:
-                await panic(stage)
-                refused = stage.record.outcomes["503 unavailable"]
-                await until(lambda: stage.record.outcomes["503 unavailable"] > refused)
+                await panic(deployment)
+                refused = deployment.record.outcomes["503 unavailable"]
+                await until(lambda: deployment.record.outcomes["503 unavailable"] > refused)
             free(disk)
-            if not await cluster.takes_connections():
-                await cluster.kill()  # if it has not ended by itself
+            if not await cluster.accepts_connections():
+                await cluster.kill()  # if it is still running
                 await cluster.start()
 
         try:
-            async with run_stage(cluster, tmp_path / "log") as stage:
-                record = await repeat("disk full, then freed", stage, fault)
+            async with run_deployment(cluster, tmp_path / "log") as deployment:
+                record = await repeat("disk full, then freed", deployment, fault)
         finally:
             await cluster.close()
     assert record.outcomes["503 unavailable"] > 0
 
 
-async def panic(stage: Stage) -> None:
-    """Has the server take the next files of its log, until there is none, and it ends itself."""
-    while await stage.cluster.takes_connections():
+async def panic(deployment: Deployment) -> None:
+    """Makes the server switch to new WAL files until there is no space for one, and it ends with a panic."""
+    while await deployment.cluster.accepts_connections():
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # it may go down at any moment
-            connection = await asyncpg.connect(stage.cluster.url)
+            connection = await asyncpg.connect(deployment.cluster.url)
             try:
                 await connection.execute("SELECT pg_logical_emit_message(false, 'next', 'file'), pg_switch_wal()")
             finally:
                 connection.terminate()
 
 
-async def test_a_service_that_starts_first_waits_and_says_so(stage: Stage) -> None:
-    """Or one whose workers are replaced while there is no database."""
+async def test_a_service_started_without_a_database_waits_for_it_and_logs_that(deployment: Deployment) -> None:
+    """Its workers are replaced while the database is down."""
     waiting = re.compile(r"the database is unreachable \((.*)\); next attempt in ([0-9.]+) s")
 
     async def fault(_number: int) -> None:
-        await stage.cluster.stop()
-        stage.process.send_signal(signal.SIGHUP)
-        former = stage.workers()
-        begin = stage.log.stat().st_size
+        await deployment.cluster.stop()
+        deployment.process.send_signal(signal.SIGHUP)
+        former = deployment.workers()
+        begin = deployment.log.stat().st_size
 
         def pauses() -> list[float]:
-            return [float(pause) for _, pause in waiting.findall(stage.log.read_text()[begin:])]
+            return [float(pause) for _, pause in waiting.findall(deployment.log.read_text()[begin:])]
 
-        async with ClientSession(stage.url) as session:
+        async with ClientSession(deployment.url) as session:
             await until(lambda: not any(worker.is_running() for worker in former))
             await until(lambda: len(set(pauses())) > 1)
             async with session.get("/health") as response:
@@ -102,8 +102,8 @@ async def test_a_service_that_starts_first_waits_and_says_so(stage: Stage) -> No
             async with session.get("/health/ready") as response:
                 assert response.status == 503
             assert max(pauses()) <= 1
-            await stage.cluster.start()
-            await ready(stage)
-        await until(lambda: stage.log.read_text()[begin:].count("the database is reachable again") >= 2)
+            await deployment.cluster.start()
+            await ready(deployment)
+        await until(lambda: deployment.log.read_text()[begin:].count("the database is reachable again") >= 2)
 
-    await repeat("workers replaced without a database, then started", stage, fault)
+    await repeat("workers replaced without a database, then started", deployment, fault)

@@ -1,4 +1,4 @@
-"""The network between service and database is cut, freezes, loses or is slow."""
+"""Faults of the network between service and database: it is cut, frozen, lossy or slow."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,59 +8,59 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster import Cluster
-from tests.faults.faults import LONG_FORM, Stage, ready, repeat, run_stage
+from tests.faults.faults import LONG_FORM, Deployment, ready, repeat, run_deployment
 from tests.faults.proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
 
 Fault = Callable[[Proxy], AbstractAsyncContextManager[None]]
 
-# Shorter and longer than DATABASE_TIMEOUT, and with its default for so long that TCP tries again only seconds later.
+# Shorter and longer than DATABASE_TIMEOUT; with its default, so long that TCP retransmits only seconds later.
 VARIANTS = [
     ("frozen", Proxy.frozen, 2, 3.5),
     ("all packets lost", Proxy.losing, 2, 3.5),
-    ("what is sent swallowed", Proxy.swallowing, 2, 1.0),
+    ("sent data swallowed", Proxy.swallowing, 2, 1.0),
     ("frozen", Proxy.frozen, 2, 1.0),
     ("frozen", Proxy.frozen, 10, 5.0),
-    ("what is sent swallowed", Proxy.swallowing, 2, 3.5),
-    ("what is sent swallowed", Proxy.swallowing, 10, 12.0),
+    ("sent data swallowed", Proxy.swallowing, 2, 3.5),
+    ("sent data swallowed", Proxy.swallowing, 10, 12.0),
     ("all packets lost", Proxy.losing, 2, 1.0),
     ("all packets lost", Proxy.losing, 10, 8.0),
 ][: None if LONG_FORM else 3]
 
 
-async def test_all_connections_are_reset(stage: Stage) -> None:
+async def test_the_service_recovers_after_its_connections_are_reset(deployment: Deployment) -> None:
     async def fault(_number: int) -> None:
         for _ in range(5):
-            stage.proxy.cut()
+            deployment.proxy.cut()
             await asyncio.sleep(0.1)
 
-    await repeat("connections cut (reset), five times in a row", stage, fault)
+    await repeat("connections cut (reset), five times in a row", deployment, fault)
 
 
 @pytest.mark.parametrize(("name", "begin", "limit", "seconds"), VARIANTS)
-async def test_nothing_comes_through_for_a_while(
+async def test_the_service_recovers_after_the_network_transmits_nothing(
     cluster: Cluster, tmp_path: Path, name: str, begin: Fault, limit: int, seconds: float
 ) -> None:
-    async with run_stage(cluster, tmp_path / "log", DATABASE_TIMEOUT=str(limit)) as stage:
+    async with run_deployment(cluster, tmp_path / "log", DATABASE_TIMEOUT=str(limit)) as deployment:
 
         async def fault(_number: int) -> None:
-            async with begin(stage.proxy):
+            async with begin(deployment.proxy):
                 await asyncio.sleep(seconds)
 
-        await repeat(f"{name} for {seconds:g} s, DATABASE_TIMEOUT={limit}", stage, fault)
+        await repeat(f"{name} for {seconds:g} s, DATABASE_TIMEOUT={limit}", deployment, fault)
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.3] if LONG_FORM else [0.1])
-async def test_the_network_is_slow(cluster: Cluster, tmp_path: Path, seconds: float) -> None:
-    """And all connections are lost meanwhile: they are opened again, which takes several times as long."""
-    async with run_stage(cluster, tmp_path / "log", DATABASE_TIMEOUT="5") as stage:
+async def test_the_service_reconnects_through_a_slow_network(cluster: Cluster, tmp_path: Path, seconds: float) -> None:
+    """All connections are lost; opening new ones takes several times the delay."""
+    async with run_deployment(cluster, tmp_path / "log", DATABASE_TIMEOUT="5") as deployment:
 
         async def fault(_number: int) -> None:
-            async with stage.proxy.slow(seconds):
+            async with deployment.proxy.slow(seconds):
                 await asyncio.sleep(0.5)
-                stage.proxy.cut()
+                deployment.proxy.cut()
                 await asyncio.sleep(8 * seconds)
-                await ready(stage)
+                await ready(deployment)
 
-        await repeat(f"{seconds * 1000:g} ms slower in each direction, and cut", stage, fault)
+        await repeat(f"{seconds * 1000:g} ms slower in each direction, and cut", deployment, fault)

@@ -1,4 +1,4 @@
-"""Processes of the service are killed, replaced, or told to stop."""
+"""Faults of the service's processes: they are killed, replaced, or stopped."""
 
 import asyncio
 import signal
@@ -9,54 +9,54 @@ import psutil
 import pytest
 
 from tests.faults.cluster import Cluster
-from tests.faults.faults import Stage, repeat, run_stage
+from tests.faults.faults import Deployment, repeat, run_deployment
 from tests.faults.load import BROKEN, NOT_CONNECTED
 from tests.support.processes import PATIENCE, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
 
 
-async def test_a_worker_is_killed(stage: Stage) -> None:
+async def test_the_service_recovers_after_a_worker_is_killed(deployment: Deployment) -> None:
     async def fault(number: int) -> None:
-        workers = stage.workers()
+        workers = deployment.workers()
         workers[number % len(workers)].kill()
 
-    await repeat("a worker killed (-9)", stage, fault, allowed={BROKEN})
+    await repeat("a worker killed (-9)", deployment, fault, allowed={BROKEN})
 
 
 @pytest.fixture
-async def patient_stage(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Stage]:
-    """One on which no request fails because the machine is busy."""
-    async with run_stage(cluster, tmp_path / "log", DATABASE_TIMEOUT="60") as stage:
-        yield stage
+async def patient_deployment(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Deployment]:
+    """A deployment with a long timeout: no request fails because the machine is busy."""
+    async with run_deployment(cluster, tmp_path / "log", DATABASE_TIMEOUT="60") as deployment:
+        yield deployment
 
 
-async def test_a_rolling_restart_fails_no_request(patient_stage: Stage) -> None:
-    stage = patient_stage
+async def test_a_rolling_restart_fails_no_request(patient_deployment: Deployment) -> None:
+    deployment = patient_deployment
 
     async def fault(_number: int) -> None:
-        former = stage.workers()
-        stage.process.send_signal(signal.SIGHUP)
+        former = deployment.workers()
+        deployment.process.send_signal(signal.SIGHUP)
         await until(lambda: not any(worker.is_running() for worker in former))
 
-    record = await repeat("rolling restart (HUP)", stage, fault)
+    record = await repeat("rolling restart (HUP)", deployment, fault)
     assert not [outcome for outcome in record.outcomes if outcome.startswith("5")]
 
 
-async def test_everything_is_told_to_stop_twice_and_started_again(patient_stage: Stage) -> None:
-    """A client that connects in between is refused, or reset where the system was faster than the service."""
-    stage = patient_stage
+async def test_a_restart_by_sigterm_sent_twice_causes_no_5xx(patient_deployment: Deployment) -> None:
+    """Until the next start, a client that connects is refused, or reset if the kernel was faster than the service."""
+    deployment = patient_deployment
 
     async def fault(_number: int) -> None:
-        everything = [psutil.Process(stage.process.pid), *stage.workers()]
+        everything = [psutil.Process(deployment.process.pid), *deployment.workers()]
         for _ in range(2):
             for process in everything:
                 process.send_signal(signal.SIGTERM)
             await asyncio.sleep(0.1)
-        assert await asyncio.to_thread(stage.process.wait, PATIENCE) == 0
-        await stage.serve()
+        assert await asyncio.to_thread(deployment.process.wait, PATIENCE) == 0
+        await deployment.serve()
 
     record = await repeat(
-        "SIGTERM to all processes, twice, and a new start", stage, fault, allowed={BROKEN, NOT_CONNECTED}
+        "SIGTERM to all processes, twice, and a new start", deployment, fault, allowed={BROKEN, NOT_CONNECTED}
     )
     assert not [outcome for outcome in record.outcomes if outcome.startswith("5")]
