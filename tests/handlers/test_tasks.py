@@ -80,17 +80,8 @@ async def test_due_dates_come_back_in_utc(owner: Api, sent: str, stored: str) ->
     assert await owner.get(task) == task
 
 
-@pytest.mark.parametrize(
-    "text", ['"\\/\b\f\n\r\t', "\x01\x1f\x7f\u2028\u2029\ufeff", "🎄 עברית e\u0301", "'; DROP TABLE tasks; --"]
-)
-async def test_texts_come_back_as_they_were_sent(owner: Api, text: str) -> None:
-    task = await owner.create("a" + text + "z", description=text)
-    assert (task["title"], task["description"]) == ("a" + text + "z", text)
-
-
 @pytest.mark.parametrize(("name", "value"), EDGES, ids=lambda value: str(value)[:20])
-async def test_values_at_the_limits_come_back_as_they_were_sent(owner: Api, name: str, value: Any) -> None:
-    """Limits count code points."""
+async def test_values_at_their_limits_come_back_as_they_were_sent(owner: Api, name: str, value: Any) -> None:
     assert (await owner.create(**{name: value}))[name] == value
 
 

@@ -1,4 +1,7 @@
-"""Every bad input gets a problem document that names what is wrong, and leaves nothing behind."""
+"""Validation: a request with an invalid body or query gets a problem document, and changes nothing.
+
+Invalid text, like NUL and lone surrogates, is in test_text.py. Invalid `If-Match` is in test_conditional_requests.py.
+"""
 
 import asyncio
 import gzip
@@ -9,17 +12,20 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from aiohttp import ClientResponse
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from tests.support.api import JSON, TASKS, Api, Client, path_of, problem_of
+from tests.support.api import JSON, TASKS, Api, Client, ask, path_of, problem_of
 from tests.support.members import CHANGED, CREATED, MEMBERS
 from tests.support.processes import PATIENCE
 from todo_service.http.schemas import NewTaskSchema
 
 pytestmark = pytest.mark.database
+
+UNKNOWN_ID = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 
 INVALID_VALUES: dict[str, Sequence[Any]] = {
     **{member.name: member.refused for member in MEMBERS},
@@ -27,32 +33,18 @@ INVALID_VALUES: dict[str, Sequence[Any]] = {
 }
 INVALID_MEMBERS = [(name, value) for name, values in INVALID_VALUES.items() for value in values]
 
+LIMITS = [
+    *("0", "-1", "1001", "1e9", "1.0", "+1", "1_0", "٣", " 1", "", "x", "9" * 20_000, "%00", "0" * 5000 + "1"),
+]
 INVALID_QUERIES = [
-    *(
-        ("limit", value)
-        for value in (
-            "0",
-            "-1",
-            "1001",
-            "1e9",
-            "1.0",
-            "+1",
-            "1_0",
-            "٣",
-            " 1",
-            "",
-            "x",
-            "9" * 20_000,
-            "%00",
-            "0" * 5000 + "1",
-        )
-    ),
+    *(("limit", value) for value in LIMITS),
     *(("status", value) for value in ("", "done", "ALL", "all%00")),
     *(("sort", value) for value in ("", "id", "created_at", "title;", "title'")),
     *(("order", value) for value in ("", "up", "DESC")),
     *((name, "1") for name in ("page", "offset", "Limit", "user_id", "")),
 ]
 
+# test_strict_json.py has documents that are made to be expensive, test_text.py those that are not UTF-8.
 MALFORMED = [
     b"",
     b" ",
@@ -65,18 +57,16 @@ MALFORMED = [
     b'{"title": "x", "priority": NaN}',
     b'{"title": "x", "priority": -Infinity}',
     b'{"title": "\x01"}',
-    b'{"title": "\xff"}',
-    b'{"title": "\xed\xa0\x80"}',
     b'\xef\xbb\xbf{"title": "x"}',
     '{"title": "x"}'.encode("utf-16"),
-    b'{"title": ' + b"9" * 5000 + b"}",
     b'{"title": -' + b"9" * 5000 + b"}",
-    b"[" * 60_000,
-    b'{"title":' * 7000,
-    b'{"title": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
 ]
 
 WRITES = [("POST", ""), ("PUT", "/{id}"), ("PATCH", "/{id}")]
+WITH_A_BODY = [*WRITES, ("PATCH", "/{id}/complete")]
+
+
+# The members of a body
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
@@ -94,53 +84,75 @@ async def test_an_invalid_member_is_named_and_nothing_is_stored(owner: Api, meth
     assert (await owner.create())["revision"] == task["revision"] + 1
 
 
-@pytest.mark.parametrize("value", INVALID_VALUES["completed"])
-async def test_a_truthy_value_is_no_boolean(owner: Api, value: Any) -> None:
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "Is required."),
+        ({"completed": None}, "Must not be null."),
+        *(
+            ({"completed": value}, "Must be true or false.")
+            for value in INVALID_VALUES["completed"]
+            if value is not None
+        ),
+    ],
+    ids=str,
+)
+async def test_a_body_of_complete_needs_a_boolean(owner: Api, body: dict[str, Any], message: str) -> None:
     task = await owner.create()
-    for path in ("", "/complete"):
-        response = await owner.call("PATCH", path_of(task) + path, json={"completed": value})
-        document = await problem_of(response, 400, "invalid-body")
-        assert list(document["errors"]) == ["completed"]
+    response = await owner.call("PATCH", f"{path_of(task)}/complete", json=body)
+    document = await problem_of(response, 400, "invalid-body")
+    assert document["errors"] == {"completed": [message]}
     assert await owner.get(task) == task
 
 
-async def test_a_title_is_required_to_create(owner: Api) -> None:
+async def test_a_new_task_needs_a_title(owner: Api) -> None:
     document = await problem_of(await owner.call("POST", TASKS, json={}), 400, "invalid-body")
     assert document["detail"] == "title is required."
     assert document["errors"] == {"title": ["Is required."]}
     assert await owner.tasks() == []
 
 
-async def test_all_mistakes_are_named_at_once(owner: Api) -> None:
-    body = {"title": " ", "priority": "urgent", "unheard_of": "red"}
+async def test_a_problem_names_all_invalid_members(owner: Api) -> None:
+    body = {"title": " ", "priority": "urgent", "color": "red"}
     document = await problem_of(await owner.call("POST", TASKS, json=body), 400, "invalid-body")
     assert document["detail"] == (
         "title must not be blank; priority must be one of low, medium, high; "
-        f"unheard_of is not one of {', '.join(NewTaskSchema().fields)}."
+        f"color is not one of {', '.join(NewTaskSchema().fields)}."
     )
 
 
-async def test_a_great_many_mistakes_make_a_short_answer(owner: Api) -> None:
+async def test_a_problem_names_at_most_20_invalid_members(owner: Api) -> None:
     body = {f"{n}{'x' * 20}": 1 for n in range(1500)}
     response = await owner.call("POST", TASKS, json=body)
     document = await problem_of(response, 400, "invalid-body")
     assert len(document["errors"]) == 20
 
 
-@pytest.mark.parametrize("escape", ["\\ud800", "\\udc00", "\\udc00\\ud800", "\\u0000"])
-@pytest.mark.parametrize("name", [*CREATED, "unheard_of"])
-async def test_what_postgresql_cannot_store_is_refused(owner: Api, name: str, escape: str) -> None:
-    members = {"title": '"x"', name: f'"a{escape}b"'}
-    body = "{" + ", ".join(f'"{key}": {value}' for key, value in members.items()) + "}"
-    response = await owner.call("POST", TASKS, data=body, headers=JSON)
-    assert list((await problem_of(response, 400, "invalid-body"))["errors"]) == [name]
-    response = await owner.call("POST", TASKS, data=f'{{"title": "x", "a{escape}b": 1}}', headers=JSON)
-    await problem_of(response, 400, "invalid-body")
-    assert await owner.tasks() == []
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.sampled_from([*CHANGED, "id"]) | st.text()
 
 
-@pytest.mark.parametrize(("method", "path"), [*WRITES, ("PATCH", "/{id}/complete")])
-async def test_malformed_json_is_refused(owner: Api, method: str, path: str) -> None:
+@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(document=st.dictionaries(NAMES, JSON_VALUES, max_size=4), method=st.sampled_from(["POST", "PATCH", "PUT"]))
+async def test_any_json_object_is_stored_or_refused(owner: Api, document: dict[str, Any], method: str) -> None:
+    before = await owner.tasks()
+    path = TASKS if method == "POST" or not before else path_of(before[0])
+    body = json.dumps(document).encode()
+    response = await owner.call(method, path, data=body, headers=JSON)
+    assert response.status in (200, 201, 400, 405)
+    if response.status >= 400:
+        assert await owner.tasks() == before
+
+
+# JSON
+
+
+@pytest.mark.parametrize(("method", "path"), WITH_A_BODY)
+async def test_malformed_json_gets_400(owner: Api, method: str, path: str) -> None:
     task = await owner.create()
     for body in MALFORMED:
         if not body and path.endswith("/complete"):
@@ -152,18 +164,15 @@ async def test_malformed_json_is_refused(owner: Api, method: str, path: str) -> 
 
 
 @pytest.mark.parametrize("body", ["[]", "null", "1", '"x"', "true", '[{"title": "x"}]', "1e999"])
-@pytest.mark.parametrize(("method", "path"), [*WRITES, ("PATCH", "/{id}/complete")])
-async def test_a_body_that_is_no_object_is_refused(owner: Api, method: str, path: str, body: str) -> None:
+@pytest.mark.parametrize(("method", "path"), WITH_A_BODY)
+async def test_json_other_than_an_object_gets_400(owner: Api, method: str, path: str, body: str) -> None:
     task = await owner.create()
     response = await owner.call(method, TASKS + path.format(**task), data=body, headers=JSON)
     await problem_of(response, 400, "invalid-body")
     assert await owner.tasks() == [task]
 
 
-async def test_completing_with_an_empty_object_is_refused(owner: Api) -> None:
-    task = await owner.create()
-    document = await problem_of(await owner.call("PATCH", f"{path_of(task)}/complete", json={}), 400, "invalid-body")
-    assert document["errors"] == {"completed": ["Is required."]}
+# Queries
 
 
 @pytest.mark.parametrize(("name", "value"), INVALID_QUERIES)
@@ -174,7 +183,7 @@ async def test_an_invalid_query_parameter_is_named(owner: Api, name: str, value:
     assert document["detail"].startswith(f"{name} ")
 
 
-async def test_a_repeated_query_parameter_is_refused(owner: Api) -> None:
+async def test_a_repeated_query_parameter_gets_400(owner: Api) -> None:
     response = await owner.call("GET", f"{TASKS}?limit=1&limit=1")
     document = await problem_of(response, 400, "invalid-query")
     assert document["errors"] == {"limit": ["Must be given only once."]}
@@ -184,7 +193,7 @@ async def test_a_repeated_query_parameter_is_refused(owner: Api) -> None:
     ("method", "path"),
     [("GET", "/{id}"), ("DELETE", "/{id}"), ("PATCH", "/{id}/complete"), ("POST", ""), ("PUT", "/{id}")],
 )
-async def test_a_query_where_there_is_none_is_refused(owner: Api, method: str, path: str) -> None:
+async def test_an_endpoint_without_parameters_refuses_a_query(owner: Api, method: str, path: str) -> None:
     task = await owner.create()
     body = {"title": "y"} if method in ("POST", "PUT") else None
     response = await owner.call(method, f"{TASKS}{path.format(**task)}?limit=1", json=body)
@@ -192,12 +201,15 @@ async def test_a_query_where_there_is_none_is_refused(owner: Api, method: str, p
     assert await owner.tasks() == [task]
 
 
+# Media types, codings and sizes of bodies
+
+
 @pytest.mark.parametrize(
     "content_type",
     ["", "text/plain", "text/json", "application/xml", "application/json; charset=utf-16", "json", "a/b/c;;"],
 )
-@pytest.mark.parametrize(("method", "path"), [*WRITES, ("PATCH", "/{id}/complete")])
-async def test_a_body_of_another_type_is_refused(owner: Api, method: str, path: str, content_type: str) -> None:
+@pytest.mark.parametrize(("method", "path"), WITH_A_BODY)
+async def test_a_body_of_another_media_type_gets_415(owner: Api, method: str, path: str, content_type: str) -> None:
     task = await owner.create()
     response = await owner.call(
         method, TASKS + path.format(**task), data=b'{"title": "y"}', headers={"Content-Type": content_type}
@@ -212,15 +224,15 @@ async def test_a_body_of_another_type_is_refused(owner: Api, method: str, path: 
 @pytest.mark.parametrize(
     "body",
     [gzip.compress(b'{"title": "x"}', mtime=0), b"not compressed", gzip.compress(b" " * 10_000_000, mtime=0)],
-    ids=["good", "broken", "bomb"],
+    ids=["compressed", "not compressed", "10 MB of spaces"],
 )
-async def test_a_coded_body_is_refused(owner: Api, coding: str, body: bytes) -> None:
+async def test_a_body_with_a_content_encoding_gets_415(owner: Api, coding: str, body: bytes) -> None:
     response = await owner.call("POST", TASKS, data=body, headers={**JSON, "Content-Encoding": coding})
     await problem_of(response, 415, "unsupported-media-type")
     assert await owner.tasks() == []
 
 
-async def test_a_second_coding_is_not_overlooked(owner: Api) -> None:
+async def test_a_second_content_encoding_is_not_overlooked(owner: Api) -> None:
     headers = [*JSON.items(), ("Content-Encoding", "identity"), ("Content-Encoding", "gzip")]
     headers.append(("Authorization", f"Bearer {owner.token}"))
     response = await owner.client.post(TASKS, data=b'{"title": "x"}', headers=CIMultiDict(headers))
@@ -228,8 +240,8 @@ async def test_a_second_coding_is_not_overlooked(owner: Api) -> None:
 
 
 @pytest.mark.parametrize("size", [65_537, 3_000_000])
-@pytest.mark.parametrize(("method", "path"), [*WRITES, ("PATCH", "/{id}/complete")])
-async def test_a_large_body_is_refused(owner: Api, method: str, path: str, size: int) -> None:
+@pytest.mark.parametrize(("method", "path"), WITH_A_BODY)
+async def test_a_body_above_64_kib_gets_413(owner: Api, method: str, path: str, size: int) -> None:
     task = await owner.create()
     body = BytesIO(b'{"title": "x"}'.ljust(size))
     response = await owner.call(method, TASKS + path.format(**task), data=body, headers=JSON)
@@ -237,34 +249,63 @@ async def test_a_large_body_is_refused(owner: Api, method: str, path: str, size:
     assert await owner.tasks() == [task]
 
 
-async def test_a_body_of_just_the_limit_is_taken(owner: Api) -> None:
+async def test_a_body_of_exactly_64_kib_is_accepted(owner: Api) -> None:
     response = await owner.call("POST", TASKS, data='{"title": "x"}'.ljust(65_536), headers=JSON)
     assert response.status == 201
 
 
-async def test_refusals_come_in_one_order(client: Client, owner: Api) -> None:
-    nothing = f"{TASKS}/nothing"
-    large = b" " * 70_000
-    await problem_of(await client.patch(nothing, data=large, headers=JSON), 401, "unauthorized")
-    await problem_of(await owner.call("PATCH", nothing, data=large, headers=JSON), 413, "body-too-large")
-    await problem_of(
-        await owner.call("PATCH", nothing, data=b"{", headers={"Content-Type": "a/b"}), 415, "unsupported-media-type"
-    )
-    await problem_of(await owner.call("PATCH", nothing, data=b"{", headers=JSON), 400, "malformed-json")
-    await problem_of(await owner.call("GET", f"{nothing}?x=1"), 400, "invalid-query")
-    await problem_of(await owner.call("PATCH", nothing, json={"title": "x"}), 404, "task-not-found")
+# The order of the checks
 
 
-async def raw(client: Client, request: bytes) -> bytes:
-    """The answer to bytes that no HTTP library would send."""
+@pytest.mark.parametrize(("method", "below"), [("PUT", ""), ("PATCH", ""), ("PATCH", "/complete")])
+async def test_an_update_with_several_errors_gets_the_first_in_this_order(
+    owner: Api, client: Client, method: str, below: str
+) -> None:
+    task = path_of(await owner.create()) + below
+    unknown, no_id = f"{TASKS}/{UNKNOWN_ID}{below}", f"{TASKS}/no-id{below}"
+    text, malformed, stale = {"Content-Type": "text/plain"}, {"If-Match": "1"}, {"If-Match": '"7"'}
+    large, good = b"{".ljust(65_537), b'{"completed": true}'
+
+    async def call(path: str, data: bytes, headers: dict[str, str]) -> ClientResponse:
+        return await owner.call(method, path, data=data, headers=headers)
+
+    response = await client.request(method, unknown, data=large, headers={**text, **malformed})
+    await problem_of(response, 401, "unauthorized")
+    await problem_of(await call(unknown, b"{", {**text, **malformed}), 415, "unsupported-media-type")
+    await problem_of(await call(unknown, large, {**JSON, **malformed}), 413, "body-too-large")
+    await problem_of(await call(no_id, b"{", {**JSON, **malformed}), 400, "malformed-json")
+    await problem_of(await call(no_id, good, {**JSON, **malformed}), 400, "invalid-header")
+    await problem_of(await call(unknown, b'{"completed": 1}', {**JSON, **stale}), 400, "invalid-body")
+    await problem_of(await call(f"{unknown}?x=1", good, {**JSON, **stale}), 400, "invalid-query")
+    await problem_of(await call(unknown, good, {**JSON, **stale}), 404, "task-not-found")
+    await problem_of(await call(task, good, {**JSON, **stale}), 412, "precondition-failed")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_request_without_a_body_gets_the_first_error_in_this_order(
+    owner: Api, client: Client, method: str
+) -> None:
+    task, unknown = path_of(await owner.create()), f"{TASKS}/{UNKNOWN_ID}"
+    await problem_of(await client.request(method, f"{unknown}?x=1", headers={"If-Match": "1"}), 401, "unauthorized")
+    await problem_of(await ask(owner, method, f"{TASKS}/no-id?x=1", "If-Match", "1"), 400, "invalid-query")
+    await problem_of(await ask(owner, method, f"{TASKS}/no-id", "If-Match", "1"), 400, "invalid-header")
+    await problem_of(await ask(owner, method, unknown, "If-Match", '"7"'), 404, "task-not-found")
+    await problem_of(await ask(owner, method, task, "If-Match", '"7"'), 412, "precondition-failed")
+
+
+# Incomplete messages
+
+
+async def send_and_close(client: Client, request: bytes) -> bytes:
+    """Sends octets, closes the sending side of the connection, and returns the response."""
     assert client.port is not None
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(request)
     writer.write_eof()
-    answer = await asyncio.wait_for(reader.read(), timeout=PATIENCE)
+    response = await asyncio.wait_for(reader.read(), timeout=PATIENCE)
     writer.close()
     await writer.wait_closed()
-    return answer
+    return response
 
 
 @pytest.mark.parametrize(
@@ -278,7 +319,9 @@ async def raw(client: Client, request: bytes) -> bytes:
         b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
-async def test_a_broken_message_harms_nobody(owner: Api, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_incomplete_or_malformed_message_logs_no_traceback(
+    owner: Api, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     lines = [
         "POST /api/tasks HTTP/1.1",
         "Host: x",
@@ -286,27 +329,7 @@ async def test_a_broken_message_harms_nobody(owner: Api, body: bytes, caplog: py
         f"Authorization: Bearer {owner.token}",
     ]
     head = "".join(f"{line}\r\n" for line in lines)
-    answer = await raw(owner.client, head.encode() + body)
-    assert answer == b"" or re.match(rb"HTTP/1\.[01] 400 ", answer)
-    assert not [record for record in caplog.records if record.exc_info], "strangers can't fill the log"
+    response = await send_and_close(owner.client, head.encode() + body)
+    assert response == b"" or re.match(rb"HTTP/1\.[01] 400 ", response)
+    assert not [record for record in caplog.records if record.exc_info]
     assert await owner.tasks() == []
-
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
-    max_leaves=8,
-)
-NAMES = st.sampled_from([*CHANGED, "id"]) | st.text()
-
-
-@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(document=st.dictionaries(NAMES, JSON_VALUES, max_size=4), method=st.sampled_from(["POST", "PATCH", "PUT"]))
-async def test_no_document_breaks_the_service(owner: Api, document: dict[str, Any], method: str) -> None:
-    before = await owner.tasks()
-    path = TASKS if method == "POST" or not before else path_of(before[0])
-    body = json.dumps(document).encode()
-    response = await owner.call(method, path, data=body, headers=JSON)
-    assert response.status in (200, 201, 400, 405)
-    if response.status >= 400:
-        assert await owner.tasks() == before
