@@ -1,18 +1,28 @@
-"""POST /api/tasks with an Idempotency-Key: one task, however often and in whatever company the request is sent."""
+"""Idempotency: POST /api/tasks with one Idempotency-Key creates one task, however often it is sent."""
 
+import asyncio
 import json
-from collections.abc import Callable
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
+from aiohttp import ClientResponse
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from tests.support.api import TASKS, Api, path_of, problem_of
+from tests.support.api import TASKS, Api, path_of, problem_of, tag_of
+from tests.support.database import Start, is_waiting
 from tests.support.idempotency import KEY, OTHER, PAYLOAD, created, post, replayed
 from tests.support.members import CHANGED, CLEARED, CREATED
+from tests.support.processes import PATIENCE
+from tests.support.writers import hold_up
+from todo_service.database import connecting
+from todo_service.database.sending import Senders
 from todo_service.http.idempotency import derive_task_id, fingerprint
 from todo_service.http.schemas import NewTaskSchema
 from todo_service.problems import BODY_BYTES
@@ -21,12 +31,15 @@ pytestmark = pytest.mark.database
 
 
 async def list_of(api: Api) -> tuple[str, bytes]:
-    """All tasks, and the entity tag that moves with every change of any of them."""
+    """The ETag of the list, which each write changes, and its body."""
     response = await api.call("GET", TASKS)
     return response.headers["ETag"], await response.read()
 
 
-async def test_a_key_creates_once_and_then_gives_the_same_answer(owner: Api) -> None:
+# One task for each key
+
+
+async def test_repeated_requests_with_one_key_create_one_task(owner: Api) -> None:
     first, *others = [await post(owner) for _ in range(3)]
 
     task = await created(first)
@@ -36,15 +49,90 @@ async def test_a_key_creates_once_and_then_gives_the_same_answer(owner: Api) -> 
     assert UUID(task["id"]) == derive_task_id(owner.user_id, KEY)
 
 
-async def test_without_a_key_every_request_creates(owner: Api) -> None:
-    answers = [await owner.call("POST", TASKS, json=PAYLOAD) for _ in range(2)]
+async def test_every_request_without_a_key_creates_a_task(owner: Api) -> None:
+    responses = [await owner.call("POST", TASKS, json=PAYLOAD) for _ in range(2)]
 
-    tasks = [await created(answer) for answer in answers]
+    tasks = [await created(response) for response in responses]
     assert await owner.tasks() == tasks[::-1]
 
 
+@pytest.mark.parametrize(("path", "body"), [("", {"title": "Buy bread", "due_date": None}), ("/complete", None)])
+async def test_a_repeated_request_returns_the_current_task_and_changes_nothing(
+    owner: Api, path: str, body: dict[str, Any] | None
+) -> None:
+    task = await created(await post(owner))
+    changed = await (await owner.call("PATCH", path_of(task) + path, json=body)).json()
+    before = await list_of(owner)
+
+    assert await replayed(await post(owner)) == changed != task
+
+    assert await list_of(owner) == before
+
+
+async def test_each_new_key_takes_the_next_revision(owner: Api) -> None:
+    await owner.create()
+    first, second = [await created(await post(owner, key=key)) for key in ("first", "second")]
+
+    assert (await owner.create())["revision"] == second["revision"] + 1 == first["revision"] + 2
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "name"),
+    [
+        (b'{"title": ', "application/json", 400, "malformed-json"),
+        (b'{"title": " "}', "application/json", 400, "invalid-body"),
+        (b'{"title": "x", "completed": true}', "application/json", 400, "invalid-body"),
+        (b'{"title": "x"}', "text/plain", 415, "unsupported-media-type"),
+        (b" " * (BODY_BYTES + 1), "application/json", 413, "body-too-large"),
+    ],
+)
+async def test_an_invalid_request_does_not_use_up_its_key(
+    owner: Api, body: bytes, content_type: str, status: int, name: str
+) -> None:
+    headers = {"Idempotency-Key": KEY, "Content-Type": content_type}
+
+    refused = await owner.call("POST", TASKS, data=body, headers=headers)
+
+    await problem_of(refused, status, name)
+    tag, tasks = await list_of(owner)
+    assert (tag.endswith('-0"'), tasks) == (True, b"[]")
+    await created(await post(owner))
+
+
+async def test_two_users_can_send_the_same_key(owner: Api, stranger: Api) -> None:
+    mine, theirs = await created(await post(owner)), await created(await post(stranger, OTHER))
+
+    assert mine["id"] != theirs["id"]
+    assert (await owner.tasks(), await stranger.tasks()) == ([mine], [theirs])
+    assert (await replayed(await post(owner)), await replayed(await post(stranger, OTHER))) == (mine, theirs)
+
+
+@pytest.mark.parametrize("key", [KEY, "no key"])
+async def test_methods_other_than_post_ignore_the_key(owner: Api, key: str) -> None:
+    task, headers = await created(await post(owner)), {"Idempotency-Key": key}
+    calls: list[tuple[str, str, object]] = [
+        ("GET", TASKS, None),
+        ("GET", path_of(task), None),
+        *(("PATCH", path_of(task), {"title": title}) for title in ("One", "Other")),
+        *(("PUT", path_of(task), {"title": title}) for title in ("One", "Other")),
+        *(("PATCH", f"{path_of(task)}/complete", None) for _ in range(2)),
+        ("DELETE", path_of(task), None),
+        *(("DELETE", "/api/me", None) for _ in range(2)),
+    ]
+
+    responses = [await owner.call(method, path, json=body, headers=headers) for method, path, body in calls]
+
+    assert [response.status for response in responses] == [200] * 8 + [204] * 3
+    revisions = [(await response.json())["revision"] for response in responses[1:8]]
+    assert revisions == [task["revision"] + n for n in range(7)]
+    assert not any("Idempotency-Replayed" in response.headers for response in responses)
+
+
+# Valid and invalid keys
+
+
 @pytest.mark.parametrize("key", ["!", "~" * 255, '"quoted"', "a,b", "%20", "".join(map(chr, range(0x21, 0x7F)))])
-async def test_any_visible_ascii_is_a_key(owner: Api, key: str) -> None:
+async def test_a_key_may_be_any_visible_ascii(owner: Api, key: str) -> None:
     task = await created(await post(owner, key=key))
 
     assert await replayed(await post(owner, key=key)) == task
@@ -54,7 +142,7 @@ async def test_any_visible_ascii_is_a_key(owner: Api, key: str) -> None:
 
 
 @pytest.mark.parametrize("keys", [[""], ["a" * 256], ["a b"], ["a\tb"], ["é"], ["a", "b"], ["a", "a"], ["", "a"]])
-async def test_any_other_key_is_refused(owner: Api, keys: list[str]) -> None:
+async def test_an_invalid_key_gets_400(owner: Api, keys: list[str]) -> None:
     headers = CIMultiDict([("Authorization", f"Bearer {owner.token}"), *(("Idempotency-Key", key) for key in keys)])
 
     response = await owner.client.request("POST", TASKS, json=PAYLOAD, headers=headers)
@@ -63,10 +151,13 @@ async def test_any_other_key_is_refused(owner: Api, keys: list[str]) -> None:
     assert await owner.tasks() == []
 
 
-async def test_keys_differ_by_case(owner: Api) -> None:
+async def test_keys_are_case_sensitive(owner: Api) -> None:
     tasks = [await created(await post(owner, key=key)) for key in ("key", "KEY")]
 
     assert await owner.tasks() == tasks[::-1]
+
+
+# Other payloads
 
 
 @pytest.mark.parametrize(
@@ -80,7 +171,7 @@ async def test_keys_differ_by_case(owner: Api) -> None:
     ],
 )
 @pytest.mark.parametrize("content_type", ["application/json", "application/merge-patch+json; charset=UTF-8"])
-async def test_payloads_that_mean_the_same_are_the_same(owner: Api, body: str, content_type: str) -> None:
+async def test_the_same_payload_may_be_written_in_another_way(owner: Api, body: str, content_type: str) -> None:
     task = await created(await post(owner))
     headers = {"Idempotency-Key": KEY, "Content-Type": content_type}
 
@@ -103,7 +194,7 @@ async def test_payloads_that_mean_the_same_are_the_same(owner: Api, body: str, c
     ],
     ids=str,
 )
-async def test_another_payload_is_refused_and_changes_nothing(owner: Api, changes: dict[str, Any]) -> None:
+async def test_a_known_key_with_another_payload_gets_422(owner: Api, changes: dict[str, Any]) -> None:
     task = await created(await post(owner))
     before = await list_of(owner)
 
@@ -113,38 +204,18 @@ async def test_another_payload_is_refused_and_changes_nothing(owner: Api, change
     assert await replayed(await post(owner)) == task
 
 
-@pytest.mark.parametrize(("path", "body"), [("", {"title": "Buy bread", "due_date": None}), ("/complete", None)])
-async def test_a_repetition_gives_the_task_as_it_is_now(owner: Api, path: str, body: dict[str, Any] | None) -> None:
-    task = await created(await post(owner))
-    changed = await (await owner.call("PATCH", path_of(task) + path, json=body)).json()
-    before = await list_of(owner)
-
-    assert await replayed(await post(owner)) == changed != task
-
-    assert await list_of(owner) == before
-
-
-async def test_what_the_task_became_is_not_the_payload_that_made_it(owner: Api) -> None:
+async def test_a_payload_is_compared_with_the_first_one_not_with_the_task(owner: Api) -> None:
     task = await created(await post(owner))
     await owner.call("PATCH", path_of(task), json={"title": "Buy bread", "due_date": None})
 
     await problem_of(await post(owner, OTHER), 422, "idempotency-key-reused")
 
 
-async def test_a_repetition_moves_nothing(owner: Api) -> None:
-    task = await created(await post(owner))
-    later = await owner.create()
-    before = await list_of(owner)
-
-    await replayed(await post(owner))
-
-    assert await list_of(owner) == before
-    assert await owner.get(task) == task
-    assert (await owner.create())["revision"] == later["revision"] + 1
+# Deleted tasks
 
 
 @pytest.mark.parametrize("payload", [PAYLOAD, OTHER], ids=["the same payload", "another payload"])
-async def test_a_deleted_task_stays_deleted(owner: Api, payload: dict[str, Any]) -> None:
+async def test_the_key_of_a_deleted_task_gets_410(owner: Api, payload: dict[str, Any]) -> None:
     task = await created(await post(owner))
     await owner.call("DELETE", path_of(task))
     before = await list_of(owner)
@@ -157,7 +228,9 @@ async def test_a_deleted_task_stays_deleted(owner: Api, payload: dict[str, Any])
 
 @pytest.mark.parametrize("payload", [PAYLOAD, OTHER], ids=["the same payload", "another payload"])
 @pytest.mark.parametrize("deleted", [False, True], ids=["of a task", "of a deleted task"])
-async def test_a_key_is_new_to_a_user_who_begins_anew(owner: Api, deleted: bool, payload: dict[str, Any]) -> None:
+async def test_a_key_creates_a_task_again_after_the_user_deleted_all_data(
+    owner: Api, deleted: bool, payload: dict[str, Any]
+) -> None:
     former = await created(await post(owner))
     if deleted:
         await owner.call("DELETE", path_of(former))
@@ -169,8 +242,8 @@ async def test_a_key_is_new_to_a_user_who_begins_anew(owner: Api, deleted: bool,
     assert await replayed(await post(owner, payload)) == task
 
 
-@pytest.mark.parametrize("others", [0, 1], ids=["the first tasks", "later tasks"])
-async def test_no_tag_of_a_former_life_is_one_of_the_task_that_the_same_key_makes(owner: Api, others: int) -> None:
+@pytest.mark.parametrize("others", [0, 1], ids=["first write of the user", "second write of the user"])
+async def test_a_task_created_again_has_none_of_its_former_etags(owner: Api, others: int) -> None:
     for _ in range(others):
         await owner.create()
     former = await created(await post(owner))
@@ -185,80 +258,14 @@ async def test_no_tag_of_a_former_life_is_one_of_the_task_that_the_same_key_make
     task = await created(await post(owner, OTHER))
 
     assert task["id"] == former["id"]
-    known = {"If-None-Match": ", ".join(tags)}
-    assert (await owner.call("GET", path_of(task), headers=known)).status == 200
+    former_etags = {"If-None-Match": ", ".join(tags)}
+    assert (await owner.call("GET", path_of(task), headers=former_etags)).status == 200
     stale = await owner.call("PATCH", path_of(task), json={}, headers={"If-Match": ", ".join(tags)})
     await problem_of(stale, 412, "precondition-failed")
     assert await owner.get(task) == task
 
 
-async def test_the_next_key_takes_the_next_revision(owner: Api) -> None:
-    await owner.create()
-    first, second = [await created(await post(owner, key=key)) for key in ("first", "second")]
-
-    assert (await owner.create())["revision"] == second["revision"] + 1 == first["revision"] + 2
-
-
-@pytest.mark.parametrize(
-    ("body", "content_type", "status", "name"),
-    [
-        (b'{"title": ', "application/json", 400, "malformed-json"),
-        (b'{"title": " "}', "application/json", 400, "invalid-body"),
-        (b'{"title": "x", "completed": true}', "application/json", 400, "invalid-body"),
-        (b'{"title": "x"}', "text/plain", 415, "unsupported-media-type"),
-        (b" " * (BODY_BYTES + 1), "application/json", 413, "body-too-large"),
-    ],
-)
-async def test_what_is_refused_does_not_use_up_the_key(
-    owner: Api, body: bytes, content_type: str, status: int, name: str
-) -> None:
-    headers = {"Idempotency-Key": KEY, "Content-Type": content_type}
-
-    refused = await owner.call("POST", TASKS, data=body, headers=headers)
-
-    await problem_of(refused, status, name)
-    tag, tasks = await list_of(owner)
-    assert (tag.endswith('-0"'), tasks) == (True, b"[]")
-    await created(await post(owner))
-
-
-async def test_the_same_key_of_two_users_is_two_keys(owner: Api, stranger: Api) -> None:
-    mine, theirs = await created(await post(owner)), await created(await post(stranger, OTHER))
-
-    assert mine["id"] != theirs["id"]
-    assert (await owner.tasks(), await stranger.tasks()) == ([mine], [theirs])
-    assert (await replayed(await post(owner)), await replayed(await post(stranger, OTHER))) == (mine, theirs)
-
-
-async def test_users_and_keys_that_read_the_same_together_are_different(user: Callable[[str], Api], owner: Api) -> None:
-    whole = owner.user_id + KEY
-    cuts = [len(owner.user_id), len(owner.user_id) + 1]
-
-    tasks = [await created(await post(user(whole[:cut]), key=whole[cut:])) for cut in cuts]
-
-    assert tasks[0]["id"] != tasks[1]["id"]
-
-
-@pytest.mark.parametrize("key", [KEY, "no key"])
-async def test_the_key_means_nothing_to_other_methods(owner: Api, key: str) -> None:
-    task, headers = await created(await post(owner)), {"Idempotency-Key": key}
-    calls: list[tuple[str, str, object]] = [
-        ("GET", TASKS, None),
-        ("GET", path_of(task), None),
-        *(("PATCH", path_of(task), {"title": title}) for title in ("One", "Other")),
-        *(("PUT", path_of(task), {"title": title}) for title in ("One", "Other")),
-        *(("PATCH", f"{path_of(task)}/complete", None) for _ in range(2)),
-        ("DELETE", path_of(task), None),
-        *(("DELETE", "/api/me", None) for _ in range(2)),
-    ]
-
-    answers = [await owner.call(method, path, json=body, headers=headers) for method, path, body in calls]
-
-    assert [answer.status for answer in answers] == [200] * 8 + [204] * 3
-    revisions = [(await answer.json())["revision"] for answer in answers[1:8]]
-    assert revisions == [task["revision"] + n for n in range(7)]
-    assert not any("Idempotency-Replayed" in answer.headers for answer in answers)
-
+# Ids and fingerprints
 
 USERS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=255)
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=255)
@@ -271,7 +278,7 @@ def given_members(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(st.lists(st.tuples(USERS, KEYS), unique=True))
-def test_no_two_users_or_keys_share_an_id(senders: list[tuple[str, str]]) -> None:
+def test_different_users_or_keys_have_different_task_ids(senders: list[tuple[str, str]]) -> None:
     ids = {derive_task_id(user_id, key) for user_id, key in senders}
 
     assert len(ids) == len(senders)
@@ -279,27 +286,163 @@ def test_no_two_users_or_keys_share_an_id(senders: list[tuple[str, str]]) -> Non
 
 
 @given(KEYS.filter(lambda text: len(text) > 2))
-def test_where_the_user_ends_and_the_key_begins_makes_a_difference(text: str) -> None:
+def test_user_id_and_key_are_not_just_concatenated(text: str) -> None:
     cuts = range(1, len(text))
 
     assert len({derive_task_id(text[:cut], text[cut:]) for cut in cuts}) == len(cuts)
 
 
 @given(PAYLOADS, PAYLOADS)
-def test_fingerprints_are_equal_when_the_members_with_a_value_are(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_fingerprints_compare_the_members_that_are_not_null(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert (fingerprint(one) == fingerprint(other)) is (given_members(one) == given_members(other))
 
 
 @given(PAYLOADS.flatmap(lambda payload: st.tuples(st.just(payload), st.permutations(list(payload.items())))))
-def test_a_fingerprint_knows_no_order(payloads: tuple[dict[str, Any], list[tuple[str, Any]]]) -> None:
+def test_a_fingerprint_ignores_the_order_of_members(payloads: tuple[dict[str, Any], list[tuple[str, Any]]]) -> None:
     payload, members = payloads
 
     assert fingerprint(dict(members)) == fingerprint(payload)
 
 
-def test_a_key_that_was_sent_before_an_update_means_the_same_after_it() -> None:
+def test_task_ids_and_fingerprints_are_the_same_in_every_release() -> None:
     """Members that it didn't have then are None in it now."""
     payload = NewTaskSchema().load({"title": "Café", "priority": "high", "due_date": "2026-12-31T15:00:00Z"})
 
     assert str(derive_task_id("zoë", KEY)) == "bfcd3902-ad2c-53d1-86f9-f985b81dd5ff"
     assert fingerprint(payload).hex() == "65ee2b8a13858d0ce168ad72ec1fe691"
+
+
+# Concurrent requests
+
+SENDS = 50
+
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = 'todo-service' AND wait_event_type = 'Lock'"
+)
+
+KNOWN = pytest.mark.parametrize("known", [False, True], ids=["new user", "known user"])
+POOLS = pytest.mark.parametrize(("connections", "batch_size"), [(1, 32), (1, 1), (4, 32), (4, 1), (20, 1)])
+
+SendConcurrently = Callable[
+    [list[tuple[str, dict[str, Any]]], bool, int, int], Awaitable[tuple[Api, list[ClientResponse]]]
+]
+
+
+@pytest.fixture
+def long_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes wait for the lock of a test as long as it needs."""
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
+
+
+@pytest.fixture
+def send_concurrently(
+    start: Start, long_lock_timeout: None, connection: asyncpg.Connection, observer: asyncpg.Connection
+) -> SendConcurrently:
+    """Sends concurrent requests of one user. They start when all connections for writes wait for the user's row."""
+
+    async def send(
+        requests: list[tuple[str, dict[str, Any]]], known: bool, connections: int, batch_size: int
+    ) -> tuple[Api, list[ClientResponse]]:
+        api = await start(database_pool_size=connections, database_batch_size=batch_size, database_timeout=PATIENCE)
+        if known:
+            await api.create()
+        gate = await hold_up(connection, api.user_id)
+        sending = asyncio.gather(*(post(api, payload, key) for key, payload in requests))
+        async with asyncio.timeout(PATIENCE):
+            while await observer.fetchval(WAITING) < max(connections - 1, 1):  # one is kept for reads
+                pass
+        await gate.rollback()
+        return api, await sending
+
+    return send
+
+
+@KNOWN
+@POOLS
+async def test_concurrent_requests_with_one_key_create_one_task(
+    send_concurrently: SendConcurrently, connections: int, batch_size: int, known: bool
+) -> None:
+    api, responses = await send_concurrently([(KEY, PAYLOAD)] * SENDS, known, connections, batch_size)
+
+    [first] = [response for response in responses if response.status == 201]
+    task = await created(first)
+    assert [await replayed(response) for response in responses if response is not first] == [task] * (SENDS - 1)
+    assert (len(await api.tasks()), await api.get(task)) == (1 + known, task)
+    one_write = (await tag_of(api)).endswith(f"-{task['revision']}")
+    assert one_write or not known, "a new user may spend revisions on requests that waited"
+
+
+@KNOWN
+@POOLS
+async def test_one_of_two_concurrent_payloads_with_one_key_is_stored(
+    send_concurrently: SendConcurrently, connections: int, batch_size: int, known: bool
+) -> None:
+    requests = [(KEY, PAYLOAD), (KEY, OTHER)] * (SENDS // 2)
+    random.shuffle(requests)
+
+    api, responses = await send_concurrently(requests, known, connections, batch_size)
+
+    [first] = [response for response in responses if response.status == 201]
+    task = await created(first)
+    for (_, payload), response in zip(requests, responses, strict=True):
+        if payload["title"] != task["title"]:
+            await problem_of(response, 422, "idempotency-key-reused")
+        elif response is not first:
+            assert await replayed(response) == task
+    assert Counter(response.status for response in responses) == {201: 1, 200: SENDS // 2 - 1, 422: SENDS // 2}
+    assert (len(await api.tasks()), await api.get(task)) == (1 + known, task)
+
+
+@KNOWN
+@POOLS
+async def test_concurrent_requests_with_different_keys_create_a_task_each(
+    send_concurrently: SendConcurrently, connections: int, batch_size: int, known: bool
+) -> None:
+    api, responses = await send_concurrently([(str(n), PAYLOAD) for n in range(SENDS)], known, connections, batch_size)
+
+    tasks = [await created(response) for response in responses]
+    revisions = sorted(task["revision"] for task in tasks)
+    assert len(set(revisions)) == SENDS
+    assert not known or revisions == list(range(revisions[0], revisions[0] + SENDS))
+    assert len({task["id"] for task in tasks}) == SENDS == len(await api.tasks()) - known
+
+
+# Lost requests and responses
+
+
+@KNOWN
+async def test_a_request_that_was_lost_before_its_commit_can_be_repeated(
+    start: Start, long_lock_timeout: None, connection: asyncpg.Connection, observer: asyncpg.Connection, known: bool
+) -> None:
+    api = await start(database_pool_size=1, database_timeout=PATIENCE)
+    before = [await api.create()] if known else []
+    gate = await hold_up(connection, api.user_id)
+    sending = asyncio.create_task(post(api))
+    await observer.execute("SELECT pg_terminate_backend($1)", await is_waiting(observer))
+    lost = await sending
+    await gate.rollback()
+
+    repeated = [await post(api), await post(api)]
+
+    assert "Idempotency-Key" in (await problem_of(lost, 503, "outcome-unknown"))["detail"]
+    task = await created(repeated[0])
+    assert await replayed(repeated[1]) == task
+    assert await api.tasks() == [task, *before]
+
+
+async def test_a_request_whose_response_was_lost_can_be_repeated(owner: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch = Senders._fetch
+
+    async def lose_the_response(*args: Any) -> list[asyncpg.Record]:
+        await fetch(*args)
+        raise ConnectionResetError("test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Senders, "_fetch", lose_the_response)
+        lost = await post(owner)
+
+    repeated = await post(owner)
+
+    assert "Idempotency-Key" in (await problem_of(lost, 503, "outcome-unknown"))["detail"]
+    assert await owner.tasks() == [await replayed(repeated)]
