@@ -1,4 +1,4 @@
-"""Cross-origin requests: what pages of the configured origins may do, and that others may do nothing."""
+"""Cross-origin requests (CORS): pages of configured origins can call the API, pages of other origins cannot."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,17 +8,17 @@ import pytest
 from aiohttp import ClientResponse
 from pytest_aiohttp import AiohttpClient
 
-from tests.support.api import FAILING, TASKS, Api, Client, path_of
+from tests.support.api import FAILING, TASKS, Api, Client
 from tests.support.cors import ORIGIN, REQUEST_HEADERS, assert_readable, cors_of, names
 from todo_service.app import create_app
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
 
-NOBODYS = f"{TASKS}/6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
+UNKNOWN_TASK = f"{TASKS}/6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 
-FOREIGN = [
+OTHER_ORIGINS = [
     "null",
     "https://app.example.co",
     "https://app.example.com.evil.example",
@@ -35,13 +35,14 @@ FOREIGN = [
     "",
 ]
 
-# Status, method and path of requests with a token, and what else they have.
+# Status of the response, method, path, and other arguments of the request.
 WITH_A_TOKEN: list[tuple[int, str, str, dict[str, Any]]] = [
     (200, "GET", TASKS, {}),
     (201, "POST", TASKS, {"json": {"title": "x"}}),
+    (204, "DELETE", "/api/me", {}),
     (400, "GET", f"{TASKS}?limit=0", {}),
     (400, "POST", TASKS, {"data": b"{", "headers": {"Content-Type": "application/json"}}),
-    (404, "GET", NOBODYS, {}),
+    (404, "GET", UNKNOWN_TASK, {}),
     (404, "GET", "/api/nothing", {}),
     (404, "GET", "/api", {}),
     (405, "DELETE", TASKS, {}),
@@ -67,15 +68,18 @@ WITHOUT_A_TOKEN: list[tuple[int, str, str]] = [
 
 
 async def preflight(client: Client, path: str, headers: Mapping[str, str], method: str = "PATCH") -> ClientResponse:
-    asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": "authorization,content-type"}
-    return await client.options(path, headers=asked | dict(headers))
+    requested = {
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    return await client.options(path, headers=requested | dict(headers))
 
 
 @pytest.mark.parametrize(("status", "method", "path", "arguments"), WITH_A_TOKEN)
-async def test_answers_to_users_are_readable(
+async def test_configured_origins_can_read_every_response_with_a_token(
     owner: Api, status: int, method: str, path: str, arguments: dict[str, Any]
 ) -> None:
-    for origin in (ORIGIN, FOREIGN[0], None):
+    for origin in (ORIGIN, OTHER_ORIGINS[0], None):
         headers = arguments.get("headers", {}) | ({} if origin is None else {"Origin": origin})
         response = await owner.call(method, path, **arguments | {"headers": headers})
         assert response.status == status
@@ -86,21 +90,18 @@ async def test_answers_to_users_are_readable(
 
 
 @pytest.mark.parametrize(("status", "method", "path"), WITHOUT_A_TOKEN)
-async def test_answers_to_anybody_are_readable(client: Client, status: int, method: str, path: str) -> None:
+async def test_configured_origins_can_read_every_response_without_a_token(
+    client: Client, status: int, method: str, path: str
+) -> None:
     response = await client.request(method, path, headers={"Origin": ORIGIN})
     assert response.status == status
     assert_readable(response)
     assert cors_of(await client.request(method, path)) == {}
 
 
-async def test_answers_without_content_are_readable(owner: Api) -> None:
-    task = await owner.create()
-    response = await owner.call("DELETE", path_of(task), headers={"Origin": ORIGIN})
-    assert response.status == 204
-    assert_readable(response)
-
-
-async def test_failures_of_the_service_are_readable(failing_client: Client, caplog: pytest.LogCaptureFixture) -> None:
+async def test_configured_origins_can_read_500_and_503(
+    failing_client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
     for path, status in {"/health/ready": 503, FAILING: 500}.items():
         response = await failing_client.get(path, headers={"Origin": ORIGIN})
         assert response.status == status
@@ -108,8 +109,10 @@ async def test_failures_of_the_service_are_readable(failing_client: Client, capl
     assert "ZeroDivisionError" in caplog.text
 
 
-@pytest.mark.parametrize("path", [TASKS, NOBODYS, f"{NOBODYS}/complete", "/api/nothing", "/health", "/nothing", "/"])
-async def test_preflights_are_answered_before_authentication_on_any_path(client: Client, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", [TASKS, UNKNOWN_TASK, f"{UNKNOWN_TASK}/complete", "/api/nothing", "/health", "/nothing", "/"]
+)
+async def test_a_preflight_needs_no_token_and_no_known_path(client: Client, path: str) -> None:
     response = await preflight(client, path, {"Origin": ORIGIN})
     assert (response.status, await response.read()) == (204, b"")
     cors = cors_of(response)
@@ -118,16 +121,16 @@ async def test_preflights_are_answered_before_authentication_on_any_path(client:
     assert names(cors["allow-methods"]) == names(",".join(METHODS))
     assert names(cors["allow-headers"]) == REQUEST_HEADERS
     assert cors["max-age"] == "7200"
-    assert "*" not in "".join(cors.values())  # which means nothing with credentials
+    assert "*" not in "".join(cors.values())  # browsers ignore it in responses to requests with credentials
 
 
 @pytest.mark.parametrize("method", ["GET", "TRACE", "x"])
-async def test_preflights_allow_the_same_whatever_is_asked_for(client: Client, method: str) -> None:
+async def test_a_preflight_allows_the_same_methods_for_any_requested_method(client: Client, method: str) -> None:
     response = await preflight(client, TASKS, {"Origin": ORIGIN}, method)
     assert names(cors_of(response)["allow-methods"]) == names(",".join(METHODS))
 
 
-async def test_every_configured_origin_is_allowed_by_itself(client: Client, settings: Settings) -> None:
+async def test_a_response_allows_the_origin_of_its_request_alone(client: Client, settings: Settings) -> None:
     for origin in settings.cors_origins:
         for response in (
             await preflight(client, TASKS, {"Origin": origin}),
@@ -136,8 +139,8 @@ async def test_every_configured_origin_is_allowed_by_itself(client: Client, sett
             assert cors_of(response)["allow-origin"] == origin
 
 
-@pytest.mark.parametrize("origin", FOREIGN)
-async def test_other_origins_get_nothing(owner: Api, origin: str) -> None:
+@pytest.mark.parametrize("origin", OTHER_ORIGINS)
+async def test_other_origins_get_no_cors_headers(owner: Api, origin: str) -> None:
     response = await preflight(owner.client, TASKS, {"Origin": origin})
     assert response.status == 204
     assert cors_of(response) == {}
@@ -146,11 +149,11 @@ async def test_other_origins_get_nothing(owner: Api, origin: str) -> None:
     assert cors_of(response) == {}
 
 
-async def test_a_preflight_without_an_origin_gets_nothing(client: Client) -> None:
+async def test_a_preflight_without_an_origin_gets_no_cors_headers(client: Client) -> None:
     assert cors_of(await preflight(client, TASKS, {})) == {}
 
 
-async def test_without_configured_origins_nobody_gets_anything(
+async def test_without_configured_origins_no_response_has_cors_headers(
     aiohttp_client: AiohttpClient, settings: Settings
 ) -> None:
     client = await aiohttp_client(create_app(replace(settings, cors_origins=())))

@@ -1,4 +1,4 @@
-"""Pages of other origins, in a browser: those that are configured may call the API, and none can embed its answers."""
+"""Cross-origin requests in a browser: configured origins can call the API, and no other origin can embed a response."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -32,9 +32,9 @@ EMBED = """
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[str]:
-    """The origin of a page of somebody else's."""
-    (tmp_path / "index.html").write_text("<!DOCTYPE html><title>Elsewhere</title>")
+def other_origin(tmp_path: Path) -> Iterator[str]:
+    """The origin of a page that another server serves."""
+    (tmp_path / "index.html").write_text("<!DOCTYPE html><title>Another origin</title>")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
@@ -44,14 +44,14 @@ def elsewhere(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("configured", [True, False])
-def test_a_page_may_call_if_its_origin_is_configured_and_embeds_nothing(
-    browser: Chrome, elsewhere: str, service_database_url: str, tmp_path: Path, configured: bool
+def test_another_origin_can_call_the_api_only_if_configured_and_embed_nothing(
+    browser: Chrome, other_origin: str, service_database_url: str, tmp_path: Path, configured: bool
 ) -> None:
-    settings = {"DATABASE_URL": service_database_url, "CORS_ORIGINS": elsewhere if configured else ""}
+    settings = {"DATABASE_URL": service_database_url, "CORS_ORIGINS": other_origin if configured else ""}
     with served(tmp_path / "log", **settings) as (_, url):
-        browser.get(f"{elsewhere}/index.html")
-        answered: Any = browser.execute_async_script(FETCH, url, sign_token(SECRET, elsewhere, days=1))
-        assert answered == ([201, '"1"'] if configured else "TypeError: Failed to fetch")
+        browser.get(f"{other_origin}/index.html")
+        result: Any = browser.execute_async_script(FETCH, url, sign_token(SECRET, other_origin, days=1))
+        assert result == ([201, '"1"'] if configured else "TypeError: Failed to fetch")
         assert browser.execute_async_script(EMBED, url) == "blocked"
         browser.get(f"{url}/docs")
         assert browser.execute_async_script(EMBED, url) == "loaded"

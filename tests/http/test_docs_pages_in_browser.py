@@ -1,6 +1,6 @@
-"""The page at /docs as people use it, in a browser: they look, they authorize, they try.
+"""The pages /docs and /problems in a browser: a visitor authorizes, and tries operations.
 
-(These are not marked as talking to PostgreSQL, since they need not be done once more on an older one.)
+(The tests aren't marked with `database`: one version of PostgreSQL is enough.)
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ class Page:
         self.one(selector).click()
 
     def try_out(self, operation_id: str) -> str:
-        """Opens an operation, tries it out as it is offered, and returns the status that the page shows."""
+        """Executes an operation with the example values, and returns the status that the page shows."""
         block = f"[id$='-{operation_id}']"
         if not self.all(f"{block} .opblock-body"):
             self.click(f"{block} .opblock-summary-control")
@@ -54,7 +54,7 @@ class Page:
         self.wait(lambda: not self.all(f"{block} .loading-container"))
         return self.one(f"{block} .live-responses-table .response .response-col_status").text.split()[0]
 
-    def complaints(self) -> list[str]:
+    def browser_errors(self) -> list[str]:
         log = self.browser.get_log("browser")  # type: ignore[no-untyped-call]
         return [entry["message"] for entry in log]
 
@@ -64,7 +64,7 @@ def token() -> str:
     return sign_token(SECRET, "demo", days=1)
 
 
-def test_a_task_is_created_at_the_first_click(
+def test_the_docs_page_with_a_token_creates_a_task_at_the_first_click(
     browser: Chrome, service_database_url: str, tmp_path: Path, token: str
 ) -> None:
     with served(tmp_path / "log", DATABASE_URL=service_database_url, EMBEDDED_DOCS_TOKEN=token) as (_, url):
@@ -76,10 +76,10 @@ def test_a_task_is_created_at_the_first_click(
         assert page.try_out("list_tasks") == "200"
         browser.refresh()
         page.one(".opblock")
-        assert page.complaints() == []
+        assert page.browser_errors() == []
 
 
-def test_a_deployed_service_asks_for_a_token(
+def test_the_docs_page_of_a_deployed_service_asks_for_a_token(
     browser: Chrome, service_database_url: str, tmp_path: Path, token: str
 ) -> None:
     with served(tmp_path / "log", DATABASE_URL=service_database_url) as (_, url):
@@ -90,10 +90,10 @@ def test_a_deployed_service_asks_for_a_token(
         page.click(".auth-btn-wrapper .authorize")
         page.click(".auth-btn-wrapper .btn-done")
         assert page.try_out("create_task") == "201"
-        assert [text for text in page.complaints() if "401" not in text] == []  # a browser notes each 401
+        assert [text for text in page.browser_errors() if "401" not in text] == []  # a browser logs each 401
 
 
-def test_the_problem_types_are_styled_without_complaints(
+def test_the_problems_page_is_styled_without_browser_errors(
     browser: Chrome, service_database_url: str, tmp_path: Path
 ) -> None:
     with served(tmp_path / "log", DATABASE_URL=service_database_url) as (_, url):

@@ -305,7 +305,7 @@ def test_a_fingerprint_ignores_the_order_of_members(payloads: tuple[dict[str, An
 
 
 def test_task_ids_and_fingerprints_are_the_same_in_every_release() -> None:
-    """Members that it didn't have then are None in it now."""
+    """Members that a later release adds are None here, because this client doesn't send them."""
     payload = NewTaskSchema().load({"title": "Café", "priority": "high", "due_date": "2026-12-31T15:00:00Z"})
 
     assert str(derive_task_id("zoë", KEY)) == "bfcd3902-ad2c-53d1-86f9-f985b81dd5ff"
@@ -339,7 +339,7 @@ def long_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 def send_concurrently(
     start: Start, long_lock_timeout: None, connection: asyncpg.Connection, observer: asyncpg.Connection
 ) -> SendConcurrently:
-    """Sends concurrent requests of one user. They start when all connections for writes wait for the user's row."""
+    """Sends concurrent requests of one user. Each connection for writes waits for the user's row first."""
 
     async def send(
         requests: list[tuple[str, dict[str, Any]]], known: bool, connections: int, batch_size: int

@@ -1,4 +1,4 @@
-"""The description of the API at /openapi.json: it says of each operation all that a client has to know."""
+"""The OpenAPI description: it lists every operation with its parameters, bodies, responses and problems."""
 
 import json
 import re
@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import Client, task_of
 from tests.support.described import DOCUMENT, SCHEMAS, operation_of, operations, parameters_of
 from tests.support.members import CHANGED, CREATED, MEMBERS
 from tests.support.processes import run
 from tests.support.tools import npm_command
-from todo_service.app import create_app, description
+from todo_service.app import description
 from todo_service.http.headers import RESPONSE_HEADERS
 from todo_service.problems import TYPES
-from todo_service.settings import Settings
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
@@ -67,9 +65,9 @@ PROBLEMS = {
     "export_tasks": set(),
     "delete_me": {"outcome-unknown"},
 }
-OF_EVERY_REQUEST = {"unauthorized", "invalid-query", "unavailable", "internal-error"}
-OF_HEADERS = {"invalid-header"}
-OF_BODIES = {"malformed-json", "invalid-body", "request-timeout", "body-too-large", "unsupported-media-type"}
+PROBLEMS_OF_EVERY_REQUEST = {"unauthorized", "invalid-query", "unavailable", "internal-error"}
+PROBLEMS_OF_HEADERS = {"invalid-header"}
+PROBLEMS_OF_BODIES = {"malformed-json", "invalid-body", "request-timeout", "body-too-large", "unsupported-media-type"}
 
 HEADERS = {
     ("list_tasks", "200"): {"ETag", "Link"},
@@ -82,16 +80,16 @@ HEADERS = {
     ("update_task_by_put", "200"): {"ETag"},
     ("complete_task", "200"): {"ETag"},
 }
-OF_PROBLEMS = {"401": {"WWW-Authenticate"}, "412": {"ETag"}, "415": {"Accept-Patch"}, "503": {"Retry-After"}}
+HEADERS_OF_PROBLEMS = {"401": {"WWW-Authenticate"}, "412": {"ETag"}, "415": {"Accept-Patch"}, "503": {"Retry-After"}}
 
 
-def test_it_is_openapi_3_1() -> None:
+def test_the_description_is_valid_openapi_3_1() -> None:
     assert DOCUMENT["openapi"].startswith("3.1.")
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
 @pytest.mark.slow
-def test_the_rules_of_spectral_are_kept(tmp_path: Path) -> None:
+def test_the_description_passes_the_rules_of_spectral(tmp_path: Path) -> None:
     ruleset = tmp_path / "ruleset.yaml"
     ruleset.write_text('extends: ["spectral:oas"]\n')
     linted = npm_command("spectral", "lint", "--ruleset", ruleset, "--fail-severity", "hint", COMMITTED)
@@ -111,18 +109,18 @@ def test_every_operation_is_described() -> None:
     assert found == OPERATIONS
 
 
-def test_every_operation_has_all_its_statuses_and_headers() -> None:
+def test_every_operation_lists_its_statuses_and_headers() -> None:
     for _, method, operation in operations():
         name = operation["operationId"]
         assert set(operation["responses"]) == STATUSES[name], name
         for status, response in operation["responses"].items():
-            expected = HEADERS.get((name, status), OF_PROBLEMS.get(status, set()))
+            expected = HEADERS.get((name, status), HEADERS_OF_PROBLEMS.get(status, set()))
             if method != "patch":
                 expected = expected - {"Accept-Patch"}
             assert set(response.get("headers", ())) == expected, (name, status)
 
 
-def test_every_answer_with_content_has_a_schema_and_problems_have_examples() -> None:
+def test_every_response_with_content_has_a_schema_or_a_problem() -> None:
     problem = {"$ref": "#/components/schemas/Problem"}
     for _, _, operation in operations():
         for status, response in operation["responses"].items():
@@ -137,7 +135,19 @@ def test_every_answer_with_content_has_a_schema_and_problems_have_examples() -> 
                     assert str(TYPES[name].status) == status
 
 
-def test_every_operation_has_the_problems_that_it_can_have() -> None:
+def test_every_problem_of_an_operation_has_an_example() -> None:
+    type_ = DOCUMENT["components"]["schemas"]["Problem"]["properties"]["type"]
+    assert type_["examples"] == [f"/problems#{name}" for name in TYPES]
+    of_no_operation = {"malformed-request", "route-not-found", "method-not-allowed"}
+    examples = DOCUMENT["components"]["examples"]
+    assert set(examples) == set(TYPES) - of_no_operation
+    for name, example in examples.items():
+        value, kind = example["value"], TYPES[name]
+        expected = (f"/problems#{name}", kind.title, kind.status, kind.detail or kind.example)
+        assert (value["type"], value["title"], value["status"], value["detail"]) == expected
+
+
+def test_every_operation_lists_its_problems() -> None:
     for path, method, operation in operations():
         found = {
             name
@@ -146,10 +156,10 @@ def test_every_operation_has_the_problems_that_it_can_have() -> None:
         }
         expected = {"internal-error"} | ({"unavailable"} if path == "/health/ready" else set())
         if (name := operation["operationId"]) in PROBLEMS:
-            expected = PROBLEMS[name] | OF_EVERY_REQUEST
-            expected |= OF_BODIES if "requestBody" in operation else set()
+            expected = PROBLEMS[name] | PROBLEMS_OF_EVERY_REQUEST
+            expected |= PROBLEMS_OF_BODIES if "requestBody" in operation else set()
             has_headers = name not in {"list_changes", "export_tasks"}
-            expected |= OF_HEADERS if has_headers else set()
+            expected |= PROBLEMS_OF_HEADERS if has_headers else set()
         assert found == expected, (method, path)
 
 
@@ -161,7 +171,7 @@ def test_only_public_operations_need_no_token() -> None:
         assert operation.get("security", []) == []
 
 
-def test_what_one_handler_serves_by_two_methods_is_described_for_both() -> None:
+def test_patch_and_put_of_a_task_differ_in_media_types_only() -> None:
     patch, put = operation_of("update_task"), operation_of("update_task_by_put")
     different = {"operationId", "requestBody", "responses"}
     assert {name: patch[name] for name in patch.keys() - different} == {
@@ -172,7 +182,7 @@ def test_what_one_handler_serves_by_two_methods_is_described_for_both() -> None:
     assert list(put["requestBody"]["content"]) == ["application/json"]
 
 
-def test_bodies_are_required_where_they_are() -> None:
+def test_every_body_is_required_but_that_of_complete_task() -> None:
     required = {
         operation["operationId"]: operation["requestBody"]["required"]
         for _, _, operation in operations()
@@ -217,22 +227,22 @@ def test_parameters_have_defaults_enums_and_examples_and_are_never_null() -> Non
         ("delete_me", set()),
     ],
 )
-def test_the_headers_that_decide_are_parameters(operation_id: str, headers: set[str]) -> None:
+def test_conditions_and_idempotency_keys_are_header_parameters(operation_id: str, headers: set[str]) -> None:
     assert set(parameters_of(operation_id, "header")) == headers
 
 
-def test_the_members_of_a_task_are_described_as_they_are() -> None:
+def test_the_schema_of_a_task_describes_every_member() -> None:
     task = SCHEMAS["Task"]["properties"]
-    words = {"description", "examples", "pattern"}
+    left_out = {"description", "examples", "pattern"}
     described = {
-        name: {keyword: value for keyword, value in schema.items() if keyword not in words}
+        name: {keyword: value for keyword, value in schema.items() if keyword not in left_out}
         for name, schema in task.items()
     }
     assert described == {member.name: member.described for member in MEMBERS}
     assert sorted(SCHEMAS["Task"]["required"]) == sorted(task)
 
 
-def test_requests_take_no_other_members_and_answers_may_have_more_one_day() -> None:
+def test_schemas_of_requests_allow_no_other_members() -> None:
     closed = {name for name, schema in SCHEMAS.items() if schema.get("additionalProperties") is False}
     assert closed == {"NewTask", "TaskPatch", "Completion"}
     assert set(SCHEMAS) - closed == {"Task", "Changes", "Problem", "Health"}
@@ -242,7 +252,7 @@ def test_requests_take_no_other_members_and_answers_may_have_more_one_day() -> N
     assert "required" not in SCHEMAS["TaskPatch"]
 
 
-def test_the_export_is_described_as_lines() -> None:
+def test_the_export_is_described_as_lines_of_json() -> None:
     content = operation_of("export_tasks")["responses"]["200"]["content"]
     assert list(content) == ["application/x-ndjson"]
     (line,) = content["application/x-ndjson"]["schema"]["examples"]
@@ -250,19 +260,19 @@ def test_the_export_is_described_as_lines() -> None:
     task_of(json.loads(line))
 
 
-def test_it_says_what_it_is_of() -> None:
+def test_the_description_names_a_license_and_a_server() -> None:
     info = DOCUMENT["info"]
     assert info["license"] == {"name": "MIT", "identifier": "MIT"}
     assert info["description"]
     assert DOCUMENT["servers"][0]["url"] == "/"
 
 
-def test_pages_of_other_origins_can_read_the_headers_that_are_described() -> None:
-    for_programmers = {"Accept-Patch"}
-    assert set(DOCUMENT["components"]["headers"]) - for_programmers <= set(RESPONSE_HEADERS.split(", "))
+def test_configured_origins_can_read_the_described_headers() -> None:
+    unreadable = {"Accept-Patch"}  # no page needs it
+    assert set(DOCUMENT["components"]["headers"]) - unreadable <= set(RESPONSE_HEADERS.split(", "))
 
 
-async def test_it_is_served_as_it_was_built_with_an_etag(client: Client) -> None:
+async def test_the_description_is_served_with_an_etag(client: Client) -> None:
     response = await client.get("/openapi.json")
     assert (response.status, response.headers["Content-Type"]) == (200, "application/json")
     assert await response.read() == description()
@@ -273,14 +283,7 @@ async def test_it_is_served_as_it_was_built_with_an_etag(client: Client) -> None
         assert await again.read() == (description() if status == 200 else b"")
 
 
-async def test_every_application_has_the_same_description(
-    client: Client, aiohttp_client: AiohttpClient, settings: Settings
-) -> None:
-    another = await aiohttp_client(create_app(settings))
-    assert await (await another.get("/openapi.json")).read() == await (await client.get("/openapi.json")).read()
-
-
-def test_the_command_prints_what_is_committed() -> None:
+def test_the_openapi_command_prints_the_committed_description() -> None:
     printed = run("openapi")
     assert (printed.returncode, printed.stderr) == (0, "")
     assert printed.stdout == COMMITTED.read_text(), "stale: run `todo-service openapi > docs/openapi.json`"

@@ -1,4 +1,4 @@
-"""The route table: each declaration holds everywhere, and a route that is not declared needs a token."""
+"""Routes: a declaration says whether a route is public, and an undeclared route needs a token."""
 
 import re
 from dataclasses import replace
@@ -22,29 +22,31 @@ pytestmark = pytest.mark.database
 ROUTES = (*API, *SUPPORT, *DOCS, *WITHOUT_DOCS)
 
 
-async def answer(_request: web.Request) -> web.Response:
+async def respond(_request: web.Request) -> web.Response:
     return web.Response(text="answered")
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-def test_a_route_answers_problems_that_exist(route: Route) -> None:
+def test_a_route_declares_known_problem_types(route: Route) -> None:
     assert set(route.all_problems()) <= TYPES.keys()
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_only_a_public_route_answers_without_a_token(client: Client, route: Route) -> None:
+async def test_a_route_needs_a_token_unless_it_is_public(client: Client, route: Route) -> None:
     response = await client.request(route.method, re.sub(r"{task_id:[^}]*}", "x", route.path))
     assert (response.status == 401) == (not route.public)
 
 
-async def test_one_declaration_makes_a_new_route_public(aiohttp_client: AiohttpClient, settings: Settings) -> None:
+async def test_a_new_public_route_needs_no_token_and_no_validation(
+    aiohttp_client: AiohttpClient, settings: Settings
+) -> None:
     app = create_app(settings)
     app[TABLE].add(
         app,
         [
-            Route("GET", "/status", answer, public=True),
-            Route("GET", "/api/public", answer, public=True),
-            Route("GET", "/api/private", answer, query=ListQuerySchema()),
+            Route("GET", "/status", respond, public=True),
+            Route("GET", "/api/public", respond, public=True),
+            Route("GET", "/api/private", respond, query=ListQuerySchema()),
         ],
     )
     client: Client = await aiohttp_client(app)
@@ -58,19 +60,19 @@ async def test_one_declaration_makes_a_new_route_public(aiohttp_client: AiohttpC
 
 async def test_a_route_that_is_not_declared_needs_a_token(aiohttp_client: AiohttpClient, settings: Settings) -> None:
     app = create_app(settings)
-    app.router.add_get("/undeclared", answer)
+    app.router.add_get("/undeclared", respond)
     client: Client = await aiohttp_client(app)
     await problem_of(await client.get("/undeclared"), 401, "unauthorized")
 
 
-def test_a_route_outside_of_the_api_must_be_public() -> None:
+def test_a_route_outside_the_api_must_be_public() -> None:
     with pytest.raises(ValueError, match="/internal must be public, or begin with /api/"):
-        Route("GET", "/internal", answer)
+        Route("GET", "/internal", respond)
 
 
-def test_what_a_public_route_takes_would_not_be_validated_and_is_refused() -> None:
+def test_a_public_route_cannot_declare_schemas() -> None:
     with pytest.raises(ValueError, match="/api/x is public, so what it takes would not be validated"):
-        Route("POST", "/api/x", answer, public=True, body=NewTaskSchema())
+        Route("POST", "/api/x", respond, public=True, body=NewTaskSchema())
 
 
 @pytest.mark.parametrize("docs", ["on", "off"])

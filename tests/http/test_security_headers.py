@@ -1,4 +1,4 @@
-"""What every answer says to browsers, whoever gives it, and what none says of what it is made with."""
+"""Security headers: every response has them, errors too, and none names the software behind the service."""
 
 from typing import Any
 
@@ -18,11 +18,11 @@ from todo_service.settings import Settings
 pytestmark = pytest.mark.database
 
 ORIGIN = {"Origin": "https://app.example.com"}
-NOBODYS = f"{TASKS}/6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
+UNKNOWN_TASK = f"{TASKS}/6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 PAGES = ("/docs", "/problems", "/openapi.json")
 STATIC = [f"/docs/static/{name}" for name in ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")]
 
-OF_USERS: list[tuple[int, str, str, dict[str, Any]]] = [
+WITH_A_TOKEN: list[tuple[int, str, str, dict[str, Any]]] = [
     (200, "GET", TASKS, {}),
     (200, "HEAD", TASKS, {}),
     (200, "GET", f"{TASKS}/changes", {}),
@@ -32,7 +32,7 @@ OF_USERS: list[tuple[int, str, str, dict[str, Any]]] = [
     (304, "GET", TASKS, {"headers": {"If-None-Match": "*"}}),
     (400, "GET", f"{TASKS}?limit=0", {}),
     (400, "POST", TASKS, {"data": b"{", "headers": JSON}),
-    (404, "GET", NOBODYS, {}),
+    (404, "GET", UNKNOWN_TASK, {}),
     (404, "GET", "/api/nothing", {}),
     (405, "DELETE", TASKS, {}),
     (410, "GET", f"{TASKS}/changes?since=6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11-7", {}),
@@ -41,7 +41,7 @@ OF_USERS: list[tuple[int, str, str, dict[str, Any]]] = [
     (415, "POST", TASKS, {"data": b"{}", "headers": {"Content-Type": "text/plain"}}),
     (200, "GET", TASKS, {"headers": {"Expect": "x"}}),
 ]
-OF_ANYBODY: list[tuple[int, str, str, dict[str, Any]]] = [
+WITHOUT_A_TOKEN: list[tuple[int, str, str, dict[str, Any]]] = [
     (200, "GET", "/health", {}),
     (200, "GET", "/health/ready", {}),
     (200, "GET", "/metrics", {}),
@@ -62,7 +62,7 @@ OF_ANYBODY: list[tuple[int, str, str, dict[str, Any]]] = [
 def assert_has_security_headers(
     headers: CIMultiDict[str] | CIMultiDictProxy[str], policy: str = "default-src 'none'; frame-ancestors 'none'"
 ) -> None:
-    """Each once, and nothing that tells what the service is made with."""
+    """Each header is there once, and no header names the software."""
     expected = {
         "Content-Security-Policy": policy,
         "Cross-Origin-Resource-Policy": "same-origin",
@@ -76,8 +76,8 @@ def assert_has_security_headers(
     assert not [name for name in ("aiohttp", "python", "gunicorn", "x-powered-by") if name in everything]
 
 
-@pytest.mark.parametrize(("status", "method", "path", "arguments"), OF_USERS)
-async def test_answers_to_users_have_them(
+@pytest.mark.parametrize(("status", "method", "path", "arguments"), WITH_A_TOKEN)
+async def test_every_response_with_a_token_has_security_headers(
     owner: Api, status: int, method: str, path: str, arguments: dict[str, Any]
 ) -> None:
     response = await owner.call(method, path, **arguments)
@@ -85,8 +85,8 @@ async def test_answers_to_users_have_them(
     assert_has_security_headers(response.headers)
 
 
-@pytest.mark.parametrize(("status", "method", "path", "arguments"), OF_ANYBODY)
-async def test_answers_to_anybody_have_them(
+@pytest.mark.parametrize(("status", "method", "path", "arguments"), WITHOUT_A_TOKEN)
+async def test_every_response_without_a_token_has_security_headers(
     client: Client, status: int, method: str, path: str, arguments: dict[str, Any]
 ) -> None:
     response = await client.request(method, path, allow_redirects=False, **arguments)
@@ -97,7 +97,7 @@ async def test_answers_to_anybody_have_them(
         assert_has_security_headers(response.headers)
 
 
-async def test_answers_about_a_task_have_them(owner: Api) -> None:
+async def test_every_response_about_a_task_has_security_headers(owner: Api) -> None:
     task = await owner.create()
     for method, path, arguments in (
         ("GET", "", {}),
@@ -115,18 +115,16 @@ async def test_answers_about_a_task_have_them(owner: Api) -> None:
     "octets",
     [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET /%s HTTP/1.1\r\n\r\n" % (b"x" * 70_000)],
 )
-async def test_what_is_no_http_gets_a_problem_document_with_them_that_quotes_nothing(
-    client: Client, octets: bytes
-) -> None:
-    [answer] = await exchange(client, octets)
-    assert answer.status == 400
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert b'"type": "/problems#malformed-request"' in answer.body
-    assert len(answer.body) < 250
-    assert_has_security_headers(CIMultiDict(answer.headers))
+async def test_malformed_http_gets_a_short_problem_with_security_headers(client: Client, octets: bytes) -> None:
+    [response] = await exchange(client, octets)
+    assert response.status == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert b'"type": "/problems#malformed-request"' in response.body
+    assert len(response.body) < 250
+    assert_has_security_headers(CIMultiDict(response.headers))
 
 
-async def test_failures_have_them(failing_client: Client, caplog: pytest.LogCaptureFixture) -> None:
+async def test_500_and_503_have_security_headers(failing_client: Client, caplog: pytest.LogCaptureFixture) -> None:
     for path, status in {"/health/ready": 503, FAILING: 500}.items():
         response = await failing_client.get(path)
         assert response.status == status
@@ -134,7 +132,7 @@ async def test_failures_have_them(failing_client: Client, caplog: pytest.LogCapt
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_what_fails_outside_of_the_application_is_a_problem_document_too(
+async def test_a_failure_outside_the_middlewares_gets_a_problem_document(
     aiohttp_client: AiohttpClient, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     @web.middleware
