@@ -1,4 +1,4 @@
-"""Reading entity tags, against the grammar of RFC 9110 (sections 5.6.1 and 8.8.3), and the versions of lists."""
+"""Entity tags: the parser of the headers, by the grammar of RFC 9110 (sections 5.6.1 and 8.8.3), and sync tokens."""
 
 import re
 
@@ -10,27 +10,27 @@ from todo_service.http.etags import ANY, MAX_REVISION, SyncToken, empty_list_tok
 
 GENERATION = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 
-# What the RFC tells recipients to take, as it stands there; too slow for what strangers send.
+# The grammar as the RFC has it. This expression is too slow for values that attackers send.
 TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"'
 LIST = re.compile(rf"[ \t]*(?:{TAG})?(?:[ \t]*,[ \t]*(?:{TAG})?)*[ \t]*")
 
 FRAGMENTS = ["W/", "w/", '"', '"1"', 'W/"1"', "*", ",", " ", "\t", "1", "ä", "\x7f", "\x80", "\udcff", "\n", "\0"]
 SEPARATORS = st.from_regex(r"[ \t]*,[ \t,]*", fullmatch=True)
-VERSIONS = st.builds(SyncToken, st.uuids().map(str), st.integers(0, MAX_REVISION))
-OURS = st.one_of(st.integers(0, MAX_REVISION).map(str), VERSIONS.map(str))
-# Anything between quotes, commas and asterisks included; lone surrogates are what broken UTF-8 is decoded to.
-ANYTHING = st.text(st.sampled_from(["!", *map(chr, range(0x23, 0x7F)), "\x80", "ä", "\udc80", "\U0010ffff"]))
-TAGS = st.lists(st.tuples(st.booleans(), OURS | ANYTHING), min_size=1)
+SYNC_TOKENS = st.builds(SyncToken, st.uuids().map(str), st.integers(0, MAX_REVISION))
+OWN_TAGS = st.one_of(st.integers(0, MAX_REVISION).map(str), SYNC_TOKENS.map(str))
+# Any text between quotes, with commas and asterisks. Lone surrogates are what aiohttp makes of invalid UTF-8.
+ANY_TEXT = st.text(st.sampled_from(["!", *map(chr, range(0x23, 0x7F)), "\x80", "ä", "\udc80", "\U0010ffff"]))
+TAGS = st.lists(st.tuples(st.booleans(), OWN_TAGS | ANY_TEXT), min_size=1)
 
 LENGTH = 200_000
-"""Of long values: who looks at each character twice is done at once, who looks at all of them for each never is."""
+"""The length of long values. A parser that takes linear time needs milliseconds for them, a quadratic one minutes."""
 
-at_any_speed = settings(deadline=None, max_examples=300)
+without_deadline = settings(deadline=None, max_examples=300)
 
 
-@at_any_speed
+@without_deadline
 @given(tags=TAGS, separators=st.lists(SEPARATORS, min_size=1), ends=st.tuples(*[st.sampled_from(["", ",", " , "])] * 2))
-def test_a_list_is_read_as_the_tags_that_could_be_ours(
+def test_the_parser_returns_the_tags_that_the_service_may_have_sent(
     tags: list[tuple[bool, str]], separators: list[str], ends: tuple[str, str]
 ) -> None:
     value = ends[0]
@@ -47,7 +47,7 @@ def test_a_list_is_read_as_the_tags_that_could_be_ours(
     assert set(strong) <= {tag for weak, tag in tags if not weak}
 
 
-@at_any_speed
+@without_deadline
 @given(value=st.lists(st.sampled_from(FRAGMENTS)).map("".join) | st.text('W/"1*, \t', max_size=12))
 @example('"1"\n')
 @example('" "')
@@ -59,7 +59,7 @@ def test_a_list_is_read_as_the_tags_that_could_be_ours(
 @example('"1" "2"')
 @example('"1"W/"2"')
 @example('*"1"')
-def test_what_is_not_of_the_grammar_is_refused(value: str) -> None:
+def test_the_parser_refuses_values_outside_the_grammar(value: str) -> None:
     is_list = LIST.fullmatch(value) is not None and '"' in value
     try:
         tags: tuple[str, ...] | None = parse_tags(value, strong=False)
@@ -71,12 +71,12 @@ def test_what_is_not_of_the_grammar_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize("strong", [True, False])
 @pytest.mark.parametrize("value", ["*", " *", "*\t", "\t * "])
-def test_an_asterisk_stands_for_every_tag(value: str, strong: bool) -> None:
+def test_an_asterisk_is_read_as_any_tag(value: str, strong: bool) -> None:
     assert parse_tags(value, strong=strong) == ANY
 
 
 @pytest.mark.parametrize("value", ['"*"', 'W/"*"', '"*", "*"', '"x,*,y"', '""', '"Ä"', '"1\x80"'])
-def test_tags_that_cannot_be_ours_are_left_out(value: str) -> None:
+def test_the_parser_leaves_out_tags_of_other_services(value: str) -> None:
     assert parse_tags(value, strong=False) == ()
 
 
@@ -84,7 +84,7 @@ def test_tags_that_cannot_be_ours_are_left_out(value: str) -> None:
     "value", ['"1', '1"', "1", '"', "*,", ", *", '*, "1"', '"1", *', "*, *", "W/*", "", " ", ",", ", ,"]
 )
 @pytest.mark.parametrize("strong", [True, False])
-def test_what_is_no_list_says_what_would_be_one(value: str, strong: bool) -> None:
+def test_the_error_of_a_malformed_value_says_what_is_expected(value: str, strong: bool) -> None:
     with pytest.raises(ValueError, match=r"Must be .* list of entity tags in quotes"):
         parse_tags(value, strong=strong)
 
@@ -106,7 +106,7 @@ def test_what_is_no_list_says_what_would_be_one(value: str, strong: bool) -> Non
     ],
     ids=lambda value: value[:9] + "...",
 )
-def test_a_hostile_value_is_refused_in_linear_time(value: str, strong: bool) -> None:
+def test_a_long_malformed_value_is_refused_in_linear_time(value: str, strong: bool) -> None:
     with pytest.raises(ValueError, match="list of entity tags"):
         parse_tags(value, strong=strong)
 
@@ -127,10 +127,10 @@ def test_a_long_list_is_read_in_linear_time(value: str, count: int) -> None:
     assert len(parse_tags(value, strong=False)) == count
 
 
-@at_any_speed
-@given(version=VERSIONS)
-def test_a_version_is_read_as_it_is_written(version: SyncToken) -> None:
-    assert parse_sync_token(str(version)) == version
+@without_deadline
+@given(token=SYNC_TOKENS)
+def test_a_sync_token_is_read_as_it_was_written(token: SyncToken) -> None:
+    assert parse_sync_token(str(token)) == token
 
 
 @pytest.mark.parametrize(
@@ -142,22 +142,22 @@ def test_a_version_is_read_as_it_is_written(version: SyncToken) -> None:
         f"{GENERATION.replace('-', '')}-7", f"{{{GENERATION}}}-7", f"{GENERATION[:-1]}-7", f"{GENERATION}-7-8",
     ],
 )  # fmt: skip
-def test_what_is_no_version_is_not_read(text: str) -> None:
+def test_a_malformed_sync_token_is_read_as_none(text: str) -> None:
     assert parse_sync_token(text) is None
 
 
 @pytest.mark.parametrize("number", [MAX_REVISION + 1, 10**19 - 1, 10**100 - 1])
-def test_a_revision_is_never_more_than_postgresql_can_hold(number: int) -> None:
+def test_a_revision_is_read_as_at_most_the_largest_bigint(number: int) -> None:
     assert parse_sync_token(f"{GENERATION}-{number}") == SyncToken(GENERATION, 2**63 - 1)
 
 
-@at_any_speed
+@without_deadline
 @given(users=st.lists(st.text(min_size=1, max_size=255), min_size=2, max_size=20, unique=True))
-def test_users_without_anything_have_different_versions(users: list[str]) -> None:
-    versions = {empty_list_token(user_id) for user_id in users}
-    assert len(versions) == len(users)
-    assert all(parse_sync_token(str(version)) == version for version in versions)
+def test_users_without_data_have_different_sync_tokens(users: list[str]) -> None:
+    tokens = {empty_list_token(user_id) for user_id in users}
+    assert len(tokens) == len(users)
+    assert all(parse_sync_token(str(token)) == token for token in tokens)
 
 
-def test_every_process_and_release_gives_a_user_without_anything_the_same_version() -> None:
+def test_the_sync_token_of_a_user_without_data_never_changes() -> None:
     assert str(empty_list_token("alice")) == "0de3c05c-94f1-52e3-b384-de445691c3a4-0"

@@ -1,4 +1,4 @@
-"""The service as one user calls it."""
+"""The service as one user calls it, and checks of its responses."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ FAILING = "/docs/static/failing"
 
 
 class ServiceServer(TestServer):
-    """A server in this process, which treats its connections as the deployed one does."""
+    """A server in this process. It handles connections like the deployed server."""
 
     async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
         return Runner(self.app, **kwargs)
@@ -27,7 +27,7 @@ class ServiceServer(TestServer):
 
 @dataclass(frozen=True)
 class Api:
-    """Calls with one user's token. Methods that expect an answer check it against its schema."""
+    """Calls with one user's token. `create`, `get` and `tasks` check the response against its schema."""
 
     client: Client
     user_id: str
@@ -43,7 +43,7 @@ class Api:
         return task_of(await response.json())
 
     async def get(self, task: dict[str, Any]) -> dict[str, Any] | None:
-        """The task as it is now, or None if there is none for this user."""
+        """The current task, or None if the user has no task with this id."""
         response = await self.call("GET", path_of(task))
         assert response.status in (200, 404)
         return task_of(await response.json()) if response.status == 200 else None
@@ -59,14 +59,14 @@ def path_of(task: dict[str, Any]) -> str:
 
 
 def task_of(document: Any) -> dict[str, Any]:
-    """The document, which must be exactly a task."""
+    """Returns the document. Fails unless it is a task with exactly the members of the schema."""
     TaskSchema(unknown=RAISE).load(document)
     assert isinstance(document, dict)
     return document
 
 
 async def problem_of(response: ClientResponse, status: int, name: str) -> dict[str, Any]:
-    """The problem document of a refusal, which must have this status and this type."""
+    """Returns the problem document of a response. Fails unless it has this status and this type."""
     assert response.status == status, await response.text()
     assert response.content_type == "application/problem+json"
     document: dict[str, Any] = await response.json()
@@ -79,11 +79,11 @@ async def problem_of(response: ClientResponse, status: int, name: str) -> dict[s
 
 
 async def ask(api: Api, method: str, path: str, name: str, value: str, **kwargs: Any) -> ClientResponse:
-    """Calls with a header, which may have several lines."""
+    """Calls with a header. Each line of its value is sent as a header of its own."""
     lines = [("Authorization", f"Bearer {api.token}"), *((name, line) for line in value.split("\n"))]
     return await api.client.request(method, path, headers=CIMultiDict(lines), **kwargs)
 
 
 async def tag_of(api: Api, path: str = TASKS) -> str:
-    """The entity tag of what is at a path, without quotes."""
+    """The ETag of the resource at a path, without quotes."""
     return (await api.call("GET", path)).headers["ETag"].strip('"')

@@ -1,4 +1,4 @@
-"""CORS headers of an answer."""
+"""The CORS headers of a response."""
 
 from aiohttp import ClientResponse
 
@@ -16,7 +16,7 @@ def names(value: str) -> set[str]:
 
 
 def cors_of(response: ClientResponse) -> dict[str, str]:
-    """The CORS headers, without their common prefix; checks `Vary`, which every answer has."""
+    """The CORS headers without their common prefix. Checks `Vary`, too, which every response has."""
     path = response.url.path
     assert response.headers["Vary"] == ("Authorization, Origin" if f"{path}/".startswith("/api/") else "Origin")
     prefix = "access-control-"
@@ -25,7 +25,7 @@ def cors_of(response: ClientResponse) -> dict[str, str]:
 
 
 def assert_readable(response: ClientResponse) -> None:
-    """The page may read the answer, and the headers of the contract."""
+    """Checks that pages of the origin can read the response, and the headers of the contract."""
     cors = cors_of(response)
     assert cors.pop("allow-origin") == ORIGIN
     assert cors.pop("allow-credentials") == "true"

@@ -1,4 +1,4 @@
-"""The description of the API, as tests look things up in it."""
+"""The OpenAPI description of the API, and lookups in it."""
 
 import json
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and description of each operation."""
     for path, methods in DOCUMENT["paths"].items():
         for method, operation in methods.items():
             yield path, method, operation
@@ -21,5 +22,6 @@ def operation_of(operation_id: str) -> dict[str, Any]:
 
 
 def parameters_of(operation_id: str, location: str) -> dict[str, Any]:
+    """The parameters of an operation by name. The location is `path`, `query` or `header`."""
     parameters = operation_of(operation_id)["parameters"]
     return {parameter["name"]: parameter for parameter in parameters if parameter["in"] == location}

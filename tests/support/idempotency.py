@@ -1,4 +1,4 @@
-"""Creations with an Idempotency-Key, and their answers."""
+"""Requests with an Idempotency-Key, and checks of their responses."""
 
 from typing import Any
 
@@ -16,20 +16,21 @@ async def post(api: Api, payload: object = PAYLOAD, key: str = KEY) -> ClientRes
 
 
 async def created(response: ClientResponse) -> dict[str, Any]:
-    """The task of an answer that must be the first one."""
+    """Returns the task. Fails unless this is the response that created it."""
     assert response.status == 201, await response.text()
     assert "Idempotency-Replayed" not in response.headers
     return await located(response)
 
 
 async def replayed(response: ClientResponse) -> dict[str, Any]:
-    """The task of an answer that must be a repetition."""
+    """Returns the task. Fails unless this is the response to a repeated request."""
     assert response.status == 200, await response.text()
     assert response.headers["Idempotency-Replayed"] == "true"
     return await located(response)
 
 
 async def located(response: ClientResponse) -> dict[str, Any]:
+    """Returns the task. Checks the headers that both responses have."""
     task = task_of(await response.json())
     assert response.content_type == "application/json"
     assert response.headers["Location"] == path_of(task)
