@@ -151,12 +151,15 @@ async def test_lists_of_two_users_at_the_same_revision_have_different_etags(
     for api in (owner, stranger):
         for _ in range(writes):
             await api.create()
-    theirs, own = await tag_of(owner), await tag_of(stranger)
-    assert theirs.rpartition("-")[2] == own.rpartition("-")[2] == str(writes)
+    owners_tag, strangers_tag = await tag_of(owner), await tag_of(stranger)
+    assert owners_tag.rpartition("-")[2] == strangers_tag.rpartition("-")[2] == str(writes)
     for query in QUERIES:
-        response = await ask(stranger, "GET", TASKS + query, "If-None-Match", f'"{theirs}"')
-        assert (response.status, response.headers["ETag"]) == (200, f'"{own}"')
-        await assert_304(await ask(stranger, "GET", TASKS + query, "If-None-Match", f'"{theirs}", "{own}"'), own)
+        response = await ask(stranger, "GET", TASKS + query, "If-None-Match", f'"{owners_tag}"')
+        assert (response.status, response.headers["ETag"]) == (200, f'"{strangers_tag}"')
+        await assert_304(
+            await ask(stranger, "GET", TASKS + query, "If-None-Match", f'"{owners_tag}", "{strangers_tag}"'),
+            strangers_tag,
+        )
 
 
 async def test_after_deletion_of_all_data_the_same_revision_has_another_etag(owner: Api) -> None:
@@ -249,8 +252,8 @@ async def test_an_update_without_effect_with_a_stale_etag_gets_412(owner: Api, c
 @pytest.mark.parametrize(("value", "second"), [('"1"', 412), ('"1", "2"', 200), ("*", 200)])
 async def test_a_repeated_toggle_with_a_single_etag_toggles_once(owner: Api, value: str, second: int) -> None:
     path = path_of(await owner.create()) + "/complete"
-    answers = [await ask(owner, "PATCH", path, "If-Match", value) for _ in range(2)]
-    assert [answer.status for answer in answers] == [200, second]
+    responses = [await ask(owner, "PATCH", path, "If-Match", value) for _ in range(2)]
+    assert [response.status for response in responses] == [200, second]
     [task] = await owner.tasks()
     assert task["completed"] is (second == 412), "other conditions let the second request toggle it back"
 
@@ -289,17 +292,17 @@ async def test_a_condition_may_have_thousands_of_etags(owner: Api) -> None:
 @pytest.mark.parametrize("call", [*WRITES, ("GET", "", None), ("HEAD", "", None)])
 async def test_a_404_with_a_condition_reveals_no_etag(owner: Api, stranger: Api, call: Call) -> None:
     method, below, body = call
-    theirs, deleted = await owner.create(), await stranger.create()
+    task, deleted = await owner.create(), await stranger.create()
     await stranger.call("DELETE", path_of(deleted))
     names = ("If-Match", "If-None-Match") if method in ("GET", "HEAD") else ("If-Match",)
     for name, value in itertools.product(names, ("*", '"1"', '"2"', '"7"', 'W/"1"')):
-        answers = [
+        responses = [
             await ask(stranger, method, f"{TASKS}/{id_}{below}", name, value, json=body)
-            for id_ in (UNKNOWN_ID, theirs["id"], deleted["id"], "no-id")
+            for id_ in (UNKNOWN_ID, task["id"], deleted["id"], "no-id")
         ]
-        assert {(answer.status, "ETag" in answer.headers) for answer in answers} == {(404, False)}
-        assert len({await answer.read() for answer in answers}) == 1
-    assert await owner.get(theirs) == theirs
+        assert {(response.status, "ETag" in response.headers) for response in responses} == {(404, False)}
+        assert len({await response.read() for response in responses}) == 1
+    assert await owner.get(task) == task
 
 
 @pytest.mark.parametrize("value", MALFORMED)

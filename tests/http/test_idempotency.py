@@ -100,11 +100,11 @@ async def test_an_invalid_request_does_not_use_up_its_key(
 
 
 async def test_two_users_can_send_the_same_key(owner: Api, stranger: Api) -> None:
-    mine, theirs = await created(await post(owner)), await created(await post(stranger, OTHER))
+    one, other = await created(await post(owner)), await created(await post(stranger, OTHER))
 
-    assert mine["id"] != theirs["id"]
-    assert (await owner.tasks(), await stranger.tasks()) == ([mine], [theirs])
-    assert (await replayed(await post(owner)), await replayed(await post(stranger, OTHER))) == (mine, theirs)
+    assert one["id"] != other["id"]
+    assert (await owner.tasks(), await stranger.tasks()) == ([one], [other])
+    assert (await replayed(await post(owner)), await replayed(await post(stranger, OTHER))) == (one, other)
 
 
 @pytest.mark.parametrize("key", [KEY, "no key"])
