@@ -159,7 +159,7 @@ async def test_lists_of_two_users_at_the_same_revision_have_different_etags(
         await assert_304(await ask(stranger, "GET", TASKS + query, "If-None-Match", f'"{other}", "{own}"'), own)
 
 
-async def test_after_deletion_of_all_data_the_same_revision_has_another_etag(owner: Api) -> None:
+async def test_the_list_etag_is_new_after_the_user_deleted_all_data(owner: Api) -> None:
     tags = [await tag_of(owner)]
     for _ in range(2):
         task = await owner.create()

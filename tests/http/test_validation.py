@@ -97,7 +97,7 @@ async def test_an_invalid_member_is_named_and_nothing_is_stored(owner: Api, meth
     ],
     ids=str,
 )
-async def test_a_body_of_complete_needs_a_boolean(owner: Api, body: dict[str, Any], message: str) -> None:
+async def test_the_body_of_complete_task_needs_a_boolean(owner: Api, body: dict[str, Any], message: str) -> None:
     task = await owner.create()
     response = await owner.call("PATCH", f"{path_of(task)}/complete", json=body)
     document = await problem_of(response, 400, "invalid-body")
