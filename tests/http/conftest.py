@@ -23,6 +23,7 @@ SWITCHES = (
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chrome]:
+    """Chromium, with a profile of its own for each test."""
     options = ChromeOptions()
     options.binary_location = require("chromium", "google-chrome")
     for switch in (*SWITCHES, f"--user-data-dir={tmp_path / 'profile'}"):
