@@ -101,6 +101,12 @@ async def test_a_token_with_valid_claims_is_accepted_and_unknown_claims_are_igno
     assert await Verifier(secret_settings()).verify(good_token(**values)) == expected
 
 
+async def test_a_token_of_8192_characters_is_accepted_and_a_longer_one_is_refused() -> None:
+    tokens = {len(token): token for token in (good_token(padding="x" * count) for count in range(5900, 6200))}
+    assert await Verifier(secret_settings()).verify(tokens[8192]) == "ada"
+    assert MALFORMED in await refusal_of(Verifier(secret_settings()), tokens[min(set(tokens) & {8193, 8194})])
+
+
 @pytest.mark.parametrize(
     "members",
     [
