@@ -1,96 +1,364 @@
-"""Users whose rows somebody else has locked: they wait, and nobody waits with them."""
+"""Locked users: calls of a user whose row is locked are parked and retried, and delay no other user."""
 
 import asyncio
+from itertools import chain
 
 import asyncpg
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.calls import create, creation, tasks_of, users
-from tests.support.database import is_waiting, pool
+from tests.support.api import TASKS, path_of
+from tests.support.batch_queues import CREATES, GETS, LISTS, Clock, call, fill, is_rejected, park, take
+from tests.support.calls import create, users
+from tests.support.database import Start, assert_503, is_waiting, pool
 from tests.support.processes import until
-from todo_service.database import sending
-from todo_service.handlers.tasks import CREATE_TASK, LIST_TASKS
+from todo_service.database import locked_users, sending
+from todo_service.database.batching import BatchQueue
+from todo_service.database.calls import PendingCall
+from todo_service.database.database import Database
+from todo_service.database.locked_users import (
+    LOCK_RETRY_SECONDS,
+    MAX_QUEUED_PER_LOCKED_USER,
+    RETRY_CUTOFF_SECONDS,
+    LockedUsers,
+    lock_key,
+)
+from todo_service.database.statements import Statement
 from todo_service.problems import Problem
 from todo_service.settings import Settings
 
-pytestmark = pytest.mark.database
+# Parked calls, in the queue of batches
+
+
+def test_a_parked_call_is_retried_after_a_pause_while_others_are_sent() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    [locked] = park(queue, CREATES, "a")
+    fill(queue, CREATES, "a")
+    others = fill(queue, CREATES, "b", "c")
+    assert take(queue, CREATES) == others
+    assert queue.next_batch() is None
+    assert not queue.is_ready()
+    clock.wait_for_retry()
+    assert queue.is_ready()
+    assert take(queue, CREATES) == [locked]
+    assert locked.sent
+
+
+def test_locked_users_take_turns() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    one, other = park(queue, CREATES, "a", "b")
+    for expected in (one, other, one):
+        clock.wait_for_retry()
+        batch = queue.next_batch()
+        assert batch is not None
+        assert batch.calls == [expected]
+        queue.park(expected)
+        queue.finish(batch, 0.1)
+        assert not expected.sent
+        assert queue.next_batch() is None
+
+
+def test_a_successful_retry_unparks_the_other_calls_of_its_user() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    first, other = park(queue, CREATES, "a", "b")
+    more = fill(queue, CREATES, "a", "a")
+    clock.wait_for_retry()
+    assert take(queue, CREATES, finish=True) == [first]
+    assert take(queue, CREATES, finish=True) == [other]
+    assert take(queue, CREATES) == more
+    assert not queue
+
+
+def test_reads_of_a_user_whose_writes_are_parked_are_sent() -> None:
+    queue = BatchQueue(4, 32, Clock())
+    park(queue, CREATES, "a")
+    reads = fill(queue, LISTS, "a")
+    assert take(queue, LISTS) == reads
+
+
+def test_a_parked_call_is_not_retried_shortly_before_its_deadline() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    [locked] = park(queue, CREATES, "a")
+    clock.now = locked.deadline - RETRY_CUTOFF_SECONDS
+    assert queue.next_batch() is None
+    assert queue.remove_expired(clock.now) == []
+    assert queue.remove_expired(clock.now + 0.01) == [locked]
+    assert not queue
+
+
+def test_a_retry_skips_parked_calls_that_are_close_to_their_deadlines() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    [locked] = park(queue, CREATES, "a")
+    later = call(CREATES, "a", deadline=120)
+    queue.add(later)
+    clock.now = locked.deadline - RETRY_CUTOFF_SECONDS
+    assert take(queue, CREATES, finish=True) == [later]
+    assert take(queue, CREATES) == [locked]
+
+
+def test_cancelled_parked_calls_are_not_retried() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    one, other = park(queue, CREATES, "a", "b")
+    one.future.cancel()
+    clock.wait_for_retry()
+    assert take(queue, CREATES, finish=True) == [other]
+    queue.remove_expired(clock.now)
+    assert not queue
+
+
+def test_calls_of_a_locked_user_are_rejected_if_too_many_are_parked() -> None:
+    queue = BatchQueue(4, 32, Clock())
+    park(queue, CREATES, *"a" * (MAX_QUEUED_PER_LOCKED_USER - 1))
+    assert not is_rejected(queue, CREATES)
+    fill(queue, CREATES, "a")
+    assert is_rejected(queue, CREATES)
+    assert not is_rejected(queue, CREATES, "b")
+    assert not is_rejected(queue, GETS)
+
+
+def test_calls_of_locked_users_are_rejected_if_too_many_are_parked_in_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locked_users, "MAX_PARKED", 10)
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    park(queue, CREATES, *"abcdefghi")
+    fill(queue, CREATES, "a")
+    assert is_rejected(queue, CREATES, "b")
+    assert not is_rejected(queue, CREATES, "z")  # this user is not locked
+    assert not is_rejected(queue, GETS, "b")
+    clock.wait_for_retry()
+    take(queue, CREATES)
+    assert not is_rejected(queue, CREATES, "b")
+
+
+def test_parking_a_call_does_not_end_a_retry_in_flight() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    park(queue, CREATES, "a", "b")
+    clock.wait_for_retry()
+    retry = queue.next_batch()
+    assert retry is not None
+    park(queue, CREATES, "a")
+    clock.wait_for_retry()
+    assert queue.next_batch() is None
+    queue.finish(retry, 0.1)
+    assert [each.user_id for each in take(queue, CREATES, finish=True)] == ["b"]
+
+
+def test_parking_more_calls_does_not_postpone_the_retry() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    [first] = park(queue, CREATES, "a")
+    clock.now += LOCK_RETRY_SECONDS / 2
+    park(queue, CREATES, "b")
+    clock.now += LOCK_RETRY_SECONDS / 2
+    assert take(queue, CREATES) == [first]
+
+
+def test_parked_calls_of_a_user_are_retried_in_their_order() -> None:
+    clock = Clock()
+    queue = BatchQueue(4, 32, clock)
+    first, second = park(queue, CREATES, "a", "a")
+    clock.wait_for_retry()
+    retry = queue.next_batch()
+    assert retry is not None
+    assert retry.calls == [first]
+    queue.park(first)
+    queue.finish(retry, 0.1)
+    clock.wait_for_retry()
+    assert take(queue, CREATES, finish=True) == [first]
+    assert take(queue, CREATES) == [second]
+
+
+def test_one_parked_write_at_a_time_is_retried_while_reads_are_in_flight() -> None:
+    clock = Clock()
+    queue = BatchQueue(2, 32, clock)
+    locked, _ = park(queue, CREATES, "a", "b")
+    fill(queue, LISTS, "b")
+    take(queue, LISTS)
+    clock.wait_for_retry()
+    assert take(queue, CREATES) == [locked]
+    clock.wait_for_retry()
+    assert queue.next_batch() is None
+
+
+# Random sequences of events
+
+
+class LockedUsersMachine(RuleBasedStateMachine):
+    """Random events of locked users: each call is parked or retried, never both, and the sizes are correct."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.users = LockedUsers()
+        self.now = 0.0
+        self.retried: PendingCall | None = None
+        self.parked: set[PendingCall] = set()
+
+    @rule(
+        statement=st.sampled_from([LISTS, CREATES]), user=st.sampled_from("abc"), seconds_left=st.sampled_from([1, 60])
+    )
+    def park_call(self, statement: Statement, user: str, seconds_left: int) -> None:
+        blocked = call(statement, user, self.now + seconds_left)
+        self.users.park(blocked, self.now)
+        self.parked.add(blocked)
+
+    @rule(statement=st.sampled_from([LISTS, CREATES]), user=st.sampled_from("abc"))
+    def add_call(self, statement: Statement, user: str) -> None:
+        new = call(statement, user, self.now + 60)
+        is_locked = any(lock_key(each) == lock_key(new) for each in self.parked)
+        is_locked |= self.retried is not None and lock_key(self.retried) == lock_key(new)
+        assert self.users.add(new) or not is_locked
+        if new in chain.from_iterable(self.users.parked.values()):
+            self.parked.add(new)
+
+    @rule(seconds=st.sampled_from([0.01, LOCK_RETRY_SECONDS, 1, 60]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        if parked := list(chain.from_iterable(self.users.parked.values())):
+            data.draw(st.sampled_from(parked)).future.cancel()
+
+    @rule(writes=st.booleans())
+    def retry(self, writes: bool) -> None:
+        retried = self.users.next_call(self.now, lambda kind: kind is writes)
+        if retried is None:
+            return
+        assert self.retried is None
+        assert retried.statement.writes is writes
+        assert not retried.future.done()
+        self.parked.remove(retried)
+        self.retried = retried
+
+    @precondition(lambda self: self.retried)
+    @rule(is_locked=st.booleans())
+    def end_retry(self, is_locked: bool) -> None:
+        retried, self.retried = self.retried, None
+        assert retried is not None
+        if is_locked:
+            self.users.park(retried, self.now)
+            self.parked.add(retried)
+        released = self.users.finish(retried)
+        assert not (released and is_locked)
+        assert set(released) <= self.parked
+        assert all(lock_key(each) == lock_key(retried) for each in released)
+        self.parked -= set(released)
+
+    @rule()
+    def expire(self) -> None:
+        expired = self.users.remove_expired(self.now)
+        assert all(each.deadline < self.now + RETRY_CUTOFF_SECONDS for each in expired)
+        left = set(chain.from_iterable(self.users.parked.values()))
+        assert all(each in expired or each.future.done() for each in self.parked - left)
+        self.parked = left
+
+    @invariant()
+    def every_call_is_either_parked_or_retried(self) -> None:
+        if not hasattr(self, "users"):
+            return
+        parked = list(chain.from_iterable(self.users.parked.values()))
+        assert len(parked) == len(set(parked)) == len(self.users)
+        assert set(parked) == self.parked
+        assert self.retried not in self.parked
+
+
+TestRandomEvents = LockedUsersMachine.TestCase
+
+
+# With PostgreSQL
 
 
 async def lock_attempts(observer: asyncpg.Connection) -> None:
-    """Until a call that met a lock was sent again a few times."""
+    """Waits until a blocked call has been sent a few times."""
     for _ in range(3):
         await is_waiting(observer)
         await asyncio.sleep(sending.DEADLINE_POLL_SECONDS * 1.5)
 
 
+async def create_revisions(database: Database, user_ids: list[str]) -> list[int]:
+    """Creates a task for each user at once, and returns the revisions."""
+    return [task["revision"] for task in await asyncio.gather(*(create(database, each) for each in user_ids))]
+
+
+@pytest.mark.database
 @pytest.mark.parametrize("calls", [1, 25])
-async def test_a_locked_user_waits_alone_and_is_served_when_the_lock_is_gone(
+async def test_a_locked_user_waits_for_the_lock_and_delays_no_other_user(
     settings: Settings, connection: asyncpg.Connection, observer: asyncpg.Connection, calls: int
 ) -> None:
     locked, *others = users(7)
-    async with pool(settings, database_pool_size=1) as database_:
-        await create(database_, locked)
+    async with pool(settings, database_pool_size=1) as database:
+        await create(database, locked)
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
-            waiting = [asyncio.create_task(create(database_, user_id)) for user_id in [locked] * calls]
-            assert [
-                task["revision"] for task in await asyncio.gather(*(create(database_, each) for each in others))
-            ] == [1] * 6
+            waiting = [asyncio.create_task(create(database, user_id)) for user_id in [locked] * calls]
+            assert await create_revisions(database, others) == [1] * 6
             await lock_attempts(observer)
-            waiting.append(asyncio.create_task(create(database_, locked)))
-            assert [
-                task["revision"] for task in await asyncio.gather(*(create(database_, each) for each in others))
-            ] == [2] * 6
+            waiting.append(asyncio.create_task(create(database, locked)))
+            assert await create_revisions(database, others) == [2] * 6
             assert not any(task.done() for task in waiting)
         created = await asyncio.gather(*waiting)
     assert sorted(task["revision"] for task in created) == list(range(2, calls + 3))
 
 
-async def test_a_locked_user_is_unavailable_in_the_end_and_reads_meanwhile(
-    settings: Settings, connection: asyncpg.Connection, timeout_of_the_locked: int
-) -> None:
-    [locked] = users(1)
-    async with pool(settings, database_pool_size=2, database_timeout=timeout_of_the_locked) as database_:
-        await create(database_, locked)
-        async with connection.transaction():
-            await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
-            waiting = asyncio.gather(
-                *(database_.run(CREATE_TASK, *creation(locked)) for _ in range(3)), return_exceptions=True
-            )
-            assert (await database_.run(LIST_TASKS, locked, 10, None))["body"] != "[]"
-            answers = await waiting
-    assert [answer.name for answer in answers if isinstance(answer, Problem)] == ["unavailable"] * 3
-    assert await tasks_of(connection, locked) == 1
-
-
-async def test_a_locked_table_is_waited_for_and_everybody_is_served_afterwards(
+@pytest.mark.database
+async def test_calls_wait_for_a_locked_table_and_succeed_once_it_is_unlocked(
     settings: Settings, connection: asyncpg.Connection, observer: asyncpg.Connection
 ) -> None:
-    everybody = users(40)
-    async with pool(settings) as database_:
+    async with pool(settings) as database:
         async with connection.transaction():
             await connection.execute("LOCK TABLE tasks")
-            calls = [asyncio.create_task(create(database_, user_id)) for user_id in everybody]
+            calls = [asyncio.create_task(create(database, user_id)) for user_id in users(40)]
             await lock_attempts(observer)
             assert not any(call.done() for call in calls)
         assert [task["revision"] for task in await asyncio.gather(*calls)] == [1] * 40
 
 
-async def test_a_user_whose_lock_is_gone_is_served_although_the_first_call_has_expired(
+@pytest.mark.database
+async def test_a_parked_call_succeeds_after_an_earlier_one_has_expired(
     settings: Settings, connection: asyncpg.Connection
 ) -> None:
-    """No other request comes that would have the next parked call retried."""
+    """The next parked call is retried although no new call wakes a sender."""
     [locked] = users(1)
-    async with pool(settings) as database_:
-        await create(database_, locked)
+    async with pool(settings) as database:
+        await create(database, locked)
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
-            first = asyncio.create_task(create(database_, locked))
-            await until(lambda: len(database_._queue._locked_users) == 1)
-            [call] = database_._unanswered
-            later = asyncio.create_task(create(database_, locked))
-            await until(lambda: len(database_._unanswered) == 2)
+            first = asyncio.create_task(create(database, locked))
+            await until(lambda: len(database._queue._locked_users) == 1)
+            [call] = database._unanswered
+            later = asyncio.create_task(create(database, locked))
+            await until(lambda: len(database._unanswered) == 2)
             call.deadline = 0
             with pytest.raises(Problem):
                 await first
         assert (await later)["revision"] == 2
+
+
+@pytest.mark.database
+async def test_writes_of_a_locked_user_get_503_and_are_not_applied(
+    start: Start, connection: asyncpg.Connection, timeout_of_the_locked: int
+) -> None:
+    owner, other = await start(database_timeout=timeout_of_the_locked, database_pool_size=2), await start()
+    task = await owner.create()
+    async with connection.transaction():
+        await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", owner.user_id)
+        writes = asyncio.gather(
+            *(owner.call("POST", TASKS, json={"title": "x"}) for _ in range(3)),
+            owner.call("PATCH", path_of(task), json={"title": "x"}),
+            owner.call("DELETE", path_of(task)),
+        )
+        await other.create()
+        assert await owner.tasks() == [task]
+        assert not writes.done()
+        for response in await writes:
+            await assert_503(response, "unavailable")
+    assert await owner.tasks() == [task]
+    assert (await owner.create())["revision"] == task["revision"] + 1

@@ -1,74 +1,50 @@
-"""The migration runner, on databases of its own: once, in order, whole, and with a sentence when it can't."""
+"""Migrations: each file is applied once, in order and completely, or the error says why not."""
 
 import asyncio
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from pytest_aiohttp import AiohttpClient
 
-from tests.conftest import SERVER_URL
-from tests.support.api import Api, path_of
-from tests.support.processes import PATIENCE, UP_TO_DATE, environment, free_port, up_to_date
-from tests.support.servers import run_program, session
-from tests.support.service_role import grant_service
+from tests.support.processes import PATIENCE, UP_TO_DATE, free_port, up_to_date
+from tests.support.servers import session
 from todo_service.__main__ import main
-from todo_service.app import create_app
-from todo_service.auth.tokens import sign_token
 from todo_service.database import migrations
 from todo_service.database.migrations import Migration, MigrationError, migrate, read_migrations
-from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
 
-CreateDatabase = Callable[[str], Awaitable[str]]
 
 FIRST = Migration("0001_first.sql", "CREATE TABLE first (n integer);")
+
+
 SECOND = Migration("0002_second.sql", "CREATE TABLE second (n integer);")
+
+
 CHANGE = Migration("0002_change.sql", "ALTER TABLE first ADD COLUMN m integer;")
+
+
 INDEX = Migration("0002_index.sql", "-- no transaction\nCREATE UNIQUE INDEX CONCURRENTLY first_n_idx ON first (n);\n")
 
 
-@pytest.fixture
-async def create_database() -> AsyncIterator[CreateDatabase]:
-    """Makes databases with the options of CREATE DATABASE."""
-    server = os.environ[SERVER_URL]
-    connection = await asyncpg.connect(server)
-    names = []
-
-    async def create(options: str = "") -> str:
-        names.append(f"test_{uuid4().hex}")
-        await connection.execute(f"CREATE DATABASE {names[-1]} {options}")
-        return urlunsplit(urlsplit(server)._replace(path=f"/{names[-1]}"))
-
-    yield create
-    for name in names:
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()
-
-
 async def report_of(url: str, *files: Migration) -> list[str]:
-    """Migrates, and gives what was reported."""
+    """Migrates, and returns the reported lines."""
     lines: list[str] = []
     await migrate(url, lines.append, list(files) or None)
     return lines
 
 
 async def tables_of(url: str) -> set[str]:
-    """The tables that the migrations made."""
+    """The tables that the migrations have created."""
     async with session(url) as connection:
         rows = await connection.fetch("SELECT relname FROM pg_stat_user_tables WHERE relname <> 'schema_migrations'")
         return {row["relname"] for row in rows}
 
 
-async def somebody_waits(connection: asyncpg.Connection) -> None:
+async def wait_for_lock(connection: asyncpg.Connection) -> None:
     """Returns as soon as another session of this database waits for a lock."""
     async with asyncio.timeout(PATIENCE):
         while not await connection.fetchval(
@@ -77,53 +53,74 @@ async def somebody_waits(connection: asyncpg.Connection) -> None:
             await connection.execute("SELECT pg_sleep(0.01)")
 
 
-async def test_each_file_is_applied_once(empty_database: str) -> None:
+# Applying files
+
+
+async def test_each_migration_is_applied_once(empty_database: str) -> None:
     assert await report_of(empty_database) == [f"applied {file.name}" for file in read_migrations()]
     assert await report_of(empty_database) == [UP_TO_DATE]
     assert await tables_of(empty_database) == {"users", "tasks"}
 
 
-def test_files_are_numbered_without_gaps() -> None:
+def test_migrations_are_numbered_without_gaps() -> None:
     assert [file.name[:5] for file in read_migrations()] == [f"{n:04}_" for n in range(1, len(read_migrations()) + 1)]
 
 
-async def test_of_ten_at_once_one_applies_and_the_others_wait(empty_database: str) -> None:
-    reports = await asyncio.gather(*(report_of(empty_database) for _ in range(10)))
-    done = [[line for line in report if not line.startswith("waiting")] for report in reports]
-    applied = [f"applied {file.name}" for file in read_migrations()]
-    assert sorted(done) == sorted([applied, *[[UP_TO_DATE]] * 9])
-
-
-@pytest.mark.slow
-def test_of_ten_processes_at_once_one_applies_and_all_succeed(empty_database: str) -> None:
-    command = [sys.executable, "-m", "todo_service", "migrate"]
-    variables = environment(DATABASE_URL=empty_database)
-    processes = [
-        subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(10)
-    ]
-    outputs = [process.communicate(timeout=PATIENCE) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 10, outputs
-    assert {error for _, error in outputs} == {""}
-    assert sum("applied 0001" in output for output, _ in outputs) == 1
-    assert sum(output.endswith(f"{UP_TO_DATE}\n") for output, _ in outputs) == 9
-
-
-async def test_an_edited_file_is_refused_and_nothing_is_applied(empty_database: str) -> None:
-    await report_of(empty_database, FIRST)
-    edited = replace(FIRST, text=FIRST.text + "\n")
-    with pytest.raises(MigrationError, match=r"^0001_first\.sql was edited .* Nothing was applied\.$"):
-        await report_of(empty_database, edited, SECOND)
-    assert await tables_of(empty_database) == {"first"}
-
-
-def test_newlines_of_other_systems_make_no_difference(tmp_path: Path) -> None:
+def test_a_migration_has_the_same_checksum_with_windows_newlines(tmp_path: Path) -> None:
     for name, newline in {"unix": b"\n", "windows": b"\r\n"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / INDEX.name).write_bytes(INDEX.text.encode().replace(b"\n", newline))
     [unix], [windows] = read_migrations(tmp_path / "unix"), read_migrations(tmp_path / "windows")
     assert unix.checksum == windows.checksum == INDEX.checksum
     assert (unix.in_transaction, windows.in_transaction) == (False, False)
+
+
+async def test_one_of_ten_concurrent_runs_applies_and_the_others_wait(empty_database: str) -> None:
+    reports = await asyncio.gather(*(report_of(empty_database) for _ in range(10)))
+    done = [[line for line in report if not line.startswith("waiting")] for report in reports]
+    applied = [f"applied {file.name}" for file in read_migrations()]
+    assert sorted(done) == sorted([applied, *[[UP_TO_DATE]] * 9])
+
+
+async def test_an_older_release_leaves_newer_migrations_applied(empty_database: str) -> None:
+    await report_of(empty_database, FIRST, SECOND)
+    assert await report_of(empty_database, FIRST) == [up_to_date(FIRST)]
+    assert await tables_of(empty_database) == {"first", "second"}
+
+
+async def test_an_index_is_created_concurrently_while_another_run_waits(empty_database: str) -> None:
+    await report_of(empty_database, FIRST)
+    lines: list[str] = []
+    waiting = asyncio.Event()
+
+    def report(line: str) -> None:
+        lines.append(line)
+        waiting.set()
+
+    async with session(empty_database) as writer, session(empty_database) as observer, asyncio.TaskGroup() as group:
+        transaction = writer.transaction()
+        await transaction.start()
+        await writer.execute("INSERT INTO first VALUES (1)")  # the index waits for the end of this transaction
+        one = group.create_task(report_of(empty_database, FIRST, INDEX))
+        await wait_for_lock(observer)
+        group.create_task(migrate(empty_database, report, [FIRST, INDEX]))
+        await waiting.wait()
+        await transaction.commit()
+    assert one.result() == ["applied 0002_index.sql"]
+    assert lines == ["waiting for another migration to end", up_to_date(INDEX)]
+    async with session(empty_database) as connection:
+        assert await connection.fetchval("SELECT indisvalid FROM pg_index WHERE indexrelid = 'first_n_idx'::regclass")
+
+
+# Failing files
+
+
+async def test_an_edited_migration_is_refused_and_none_is_applied(empty_database: str) -> None:
+    await report_of(empty_database, FIRST)
+    edited = replace(FIRST, text=FIRST.text + "\n")
+    with pytest.raises(MigrationError, match=r"^0001_first\.sql was edited .* Nothing was applied\.$"):
+        await report_of(empty_database, edited, SECOND)
+    assert await tables_of(empty_database) == {"first"}
 
 
 @pytest.mark.parametrize(
@@ -134,7 +131,7 @@ def test_newlines_of_other_systems_make_no_difference(tmp_path: Path) -> None:
         ("INSERT INTO schema_migrations VALUES ('0002_second.sql', 'x');", "duplicate key .* already exists"),
     ],
 )
-async def test_a_failing_file_leaves_nothing_of_itself_and_can_be_mended(
+async def test_a_failing_migration_is_rolled_back_and_can_be_fixed(
     empty_database: str, mistake: str, reason: str
 ) -> None:
     broken = replace(SECOND, text=SECOND.text + mistake)
@@ -149,37 +146,7 @@ async def test_a_failing_file_leaves_nothing_of_itself_and_can_be_mended(
     assert await tables_of(empty_database) == {"first", "second", "third"}
 
 
-async def test_a_release_that_knows_fewer_files_does_nothing(empty_database: str) -> None:
-    await report_of(empty_database, FIRST, SECOND)
-    assert await report_of(empty_database, FIRST) == [up_to_date(FIRST)]
-    assert await tables_of(empty_database) == {"first", "second"}
-
-
-async def test_an_index_is_made_concurrently_while_another_waits_to_migrate(empty_database: str) -> None:
-    await report_of(empty_database, FIRST)
-    lines: list[str] = []
-    waiting = asyncio.Event()
-
-    def report(line: str) -> None:
-        lines.append(line)
-        waiting.set()
-
-    async with session(empty_database) as writer, session(empty_database) as observer, asyncio.TaskGroup() as group:
-        transaction = writer.transaction()
-        await transaction.start()
-        await writer.execute("INSERT INTO first VALUES (1)")  # for whose end the index must wait
-        one = group.create_task(report_of(empty_database, FIRST, INDEX))
-        await somebody_waits(observer)
-        group.create_task(migrate(empty_database, report, [FIRST, INDEX]))
-        await waiting.wait()
-        await transaction.commit()
-    assert one.result() == ["applied 0002_index.sql"]
-    assert lines == ["waiting for another migration to end", up_to_date(INDEX)]
-    async with session(empty_database) as connection:
-        assert await connection.fetchval("SELECT indisvalid FROM pg_index WHERE indexrelid = 'first_n_idx'::regclass")
-
-
-async def test_a_file_without_a_transaction_that_fails_says_what_may_be_left(empty_database: str) -> None:
+async def test_a_failing_migration_without_transaction_names_leftovers(empty_database: str) -> None:
     await report_of(empty_database, FIRST)
     async with session(empty_database) as connection:
         await connection.execute("INSERT INTO first VALUES (1), (1)")
@@ -190,7 +157,7 @@ async def test_a_file_without_a_transaction_that_fails_says_what_may_be_left(emp
     assert await report_of(empty_database, FIRST, INDEX) == ["applied 0002_index.sql"]
 
 
-async def test_locks_are_not_waited_for_for_long(empty_database: str) -> None:
+async def test_migrations_have_a_short_lock_timeout(empty_database: str) -> None:
     await report_of(
         empty_database, Migration("1.sql", "CREATE TABLE t AS SELECT current_setting('lock_timeout') AS s;")
     )
@@ -199,7 +166,7 @@ async def test_locks_are_not_waited_for_for_long(empty_database: str) -> None:
         assert await connection.fetchval("SELECT s::interval BETWEEN '1 ms' AND '200 ms' FROM t")
 
 
-async def test_a_locked_table_is_an_error_that_names_the_file(
+async def test_a_migration_of_a_locked_table_fails_and_names_its_file(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.3)
@@ -211,7 +178,7 @@ async def test_a_locked_table_is_an_error_that_names_the_file(
     assert await report_of(empty_database, FIRST, CHANGE) == ["applied 0002_change.sql"]
 
 
-async def test_a_run_whose_connection_is_lost_is_an_error_and_lets_the_next_one_in(
+async def test_a_lost_connection_fails_the_run_and_the_next_run_succeeds(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "30s")
@@ -219,7 +186,7 @@ async def test_a_run_whose_connection_is_lost_is_an_error_and_lets_the_next_one_
     async with session(empty_database) as connection, session(empty_database) as observer, connection.transaction():
         await connection.execute("LOCK TABLE first IN ACCESS SHARE MODE")
         run = asyncio.ensure_future(report_of(empty_database, FIRST, CHANGE))
-        await somebody_waits(observer)
+        await wait_for_lock(observer)
         await observer.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = 'todo-service migrate'"
@@ -229,8 +196,13 @@ async def test_a_run_whose_connection_is_lost_is_an_error_and_lets_the_next_one_
     assert (await report_of(empty_database, FIRST, CHANGE))[-1] == "applied 0002_change.sql"
 
 
+# Unsuitable databases
+
+
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP"])
-async def test_a_database_without_utf8_is_refused(create_database: CreateDatabase, encoding: str) -> None:
+async def test_a_database_without_utf8_is_refused(
+    create_database: Callable[[str], Awaitable[str]], encoding: str
+) -> None:
     url = await create_database(
         f"ENCODING '{encoding}' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
     )
@@ -239,8 +211,8 @@ async def test_a_database_without_utf8_is_refused(create_database: CreateDatabas
     assert await tables_of(url) == set()
 
 
-async def test_a_database_that_knows_only_ascii_letters_is_warned_about_but_works(
-    create_database: CreateDatabase,
+async def test_a_database_with_ascii_only_letters_works_with_a_warning(
+    create_database: Callable[[str], Awaitable[str]],
 ) -> None:
     url = await create_database("ENCODING 'UTF8' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
     warning, *lines = await report_of(url)
@@ -265,7 +237,7 @@ async def test_a_database_that_knows_only_ascii_letters_is_warned_about_but_work
         ("hidden", "DATABASE_URL must be"),
     ],
 )
-def test_a_database_that_can_not_be_used_is_a_sentence_without_the_password(
+def test_an_unusable_database_is_one_error_line_without_the_password(
     guarded_server: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -281,42 +253,3 @@ def test_a_database_that_can_not_be_used_is_a_sentence_without_the_password(
     assert "hidden" not in captured.err
     assert captured.err.endswith(".\n")
     assert captured.err.count("\n") == 1
-
-
-def dump(url: str) -> str:
-    """All of a database; without the lines that have a random key in each dump."""
-    lines = run_program("pg_dump", f"--dbname={url}").splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith(("\\restrict", "\\unrestrict")))
-
-
-async def test_a_dump_restores_completely(
-    aiohttp_client: AiohttpClient, settings: Settings, create_database: CreateDatabase
-) -> None:
-    original, restored = await create_database(""), await create_database("")
-
-    async def api_of(url: str) -> Api:
-        client = await aiohttp_client(create_app(replace(settings, database_url=await grant_service(url))))
-        return Api(client, "o'\\.\n", sign_token(settings.jwt_secret, "o'\\.\n", days=1))
-
-    async def rows_of(url: str) -> list[asyncpg.Record]:
-        async with session(url) as connection:
-            return await connection.fetch(
-                "SELECT *, t::text FROM users u JOIN tasks t ON t.user_id = u.id ORDER BY 4, 5"
-            )
-
-    await report_of(original)
-    api = await api_of(original)
-    for text in ("\\.", "\\N", "a\tb\r\n\\restrict x\n'; --", "$$ É 🎄 \u2028", '{"a": "\\u0000"}'):
-        task = await api.create(text, description=text, due_date="9999-12-31T23:59:59Z", priority="low")
-    assert (await api.call("DELETE", path_of(task))).status == 204
-
-    text = dump(original)
-    run_program("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--dbname={restored}", stdin=text)
-
-    assert dump(restored) == text
-    assert await rows_of(restored) == await rows_of(original)
-    assert len(await rows_of(restored)) == 5
-    assert await report_of(restored) == [UP_TO_DATE]
-    copy = await api_of(restored)
-    assert await copy.tasks() == await api.tasks()
-    assert (await copy.create())["revision"] == 7

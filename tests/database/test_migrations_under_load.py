@@ -1,4 +1,4 @@
-"""Migrations while requests are served: none fails, and they are served while a migration waits for a lock."""
+"""Migrations under load: no request fails while migrations run or wait for locks."""
 
 import asyncio
 from collections import Counter
@@ -30,30 +30,31 @@ CHANGE = Migration(
 CONCURRENT = Migration(
     "0099_index.sql", "-- no transaction\nCREATE INDEX CONCURRENTLY tasks_updated_idx ON tasks (user_id, updated_at);\n"
 )
-# Released files that no request needs, so that they can be applied again.
+# Released files that no request needs. They are applied again.
 REPEATED = ("0002_index_tasks_by_revision.sql", "0003_comment_on_tasks_pkey.sql")
-FORGET = f"DROP INDEX tasks_revision_idx; DELETE FROM schema_migrations WHERE name IN {REPEATED}"
+UNAPPLY = f"DROP INDEX tasks_revision_idx; DELETE FROM schema_migrations WHERE name IN {REPEATED}"
 
 
 @dataclass
 class Load:
-    """What the clients have seen: how many answers of each status."""
+    """The number of responses with each status."""
 
     statuses: Counter[int] = field(default_factory=Counter)
 
-    async def more(self, answers: int = 200) -> None:
-        """Waits until there are so many more answers."""
-        wanted = self.statuses.total() + answers
+    async def more(self, responses: int = 200) -> None:
+        """Waits until there are this many more responses."""
+        wanted = self.statuses.total() + responses
         await until(lambda: self.statuses.total() >= wanted)
 
     def check(self) -> None:
+        """Asserts that no request has failed."""
         assert set(self.statuses) <= {200, 201, 204}, self.statuses
 
 
 @asynccontextmanager
 async def load(url: str) -> AsyncIterator[Load]:
-    """Clients that create, list, change, complete and delete for as long as this is entered."""
-    seen = Load()
+    """Runs clients within the block, which create, list, update, complete and delete tasks."""
+    counted = Load()
     done = asyncio.Event()
 
     async def use(user_id: str) -> None:
@@ -63,7 +64,7 @@ async def load(url: str) -> AsyncIterator[Load]:
             async def call(method: str, path: str, **arguments: object) -> dict[str, str]:
                 async with session.request(method, path, **arguments) as response:  # type: ignore[arg-type]
                     document = await response.json() if response.status in (200, 201) else {}
-                seen.statuses[response.status] += 1
+                counted.statuses[response.status] += 1
                 return document if isinstance(document, dict) else {}
 
             while not done.is_set():
@@ -78,34 +79,34 @@ async def load(url: str) -> AsyncIterator[Load]:
         for number in range(CLIENTS):
             group.create_task(use(f"user-{number}"))
         try:
-            await seen.more()
-            yield seen
-            await seen.more()
+            await counted.more()
+            yield counted
+            await counted.more()
         finally:
             done.set()
 
 
 async def report_of(url: str, *files: Migration) -> list[str]:
-    """Migrates, and gives what was reported but for waiting, which depends on the requests."""
+    """Migrates, and returns the reported lines, without those about waiting: they depend on the requests."""
     lines: list[str] = []
     await migrate(url, lines.append, list(files))
     return [line for line in lines if not line.startswith("waiting")]
 
 
-async def test_no_request_fails_while_tables_change(empty_database: str, tmp_path: Path) -> None:
+async def test_no_request_fails_while_migrations_change_tables(empty_database: str, tmp_path: Path) -> None:
     files = read_migrations()
     await report_of(empty_database, *files)
     owner = await asyncpg.connect(empty_database)
-    await owner.execute(FORGET)
+    await owner.execute(UNAPPLY)
     await owner.close()
     with served(tmp_path / "log", DATABASE_URL=await grant_service(empty_database), WEB_CONCURRENCY="2") as (_, url):
-        async with load(url) as seen:
+        async with load(url) as counted:
             report = await report_of(empty_database, *files, CHANGE, CONCURRENT)
     assert report == [f"applied {name}" for name in (*REPEATED, CHANGE.name, CONCURRENT.name)]
-    seen.check()
+    counted.check()
 
 
-async def test_no_request_fails_while_a_migration_waits_for_its_lock_in_vain(
+async def test_no_request_fails_while_a_migration_waits_for_a_lock(
     empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "LOCK_SECONDS", 10.0 * PATIENCE)
@@ -114,13 +115,13 @@ async def test_no_request_fails_while_a_migration_waits_for_its_lock_in_vain(
     await report_of(empty_database, *files)
     backup = await asyncpg.connect(empty_database)
     with served(tmp_path / "log", DATABASE_URL=await grant_service(empty_database), WEB_CONCURRENCY="2") as (_, url):
-        async with load(url) as seen:
+        async with load(url) as counted:
             async with backup.transaction():
                 await backup.execute("LOCK TABLE tasks IN ACCESS SHARE MODE")  # as pg_dump does
                 lines: list[str] = []
                 migration = asyncio.create_task(migrate(empty_database, lines.append, [*files, CHANGE]))
                 await until(lambda: bool(lines))
-                await seen.more()  # while it tries again and again
+                await counted.more()  # the migration retries all the time
                 assert (lines, migration.done()) == (["waiting for the locks that 0098_change.sql needs"], False)
                 clock.ahead = migrations.LOCK_SECONDS + 1
                 with pytest.raises(MigrationError, match=r"^0098_change\.sql failed: .*lock timeout\. Nothing of it"):
@@ -129,5 +130,5 @@ async def test_no_request_fails_while_a_migration_waits_for_its_lock_in_vain(
                 assert await backup.fetchval(columns) == 0
             assert await report_of(empty_database, *files, CHANGE) == [f"applied {CHANGE.name}"]
             assert await backup.fetchval(columns) == 2
-    seen.check()
+    counted.check()
     await backup.close()

@@ -1,4 +1,4 @@
-"""A pooler in transaction mode, pgbouncer 1.18: whoever shares a server with whom, each gets what is theirs."""
+"""A pooler in transaction mode (pgbouncer 1.18): services share connections to PostgreSQL, but no state."""
 
 import asyncio
 import logging
@@ -30,34 +30,35 @@ from todo_service.problems import Problem
 from todo_service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-AWAY = re.compile(r"the database is unreachable \(.*\); next attempt in ([0-9.]+) s", re.DOTALL)
+UNREACHABLE = re.compile(r"the database is unreachable \(.*\); next attempt in ([0-9.]+) s", re.DOTALL)
 TRANSACTION_SETTINGS = ("jit", "lock_timeout", "plan_cache_mode", "statement_timeout")
 
 pytestmark = [pytest.mark.slow, pytest.mark.database, pytest.mark.xdist_group("pgbouncer")]
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one server", "two servers"])
-def servers(request: pytest.FixtureRequest) -> int:
-    """How many servers the pooler has: fewer than a service has connections."""
+@pytest.fixture(scope="module", params=[1, 2], ids=["one connection", "two connections"])
+def pool_size(request: pytest.FixtureRequest) -> int:
+    """The number of the pooler's connections to PostgreSQL: fewer than a service has."""
     count: int = request.param
     return count
 
 
 @pytest.fixture(scope="module")
-def pooled_url(servers: int, database_url: str) -> Iterator[str]:
-    """The address of the database through such a pgbouncer."""
-    with run_pgbouncer(require("pgbouncer", "/usr/sbin/pgbouncer"), database_url, size=servers) as directory:
+def pooled_url(pool_size: int, database_url: str) -> Iterator[str]:
+    """The address of the database through a pgbouncer with this pool size."""
+    with run_pgbouncer(require("pgbouncer", "/usr/sbin/pgbouncer"), database_url, size=pool_size) as directory:
         yield behind(directory, database_url)
 
 
 @asynccontextmanager
 async def service(settings: Settings, pooled_url: str, **changes: Any) -> AsyncIterator[Database]:
-    async with pool(settings, database_url=pooled_url, database_statement_cache=0, **changes) as database_:
-        yield database_
+    """A `Database` that connects through the pooler."""
+    async with pool(settings, database_url=pooled_url, database_statement_cache=0, **changes) as database:
+        yield database
 
 
 async def busy_sessions(connection: asyncpg.Connection, count: int) -> None:
-    """Waits until so many other sessions are in a transaction."""
+    """Waits until this number of other sessions is in a transaction."""
     query = (
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND backend_type = 'client backend'"
@@ -68,26 +69,28 @@ async def busy_sessions(connection: asyncpg.Connection, count: int) -> None:
             await connection.execute("SELECT pg_sleep(0.01)")
 
 
-async def test_each_service_runs_its_own_statements_with_its_own_arguments(settings: Settings, pooled_url: str) -> None:
+async def test_services_that_share_connections_get_the_rows_of_their_own_calls(
+    settings: Settings, pooled_url: str
+) -> None:
     async with AsyncExitStack() as stack:
         services = [await stack.enter_async_context(service(settings, pooled_url)) for _ in range(3)]
 
-        async def ask(number: int, database_: Database) -> None:
+        async def call(number: int, database: Database) -> None:
             statement = Statement(f"test/{number}", f"SELECT {number} AS statement, $1::text AS argument", writes=True)
             for _ in range(300):
                 argument = str(uuid4())
-                row = await database_.run(statement, argument)
+                row = await database.run(statement, argument)
                 assert dict(row) == {"statement": number, "argument": argument}
 
-        await asyncio.gather(*(ask(number, services[number % 3]) for number in range(12)))
+        await asyncio.gather(*(call(number, services[number % 3]) for number in range(12)))
 
 
-async def test_settings_are_of_our_transactions_and_of_nobody_else(settings: Settings, pooled_url: str) -> None:
+async def test_session_settings_apply_to_transactions_of_the_service_only(settings: Settings, pooled_url: str) -> None:
     other = await asyncpg.connect(pooled_url, statement_cache_size=0)
     before: dict[str, str] = dict(*await other.fetch(SETTINGS.text))
 
-    async with service(settings, pooled_url) as database_:
-        ours = dict(await database_.run_without_user(SETTINGS))
+    async with service(settings, pooled_url) as database:
+        ours = dict(await database.run_without_user(SETTINGS))
         after: dict[str, str] = dict(*await other.fetch(SETTINGS.text))
 
     await other.close()
@@ -106,7 +109,7 @@ async def test_settings_are_of_our_transactions_and_of_nobody_else(settings: Set
     ],
     ids=["server error", "wrong argument", "wrong rows", "timeout", "not migrated"],
 )
-async def test_an_error_leaves_no_transaction_behind(
+async def test_an_error_leaves_no_open_transaction(
     settings: Settings,
     pooled_url: str,
     connection: asyncpg.Connection,
@@ -117,37 +120,37 @@ async def test_an_error_leaves_no_transaction_behind(
     [user_id] = users(1)
     wrong = f"WITH u AS (INSERT INTO users (id, revision) VALUES ('{user_id}', 1)) {text}"
     timeout = 3 if argument == 600 else 60
-    async with service(settings, pooled_url, database_timeout=timeout) as database_:
-        with limit(database_, PATIENCE):
+    async with service(settings, pooled_url, database_timeout=timeout) as database:
+        with limit(database, PATIENCE):
             with pytest.raises(error):
-                await database_.run(Statement("test/wrong", wrong, writes=True), argument)
-            assert (await create(database_, user_id))["revision"] == 1
+                await database.run(Statement("test/wrong", wrong, writes=True), argument)
+            assert (await create(database, user_id))["revision"] == 1
 
         await busy_sessions(connection, 0)
 
 
-async def test_while_there_is_no_server_a_write_is_certainly_not_applied(
-    settings: Settings, servers: int, pooled_url: str, connection: asyncpg.Connection
+async def test_a_write_that_gets_no_connection_of_the_pooler_is_not_applied(
+    settings: Settings, pool_size: int, pooled_url: str, connection: asyncpg.Connection
 ) -> None:
     owners = users(3)
     others = [await asyncpg.connect(pooled_url, statement_cache_size=0) for _ in range(2)]
-    async with service(settings, pooled_url) as database_:
-        await create(database_, owners[0])
+    async with service(settings, pooled_url) as database:
+        await create(database, owners[0])
         held = [asyncio.create_task(other.execute("BEGIN")) for other in others]
-        await busy_sessions(connection, servers)
-        with limit(database_, 1):
-            answers = await gather(*(database_.run(CREATE_TASK, *creation(user_id)) for user_id in owners))
-        for other in others:  # the write gets its server now, when nobody waits for its answer any more
+        await busy_sessions(connection, pool_size)
+        with limit(database, 1):
+            outcomes = await gather(*(database.run(CREATE_TASK, *creation(user_id)) for user_id in owners))
+        for other in others:  # the batch gets a connection now, but its calls have expired
             other.terminate()
         await asyncio.gather(*held, return_exceptions=True)
         assert await tasks_of(connection, *owners) == 1
-        assert (await create(database_, owners[1]))["revision"] == 1
-    assert [answer.name for answer in answers if isinstance(answer, Problem)] == ["unavailable"] * 3
+        assert (await create(database, owners[1]))["revision"] == 1
+    assert [outcome.name for outcome in outcomes if isinstance(outcome, Problem)] == ["unavailable"] * 3
 
 
 @pytest.fixture
 async def slow_commit(connection: asyncpg.Connection) -> AsyncIterator[str]:
-    """A user whose creation waits for a lock only when it is committed."""
+    """The id of a user. A task of this user waits for a lock when it is committed."""
     await connection.execute(
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
         " 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';"
@@ -158,7 +161,7 @@ async def slow_commit(connection: asyncpg.Connection) -> AsyncIterator[str]:
     await connection.execute("DROP FUNCTION wait CASCADE")
 
 
-async def test_a_connection_that_is_lost_during_the_commit_leaves_the_outcome_unknown(
+async def test_a_connection_lost_during_the_commit_is_outcome_unknown(
     settings: Settings,
     pooled_url: str,
     connection: asyncpg.Connection,
@@ -166,18 +169,18 @@ async def test_a_connection_that_is_lost_during_the_commit_leaves_the_outcome_un
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("todo_service.database.connecting.LOCK_TIMEOUT", "30s")
-    async with service(settings, pooled_url) as database_:
+    async with service(settings, pooled_url) as database:
         await connection.execute("SELECT pg_advisory_lock(1)")
-        call = asyncio.create_task(database_.run(CREATE_TASK, *creation(slow_commit)))
+        call = asyncio.create_task(database.run(CREATE_TASK, *creation(slow_commit)))
         await connection.execute("SELECT pg_terminate_backend($1)", await is_waiting(connection))
         with pytest.raises(Problem) as caught:
             await call
         await connection.execute("SELECT pg_advisory_unlock(1)")
         assert caught.value.name == "outcome-unknown"
-        await create(database_, users(1)[0])
+        await create(database, users(1)[0])
 
 
-async def test_a_commit_that_the_server_refuses_was_not_applied(
+async def test_a_commit_that_postgresql_rejects_is_not_applied(
     settings: Settings,
     pooled_url: str,
     connection: asyncpg.Connection,
@@ -188,18 +191,18 @@ async def test_a_commit_that_the_server_refuses_was_not_applied(
     monkeypatch.setattr("todo_service.database.connecting.LOCK_TIMEOUT", "50ms")
     other = users(1)[0]
     changes = {"database_pool_size": 1, "database_timeout": timeout_of_the_locked}
-    async with service(settings, pooled_url, **changes) as database_:
+    async with service(settings, pooled_url, **changes) as database:
         await connection.execute("SELECT pg_advisory_lock(1)")
-        refused, created = await gather(*(database_.run(CREATE_TASK, *creation(user)) for user in (slow_commit, other)))
+        rejected, created = await gather(*(database.run(CREATE_TASK, *creation(user)) for user in (slow_commit, other)))
         await connection.execute("SELECT pg_advisory_unlock(1)")
-    assert isinstance(refused, Problem)
-    assert refused.name == "unavailable"
+    assert isinstance(rejected, Problem)
+    assert rejected.name == "unavailable"
     assert isinstance(created, asyncpg.Record)
     assert await tasks_of(connection, slow_commit, other) == 1
 
 
 async def is_free(url: str, user_id: str) -> bool:
-    """Whether others let go of the user's row in time."""
+    """Whether the user's row is unlocked in time."""
     connection = await asyncpg.connect(url, server_settings={"lock_timeout": f"{PATIENCE}s"})
     try:
         return bool(await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id))
@@ -209,31 +212,31 @@ async def is_free(url: str, user_id: str) -> bool:
         await connection.close()
 
 
-async def test_a_service_that_stops_within_a_transaction_does_not_keep_its_locks(
+async def test_a_service_that_freezes_in_a_transaction_loses_its_locks(
     settings: Settings, pooled_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetch: Any = Senders._fetch_rows
     [user_id] = users(1)
     freed = []
 
-    async def stop(*args: Any) -> list[asyncpg.Record]:
+    async def freeze(*args: Any) -> list[asyncpg.Record]:
         rows: list[asyncpg.Record] = await fetch(*args)
-        with ThreadPoolExecutor() as another:  # not this task alone is stopped, but the whole service
+        with ThreadPoolExecutor() as another:  # blocks the event loop, and so the whole service
             freed.append(another.submit(asyncio.run, is_free(database_url, user_id)).result())
         return rows
 
-    async with service(settings, pooled_url, database_timeout=3) as database_, AsyncExitStack() as stack:
-        stack.enter_context(limit(database_, PATIENCE))  # the server's own comes first
-        await create(database_, user_id)
+    async with service(settings, pooled_url, database_timeout=3) as database, AsyncExitStack() as stack:
+        stack.enter_context(limit(database, PATIENCE))  # longer than the timeouts of PostgreSQL
+        await create(database, user_id)
         with monkeypatch.context() as patch:
-            patch.setattr(Senders, "_fetch_rows", stop)
+            patch.setattr(Senders, "_fetch_rows", freeze)
             with pytest.raises(Problem):
-                await database_.run(CREATE_TASK, *creation(user_id))
+                await database.run(CREATE_TASK, *creation(user_id))
         assert freed == [True]
-        assert (await create(database_, user_id))["revision"] == 2
+        assert (await create(database, user_id))["revision"] == 2
 
 
-async def test_a_database_that_is_away_behind_a_pooler_is_searched_for_and_found(
+async def test_the_service_reconnects_to_a_database_behind_a_pooler(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -243,34 +246,34 @@ async def test_a_database_that_is_away_behind_a_pooler_is_searched_for_and_found
         await administrator.execute("CREATE ROLE todo_service LOGIN")
         await administrator.close()
     address = f"postgres:///postgres?host=127.0.0.1&port={server.port}"
-    anything = Statement("test/anything", "SELECT 1 AS one", writes=False)
+    statement = Statement("test/one", "SELECT 1 AS one", writes=False)
     with run_pgbouncer(require("pgbouncer", "/usr/sbin/pgbouncer"), address) as directory:
-        async with service(settings, behind(directory, address), database_timeout=1) as database_:
+        async with service(settings, behind(directory, address), database_timeout=1) as database:
             for _ in range(2):
                 with server.run():
                     async with asyncio.timeout(PATIENCE):
-                        while isinstance((await gather(database_.run_without_user(anything)))[0], Problem):
+                        while isinstance((await gather(database.run_without_user(statement)))[0], Problem):
                             pass
-                    with limit(database_, PATIENCE):
-                        for answer in await gather(*(database_.run_without_user(anything) for _ in range(50))):
-                            assert isinstance(answer, asyncpg.Record)
+                    with limit(database, PATIENCE):
+                        for outcome in await gather(*(database.run_without_user(statement) for _ in range(50))):
+                            assert isinstance(outcome, asyncpg.Record)
                 caplog.clear()
                 pauses: list[float] = []
                 async with asyncio.timeout(PATIENCE):
-                    while len(pauses) < 5:  # pgbouncer keeps the first waiting, until their time is over
-                        [answer] = await gather(database_.run_without_user(anything))
-                        assert isinstance(answer, Problem)
-                        assert answer.name == "unavailable"
-                        pauses = [float(match[1]) for line in caplog.messages if (match := AWAY.fullmatch(line))]
+                    while len(pauses) < 5:  # the first calls expire while pgbouncer lets them wait
+                        [outcome] = await gather(database.run_without_user(statement))
+                        assert isinstance(outcome, Problem)
+                        assert outcome.name == "unavailable"
+                        pauses = [float(match[1]) for line in caplog.messages if (match := UNREACHABLE.fullmatch(line))]
                 assert pauses == pauses_after(len(pauses))
                 assert len(caplog.messages) <= 3 * len(pauses)
 
 
-async def test_migrations_refuse_a_pooler_that_would_keep_their_locks(pooled_url: str) -> None:
+async def test_migrations_refuse_a_pooler(pooled_url: str) -> None:
     with pytest.raises(MigrationError, match=r"^This is not a direct connection .*: migrations need the database's"):
         await migrate(pooled_url, lambda _line: None)
 
 
-def test_the_readme_names_what_a_service_behind_a_pooler_needs() -> None:
+def test_the_readme_names_the_settings_for_a_pooler() -> None:
     [paragraph] = re.findall(r"^\*\*Poolers\.\*\*.*?\n\n", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     assert re.findall(r"`(\w+)=(\w+)`", paragraph) == [*README_SETTINGS.items()]

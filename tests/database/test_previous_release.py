@@ -1,4 +1,4 @@
-"""The release before this one, on a database that was migrated for this one: while dynos are replaced, both serve."""
+"""The previous release works on the migrated database: during a deployment, both releases run."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ ALICE = {"Authorization": f"Bearer {sign_token(SECRET, 'alice', days=1)}"}
 
 
 def git(*arguments: str) -> bytes:
-    """What git says; nothing where there is no git, or it doesn't know."""
+    """The output of git. It is empty if git is not installed or fails."""
     try:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, timeout=PATIENCE, check=False).stdout
     except FileNotFoundError:
@@ -31,21 +31,21 @@ def git(*arguments: str) -> bytes:
 
 
 def previous_release() -> str:
-    """The last tag before this commit; where there is none, the commit before the newest migration came."""
+    """The last tag before this commit. Without tags: the commit before the newest migration was added."""
     tag = git("describe", "--tags", "--abbrev=0", "HEAD^")
     newest = f"sql/migrations/{read_migrations()[-1].name}"
     before = tag or git("log", "--diff-filter=A", "--format=%H^", "--max-count=1", "--", newest)
-    return before.decode().strip() or "HEAD"  # it isn't committed yet
+    return before.decode().strip() or "HEAD"  # the newest migration isn't committed yet
 
 
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the code of the previous release."""
     if git("rev-parse", "--is-shallow-repository").strip() == b"true":
-        missing("the history of this clone is cut off: git fetch --unshallow --tags")
+        missing("this clone is shallow: run git fetch --unshallow --tags")
     archive = git("archive", previous_release(), "todo_service", "sql")
     if not archive:
-        missing("there is no history to find the previous release in")
+        missing("there is no git history with the previous release")
     code = tmp_path_factory.mktemp("previous")
     subprocess.run(["tar", "--extract", f"--directory={code}"], input=archive, check=True)
     return code
@@ -65,14 +65,14 @@ async def migrated(empty_database: str) -> str:
     return await grant_service(empty_database)
 
 
-async def ask(session: ClientSession, method: str, path: str, expected: int, **arguments: Any) -> Any:
-    """The answer's document, if it has one."""
+async def call(session: ClientSession, method: str, path: str, expected: int, **arguments: Any) -> Any:
+    """Sends a request, checks the status, and returns the JSON of the response, if it has any."""
     async with session.request(method, path, **arguments) as response:
         assert response.status == expected, await response.text()
         return await response.json() if expected != 204 else None
 
 
-def test_it_is_really_the_previous_release_that_is_run(previous: Path) -> None:
+def test_the_code_that_runs_is_that_of_the_previous_release(previous: Path) -> None:
     command = [sys.executable, "-c", "import todo_service; print(todo_service.__file__)"]
     run = subprocess.run(
         command, cwd=previous, env=environment(PYTHONPATH=str(previous)), capture_output=True, text=True, check=True
@@ -82,31 +82,31 @@ def test_it_is_really_the_previous_release_that_is_run(previous: Path) -> None:
 
 async def test_each_endpoint_of_the_previous_release_works(old: str) -> None:
     async with ClientSession(old, headers=ALICE) as session:
-        await ask(session, "GET", "/health/ready", 200)
-        task = await ask(session, "POST", TASKS, 201, json={"title": "Buy milk", "priority": "high"})
+        await call(session, "GET", "/health/ready", 200)
+        task = await call(session, "POST", TASKS, 201, json={"title": "Buy milk", "priority": "high"})
         path = f"{TASKS}/{task['id']}"
-        assert await ask(session, "GET", path, 200) == task
-        assert await ask(session, "GET", TASKS, 200) == [task]
-        assert await ask(session, "GET", f"{TASKS}?sort=title&order=desc&status=pending&limit=1", 200) == [task]
-        changed = await ask(session, "PATCH", path, 200, json={"title": "Buy oat milk"})
+        assert await call(session, "GET", path, 200) == task
+        assert await call(session, "GET", TASKS, 200) == [task]
+        assert await call(session, "GET", f"{TASKS}?sort=title&order=desc&status=pending&limit=1", 200) == [task]
+        changed = await call(session, "PATCH", path, 200, json={"title": "Buy oat milk"})
         assert changed["title"] == "Buy oat milk"
-        assert (await ask(session, "PUT", path, 200, json={"description": "two"}))["description"] == "two"
-        assert (await ask(session, "PATCH", f"{path}/complete", 200))["completed"] is True
-        await ask(session, "DELETE", path, 204)
-        await ask(session, "GET", path, 404)
-        assert await ask(session, "GET", TASKS, 200) == []
+        assert (await call(session, "PUT", path, 200, json={"description": "two"}))["description"] == "two"
+        assert (await call(session, "PATCH", f"{path}/complete", 200))["completed"] is True
+        await call(session, "DELETE", path, 204)
+        await call(session, "GET", path, 404)
+        assert await call(session, "GET", TASKS, 200) == []
 
 
-async def test_both_releases_serve_the_same_tasks_at_the_same_time(old: str, migrated: str, tmp_path: Path) -> None:
+async def test_both_releases_serve_the_same_tasks_concurrently(old: str, migrated: str, tmp_path: Path) -> None:
     with served(tmp_path / "new.log", DATABASE_URL=migrated) as (_, new):
         async with ClientSession(old, headers=ALICE) as before, ClientSession(new, headers=ALICE) as after:
             for one, other in ((before, after), (after, before)):
-                task = await ask(one, "POST", TASKS, 201, json={"title": "Buy milk"})
+                task = await call(one, "POST", TASKS, 201, json={"title": "Buy milk"})
                 path = f"{TASKS}/{task['id']}"
-                assert await ask(other, "GET", path, 200) == task
-                task = await ask(other, "PATCH", path, 200, json={"title": "Buy oat milk"})
-                assert await ask(one, "GET", TASKS, 200) == [task]
-                task = await ask(one, "PATCH", f"{path}/complete", 200, json={"completed": True})
-                assert await ask(other, "GET", path, 200) == task
-                await ask(other, "DELETE", path, 204)
-                await ask(one, "GET", path, 404)
+                assert await call(other, "GET", path, 200) == task
+                task = await call(other, "PATCH", path, 200, json={"title": "Buy oat milk"})
+                assert await call(one, "GET", TASKS, 200) == [task]
+                task = await call(one, "PATCH", f"{path}/complete", 200, json={"completed": True})
+                assert await call(other, "GET", path, 200) == task
+                await call(other, "DELETE", path, 204)
+                await call(one, "GET", path, 404)

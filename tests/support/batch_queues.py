@@ -1,4 +1,4 @@
-"""Queues of batches for tests: statements, calls, and a clock."""
+"""Helpers for tests of a `BatchQueue`: statements, calls, and a clock."""
 
 from asyncio import Future, new_event_loop
 
@@ -11,7 +11,7 @@ LISTS, GETS = [Statement(f"test/{name}", "SELECT", writes=False) for name in ("l
 CREATES = Statement("test/creates", "INSERT", writes=True)
 STATEMENTS = [LISTS, GETS, CREATES]
 
-loop = new_event_loop()  # that futures belong to; no callback of theirs ever runs
+loop = new_event_loop()  # the event loop of the futures; their callbacks never run
 loop.close()
 
 
@@ -20,6 +20,7 @@ def call(statement: Statement, user: str, deadline: float = 60) -> PendingCall:
 
 
 def fill(queue: BatchQueue, statement: Statement, *users: str) -> list[PendingCall]:
+    """Adds a new call for each user."""
     calls = [call(statement, user) for user in users]
     for each in calls:
         queue.add(each)
@@ -27,12 +28,12 @@ def fill(queue: BatchQueue, statement: Statement, *users: str) -> list[PendingCa
 
 
 def queued(queue: BatchQueue, statement: Statement) -> int:
-    """The number of calls of a statement that wait, without those of locked users."""
+    """The number of waiting calls of a statement, without parked calls."""
     return len(queue._turns[statement].calls) if statement in queue._turns else 0
 
 
 def take(queue: BatchQueue, statement: Statement, *, finish: bool = False) -> list[PendingCall]:
-    """The calls of the next batch, which must be one of this statement."""
+    """Takes the next batch, which must be of this statement, and returns its calls."""
     batch = queue.next_batch()
     assert batch is not None
     assert batch.statement is statement
@@ -42,12 +43,12 @@ def take(queue: BatchQueue, statement: Statement, *, finish: bool = False) -> li
 
 
 def is_rejected(queue: BatchQueue, statement: Statement, user: str = "a") -> bool:
-    """Whether one more call would be rejected, of which the wait may be 2.5 s."""
+    """Whether one more call would be rejected, if calls may wait for 2.5 s."""
     return queue.should_reject(call(statement, user), 2.5)
 
 
 class Clock:
-    """The time of a queue."""
+    """The clock of a queue: a test sets its time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -60,7 +61,7 @@ class Clock:
 
 
 def park(queue: BatchQueue, statement: Statement, *users: str) -> list[PendingCall]:
-    """Calls that met a lock."""
+    """Parks new calls, as after a lock timeout."""
     calls = [call(statement, user) for user in users]
     for each in calls:
         queue.park(each)

@@ -1,4 +1,4 @@
-"""Calls of a `Database` for tests: statements, their arguments, and a lock that holds them up."""
+"""Helpers for tests that call a `Database`: statements, their arguments, and a lock that blocks them."""
 
 import asyncio
 import json
@@ -27,8 +27,8 @@ def creation(user_id: str, title: str = "x") -> tuple[Any, ...]:
     return (*OWNED["create_task"].arguments(user_id=user_id, title=title),)
 
 
-async def create(database_: Database, user_id: str, title: str = "x") -> dict[str, Any]:
-    row = await database_.run(CREATE_TASK, *creation(user_id, title))
+async def create(database: Database, user_id: str, title: str = "x") -> dict[str, Any]:
+    row = await database.run(CREATE_TASK, *creation(user_id, title))
     task: dict[str, Any] = json.loads(row["body"])
     return task
 
@@ -44,7 +44,7 @@ async def tasks_of(connection: asyncpg.Connection, *user_ids: str) -> int:
 
 @asynccontextmanager
 async def gate(connection: asyncpg.Connection) -> AsyncIterator[str]:
-    """A lock whose name the statement GATE waits for while this is entered."""
+    """Holds a lock within the block, and returns its name: the statement GATE waits for it."""
     name = str(uuid4())
     await connection.execute("SELECT pg_advisory_lock(hashtext($1))", name)
     yield name

@@ -1,6 +1,7 @@
-"""Helpers for tests of a `Database`: its pool, a network that can be cut, and sessions that wait for a lock."""
+"""Helpers for tests of a `Database`: its pool, a network that can fail, and sessions that wait for a lock."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
@@ -10,10 +11,10 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from aiohttp import web
+from aiohttp import ClientResponse, web
 from pytest_aiohttp import AiohttpClient
 
-from tests.support.api import Api
+from tests.support.api import Api, problem_of
 from tests.support.pgbouncer import socket_of
 from tests.support.processes import PATIENCE, free_port
 from tests.support.service_role import ROLE
@@ -37,14 +38,25 @@ SETTINGS = Statement(
 )
 
 
+INTERNAL = re.compile(r"asyncpg|postgres|sql|select|insert|violat|timeout|lock|users|127\.0|/tmp|test", re.IGNORECASE)
+"""Words that a response must not contain: they are internal to the service."""
+
+
+async def assert_503(response: ClientResponse, name: str) -> None:
+    """Asserts that a response is a 503 with this problem, and has no internal details."""
+    await problem_of(response, 503, name)
+    assert response.headers.get("Retry-After") == ("1" if name == "unavailable" else None)
+    assert INTERNAL.search(await response.text()) is None
+
+
 class Gateway:
-    """A TCP address of the tests' PostgreSQL, which listens to a socket only; to be opened, closed and frozen."""
+    """A TCP proxy for the tests' PostgreSQL, which listens on a Unix socket only. It can be closed, cut and frozen."""
 
     def __init__(self, database_url: str) -> None:
         self.port = free_port()
         self.url = f"postgres://{ROLE}:hidden@127.0.0.1:{self.port}{urlsplit(database_url).path}"
         self._socket = socket_of(database_url)
-        self.passing = asyncio.Event()  # cleared: connections are accepted, but nothing comes through
+        self.passing = asyncio.Event()  # cleared: connections are accepted, but no data is forwarded
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: list[asyncio.Task[None] | None] = []
 
@@ -88,7 +100,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 def start(aiohttp_client: AiohttpClient, settings: Settings) -> Start:
-    """Starts a service with other settings, and gives it as a new user calls it."""
+    """Starts a service with changed settings, and returns the Api of a new user."""
 
     async def start(**changes: Any) -> Api:
         client = await aiohttp_client(create_app(replace(settings, **changes)))
@@ -100,29 +112,30 @@ def start(aiohttp_client: AiohttpClient, settings: Settings) -> Start:
 
 @asynccontextmanager
 async def pool(settings: Settings, **changes: Any) -> AsyncIterator[Database]:
+    """A `Database` with changed settings."""
     app = web.Application()
     async with asynccontextmanager(database_context(replace(settings, **changes)))(app):
         yield app[DATABASE]
 
 
 @contextmanager
-def limit(database_: Database, seconds: float) -> Iterator[None]:
-    """Meanwhile a call may take so long. Connections have the time of DATABASE_TIMEOUT to be opened and to end."""
+def limit(database: Database, seconds: float) -> Iterator[None]:
+    """Sets the timeout of calls within the block. The time to open and close connections is still DATABASE_TIMEOUT."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database_, "_timeout", seconds)
-        patch.setattr(database_._senders, "_timeout", seconds + 2 * sending.DEADLINE_POLL_SECONDS)
+        patch.setattr(database, "_timeout", seconds)
+        patch.setattr(database._senders, "_timeout", seconds + 2 * sending.DEADLINE_POLL_SECONDS)
         yield
 
 
 @pytest.fixture
 def timeout_of_the_locked(monkeypatch: pytest.MonkeyPatch) -> int:
-    """A DATABASE_TIMEOUT of which calls that meet a lock wait a second: a busy machine has the rest for the others."""
+    """A DATABASE_TIMEOUT that is long enough on a busy machine, but blocked calls are retried for only 1 s of it."""
     monkeypatch.setattr(locked_users, "RETRY_CUTOFF_SECONDS", 30.0)
     return 31
 
 
 async def is_waiting(connection: asyncpg.Connection) -> int:
-    """The process of the one session of the service, as soon as that waits for a lock."""
+    """Waits until a session of the service waits for a lock, and returns its process ID."""
     async with asyncio.timeout(PATIENCE):
         while not (
             pid := await connection.fetchval(
@@ -136,7 +149,7 @@ async def is_waiting(connection: asyncpg.Connection) -> int:
 
 
 async def has_sessions(connection: asyncpg.Connection, count: int, name: str = "todo-service") -> None:
-    """Waits until this database has so many sessions with this application_name: those of other tests end late."""
+    """Waits until this database has this number of sessions with the name. Sessions of earlier tests may end late."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
     async with asyncio.timeout(PATIENCE):
         while await connection.fetchval(query, name) != count:
@@ -144,5 +157,5 @@ async def has_sessions(connection: asyncpg.Connection, count: int, name: str = "
 
 
 def pauses_after(attempts: int) -> list[float]:
-    """What follows so many attempts that failed."""
+    """The pauses after this number of failed attempts."""
     return [*BACKOFF, *[BACKOFF[-1]] * attempts][:attempts]

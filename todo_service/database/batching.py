@@ -1,6 +1,6 @@
 """Batching: decides which waiting calls share the next round trip to PostgreSQL, and which new calls are rejected.
 
-docs/performance.md explains the numbers. tests/database/test_batch_queue.py checks that no call is lost or sent twice.
+docs/performance.md explains the numbers. tests/database/test_batching.py checks that no call is lost or sent twice.
 """
 
 import time

@@ -1,0 +1,60 @@
+"""A dump: pg_dump and psql restore all data of the service into another database."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import asyncpg
+import pytest
+from pytest_aiohttp import AiohttpClient
+
+from tests.support.api import Api, path_of
+from tests.support.processes import UP_TO_DATE
+from tests.support.servers import run_program, session
+from tests.support.service_role import grant_service
+from todo_service.app import create_app
+from todo_service.auth.tokens import sign_token
+from todo_service.database.migrations import migrate
+from todo_service.settings import Settings
+
+pytestmark = pytest.mark.database
+
+
+def dump(url: str) -> str:
+    """The dump of a database, without the two lines that have a random key in each dump."""
+    lines = run_program("pg_dump", f"--dbname={url}").splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
+async def test_a_restored_dump_has_all_data(
+    aiohttp_client: AiohttpClient, settings: Settings, create_database: Callable[[str], Awaitable[str]]
+) -> None:
+    original, restored = await create_database(""), await create_database("")
+
+    async def api_of(url: str) -> Api:
+        client = await aiohttp_client(create_app(replace(settings, database_url=await grant_service(url))))
+        return Api(client, "o'\\.\n", sign_token(settings.jwt_secret, "o'\\.\n", days=1))
+
+    async def rows_of(url: str) -> list[asyncpg.Record]:
+        async with session(url) as connection:
+            return await connection.fetch(
+                "SELECT *, t::text FROM users u JOIN tasks t ON t.user_id = u.id ORDER BY 4, 5"
+            )
+
+    await migrate(original, lambda _line: None)
+    api = await api_of(original)
+    for text in ("\\.", "\\N", "a\tb\r\n\\restrict x\n'; --", "$$ É 🎄 \u2028", '{"a": "\\u0000"}'):
+        task = await api.create(text, description=text, due_date="9999-12-31T23:59:59Z", priority="low")
+    assert (await api.call("DELETE", path_of(task))).status == 204
+
+    text = dump(original)
+    run_program("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--dbname={restored}", stdin=text)
+
+    assert dump(restored) == text
+    assert await rows_of(restored) == await rows_of(original)
+    assert len(await rows_of(restored)) == 5
+    report: list[str] = []
+    await migrate(restored, report.append)
+    assert report == [UP_TO_DATE]
+    copy = await api_of(restored)
+    assert await copy.tasks() == await api.tasks()
+    assert (await copy.create())["revision"] == 7
