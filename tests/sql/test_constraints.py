@@ -1,4 +1,4 @@
-"""What the schemas refuse, the database would not take either: its constraints hold the same limits."""
+"""Constraints: the database has the same limits as the schemas of the API."""
 
 import json
 from typing import Any
@@ -19,14 +19,14 @@ INSERT = f"""
 
 
 async def insert(connection: asyncpg.Connection, **members: Any) -> None:
-    """Puts a task past the service, of a new user."""
+    """Inserts a task of a new user, without the service."""
     user_id = uuid4().hex
     await connection.execute("INSERT INTO users (id, revision) VALUES ($1, 1)", user_id)
     await connection.execute(INSERT, user_id, json.dumps({"title": "x", **members}))
 
 
 @pytest.mark.parametrize(("name", "value"), EDGES, ids=lambda value: str(value)[:20])
-async def test_what_is_within_the_limits_is_stored(connection: asyncpg.Connection, name: str, value: str) -> None:
+async def test_values_within_the_limits_are_stored(connection: asyncpg.Connection, name: str, value: str) -> None:
     await insert(connection, **{name: value})
 
 
@@ -35,7 +35,7 @@ async def test_what_is_within_the_limits_is_stored(connection: asyncpg.Connectio
     [(member.name, value, member.constraint) for member in MEMBERS for value in member.beyond],
     ids=lambda value: str(value)[:20],
 )
-async def test_what_is_beyond_them_is_refused(
+async def test_values_beyond_the_limits_violate_a_constraint(
     connection: asyncpg.Connection, name: str, value: str, constraint: str
 ) -> None:
     with pytest.raises(asyncpg.CheckViolationError) as caught:
@@ -44,12 +44,12 @@ async def test_what_is_beyond_them_is_refused(
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 256])
-async def test_a_user_has_an_id_that_a_token_can_have(connection: asyncpg.Connection, user_id: str) -> None:
+async def test_a_user_id_has_1_to_255_characters(connection: asyncpg.Connection, user_id: str) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         await connection.execute("INSERT INTO users (id, revision) VALUES ($1, 1)", user_id)
 
 
-async def test_a_user_who_goes_takes_the_tasks_along(connection: asyncpg.Connection) -> None:
+async def test_deleting_a_user_deletes_the_tasks(connection: asyncpg.Connection) -> None:
     user_id = uuid4().hex
     await connection.execute("INSERT INTO users (id, revision) VALUES ($1, 1)", user_id)
     await connection.execute(INSERT, user_id, '{"title": "x"}')

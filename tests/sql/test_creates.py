@@ -1,4 +1,4 @@
-"""create_task_idempotent, when many requests have the same key: one task is created, and each gets a good answer."""
+"""Creates: create_task_idempotent creates one task for each id, also when many requests run concurrently."""
 
 import asyncio
 import random
@@ -12,15 +12,15 @@ import pytest
 
 from tests.support.members import CREATED
 from tests.support.writers import (
-    LOCK_TASKS,
     ROUNDS,
     WRITERS,
+    Call,
     Row,
     create,
-    hold_up,
     race,
     revision_of,
     run,
+    run_at_once,
     task_of,
     until_all_wait,
 )
@@ -28,28 +28,21 @@ from tests.support.writers import (
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]
 
 ONE, OTHER = b"one payload", b"another payload"
-KNOWN = pytest.mark.parametrize("known", [False, True], ids=["of a new user", "of a known user"])
+KNOWN = pytest.mark.parametrize("known", [False, True], ids=["new user", "known user"])
 
-# What may become of a task before its creation is repeated.
+# The writes to a task before its creation is repeated.
 CHANGES: dict[str, dict[str, object]] = {
     "update_task": {"title": "Changed"},
     "complete_task": {},
     "delete_task": {},
 }
 
-Call = tuple[str, dict[str, object]]
-
 CREATE: Call = ("create_task", {**CREATED})
 
 
 @pytest.fixture
-def user_id() -> str:
-    return uuid4().hex
-
-
-@pytest.fixture
 def task_id() -> UUID:
-    """What the user's key was made into."""
+    """The id that the service derives from the user and the key."""
     return uuid4()
 
 
@@ -67,22 +60,8 @@ def revision_in(row: Row) -> int:
     return revision
 
 
-async def run_at_once(
-    connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str, calls: list[Call]
-) -> list[Row]:
-    """Runs a call on each writer: none can go on before all of them wait for the user's row."""
-    writers = writers[: len(calls)]
-    gate = await hold_up(connection, user_id)
-    running = asyncio.gather(
-        *(run(writer, name, user_id=user_id, **given) for writer, (name, given) in zip(writers, calls, strict=True))
-    )
-    await until_all_wait(connection, writers)
-    await gate.rollback()
-    return await running
-
-
 async def everything_of(connection: asyncpg.Connection, user_id: str) -> list[dict[str, Any]]:
-    """All that is stored of a user: their row, and the row of each task."""
+    """All rows of a user: the one in users, and those of the tasks."""
     owner = await connection.fetch("SELECT * FROM users WHERE id = $1", user_id)
     tasks = await connection.fetch("SELECT * FROM tasks WHERE user_id = $1 ORDER BY id", user_id)
     return [dict(row) for row in [*owner, *tasks]]
@@ -92,14 +71,61 @@ async def tasks_of(connection: asyncpg.Connection, user_id: str) -> list[Row]:
     return await connection.fetch("SELECT * FROM tasks WHERE user_id = $1", user_id)
 
 
+# Different tasks
+
+
 @KNOWN
-async def test_one_of_many_with_the_same_id_creates_and_all_get_the_task(
+async def test_concurrent_creates_have_consecutive_revisions(
+    known: bool, connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
+) -> None:
+    before = (await create(connection, user_id))["revision"] if known else 0
+
+    rows = await race(connection, writers, "create_task", user_id, title="Buy milk")
+
+    tasks = [task_of(row) for row in rows]
+    assert {task["revision"] for task in tasks} == {before + n for n in range(1, WRITERS + 1)}
+    assert len({task["id"] for task in tasks}) == WRITERS
+    assert await revision_of(connection, user_id) == before + WRITERS
+
+
+@KNOWN
+async def test_concurrent_creates_with_different_ids_have_different_revisions(
+    known: bool, connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
+) -> None:
+    before = revision_in(await create_once(connection, user_id, uuid4())) if known else 0
+
+    rows = await run_at_once(connection, writers, user_id, [once(uuid4()) for _ in writers])
+
+    assert all(row["created"] for row in rows)
+    revisions = sorted(revision_in(row) for row in rows)
+    assert len(set(revisions)) == WRITERS
+    assert not known or revisions == [before + n for n in range(1, WRITERS + 1)]
+    assert await revision_of(connection, user_id) == revisions[-1]
+
+
+async def test_two_users_can_use_the_same_id(connection: asyncpg.Connection, task_id: UUID) -> None:
+    users = [uuid4().hex, uuid4().hex]
+
+    rows = [await create_once(connection, user_id, task_id) for user_id in users * 2]
+
+    assert [row["created"] for row in rows] == [True, True, False, False]
+    assert [task_of(row)["user_id"] for row in rows] == users * 2
+    assert [await revision_of(connection, user_id) for user_id in users] == [revision_in(row) for row in rows[:2]]
+
+
+# The same task
+
+
+@KNOWN
+async def test_one_of_many_concurrent_creates_with_the_same_id_creates_the_task(
     known: bool, connection: asyncpg.Connection, writers: list[asyncpg.Connection]
 ) -> None:
     for _ in range(ROUNDS):
         user_id, task_id = uuid4().hex, uuid4()
+        before = 0
         if known:
             await create(connection, user_id)
+            before = revision_in(await create_once(connection, user_id, uuid4()))
         name, given = once(task_id)
 
         rows = await race(connection, writers, name, user_id, **given)
@@ -108,49 +134,11 @@ async def test_one_of_many_with_the_same_id_creates_and_all_get_the_task(
         assert Counter(row["created"] for row in rows) == {True: 1, False: WRITERS - 1}
         assert {row["body"] for row in rows} == {stored["body"]}
         assert all(row["same_payload"] for row in rows)
-
-
-async def test_many_with_the_same_id_count_as_one_write(
-    connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str, task_id: UUID
-) -> None:
-    before = revision_in(await create_once(connection, user_id, uuid4()))
-    name, given = once(task_id)
-
-    await race(connection, writers, name, user_id, **given)
-
-    assert await revision_of(connection, user_id) == before + 1
-
-
-@pytest.mark.parametrize("revision", [1, 2**62], ids=["a small one", "a large one"])
-async def test_the_first_id_takes_a_revision_that_no_former_life_of_the_user_had(
-    revision: int, connection: asyncpg.Connection, user_id: str
-) -> None:
-    """Those began earlier, and had less than a million writes a second."""
-    began = await connection.fetchval(
-        "INSERT INTO users (id, revision) VALUES ($1, $2) RETURNING created_at", user_id, revision
-    )
-
-    first, second = [revision_in(await create_once(connection, user_id, uuid4())) for _ in range(2)]
-
-    assert first == max(revision + 1, (began - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
-    assert second == first + 1 == await revision_of(connection, user_id)
-
-
-async def test_many_with_the_first_id_of_a_new_user_may_leave_gaps_but_the_next_write_counts(
-    connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str, task_id: UUID
-) -> None:
-    name, given = once(task_id)
-
-    [first] = {revision_in(row) for row in await race(connection, writers, name, user_id, **given)}
-
-    # Whoever waits for the row of a user to be inserted must take a revision to see it (ON CONFLICT DO UPDATE).
-    last = await revision_of(connection, user_id)
-    assert first <= last < first + 1_000_000, "a second at most between those who began at once"
-    assert (await create(connection, user_id))["revision"] == last + 1
+        assert not known or await revision_of(connection, user_id) == before + 1
 
 
 @KNOWN
-async def test_of_two_payloads_with_the_same_id_one_wins(
+async def test_one_of_two_payloads_with_the_same_id_is_stored(
     known: bool, connection: asyncpg.Connection, writers: list[asyncpg.Connection]
 ) -> None:
     payloads = [("One", ONE), ("Other", OTHER)] * (WRITERS // 2)
@@ -170,24 +158,9 @@ async def test_of_two_payloads_with_the_same_id_one_wins(
         assert {row["body"] for row in rows} == {stored["body"]}
 
 
+@pytest.mark.parametrize("succeeds", [False, True], ids=["rollback", "commit"])
 @KNOWN
-async def test_different_ids_at_once_have_different_revisions(
-    known: bool, connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
-) -> None:
-    before = revision_in(await create_once(connection, user_id, uuid4())) if known else 0
-
-    rows = await run_at_once(connection, writers, user_id, [once(uuid4()) for _ in writers])
-
-    assert all(row["created"] for row in rows)
-    revisions = sorted(revision_in(row) for row in rows)
-    assert len(set(revisions)) == WRITERS
-    assert not known or revisions == [before + n for n in range(1, WRITERS + 1)]
-    assert await revision_of(connection, user_id) == revisions[-1]
-
-
-@pytest.mark.parametrize("succeeds", [False, True], ids=["rolled back", "committed"])
-@KNOWN
-async def test_a_repetition_waits_for_what_becomes_of_the_first(
+async def test_a_repetition_waits_for_the_end_of_the_first_transaction(
     succeeds: bool,
     known: bool,
     connection: asyncpg.Connection,
@@ -210,24 +183,20 @@ async def test_a_repetition_waits_for_what_becomes_of_the_first(
     assert not known or revision_in(sent) == revision_in(repeated) == before + 1
 
 
-async def test_a_creation_waits_for_its_user_before_it_locks_the_task(
-    connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str, task_id: UUID
+async def test_a_create_sent_twice_in_one_transaction_creates_one_task(
+    connection: asyncpg.Connection, user_id: str, task_id: UUID
 ) -> None:
-    created = await create_once(connection, user_id, task_id)
-    gate = await hold_up(connection, user_id)
-    running = asyncio.create_task(create_once(writers[0], user_id, task_id))
-    await until_all_wait(connection, writers[:1])
+    async with connection.transaction():
+        rows = [await create_once(connection, user_id, task_id) for _ in range(2)]
 
-    locked = await connection.fetch(LOCK_TASKS, user_id)
-
-    await gate.rollback()
-    assert len(locked) == 1
-    assert (await running)["body"] == created["body"]
+    assert [row["created"] for row in rows] == [True, False]
+    assert rows[0]["body"] == rows[1]["body"]
+    assert await revision_of(connection, user_id) == revision_in(rows[0])
 
 
 @pytest.mark.parametrize("change", [None, *CHANGES])
-@pytest.mark.parametrize("fingerprint", [ONE, OTHER], ids=["the same payload", "another payload"])
-async def test_a_repetition_moves_nothing_whatever_became_of_the_task(
+@pytest.mark.parametrize("fingerprint", [ONE, OTHER], ids=["same payload", "other payload"])
+async def test_a_repetition_changes_nothing_after_any_write_to_the_task(
     fingerprint: bytes, change: str | None, connection: asyncpg.Connection, user_id: str, task_id: UUID
 ) -> None:
     await create_once(connection, user_id, task_id)
@@ -246,28 +215,43 @@ async def test_a_repetition_moves_nothing_whatever_became_of_the_task(
     assert (row["body"] is None) is (change == "delete_task")
 
 
-async def test_a_creation_that_is_sent_twice_in_one_transaction_creates_once(
-    connection: asyncpg.Connection, user_id: str, task_id: UUID
+# The user's revision
+
+
+@pytest.mark.parametrize("revision", [1, 2**62], ids=["small", "large"])
+async def test_the_first_idempotent_create_takes_a_revision_never_used_before(
+    revision: int, connection: asyncpg.Connection, user_id: str
 ) -> None:
-    async with connection.transaction():
-        rows = [await create_once(connection, user_id, task_id) for _ in range(2)]
+    """The revision is at least the time of the user's creation in microseconds. So a deleted user with the same id had
+    smaller revisions, unless it had more than a million writes in a second.
+    """
+    began = await connection.fetchval(
+        "INSERT INTO users (id, revision) VALUES ($1, $2) RETURNING created_at", user_id, revision
+    )
 
-    assert [row["created"] for row in rows] == [True, False]
-    assert rows[0]["body"] == rows[1]["body"]
-    assert await revision_of(connection, user_id) == revision_in(rows[0])
+    first, second = [revision_in(await create_once(connection, user_id, uuid4())) for _ in range(2)]
 
-
-async def test_the_same_id_of_two_users_is_two_tasks(connection: asyncpg.Connection, task_id: UUID) -> None:
-    users = [uuid4().hex, uuid4().hex]
-
-    rows = [await create_once(connection, user_id, task_id) for user_id in users * 2]
-
-    assert [row["created"] for row in rows] == [True, True, False, False]
-    assert [task_of(row)["user_id"] for row in rows] == users * 2
-    assert [await revision_of(connection, user_id) for user_id in users] == [revision_in(row) for row in rows[:2]]
+    assert first == max(revision + 1, (began - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
+    assert second == first + 1 == await revision_of(connection, user_id)
 
 
-async def test_a_deletion_in_between_is_final(
+async def test_concurrent_first_creates_may_leave_a_gap_in_the_revisions(
+    connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str, task_id: UUID
+) -> None:
+    name, given = once(task_id)
+
+    [first] = {revision_in(row) for row in await race(connection, writers, name, user_id, **given)}
+
+    # A statement that waits for another one to insert the user must take a revision (ON CONFLICT DO UPDATE).
+    last = await revision_of(connection, user_id)
+    assert first <= last < first + 1_000_000, "the creates began within a second"
+    assert (await create(connection, user_id))["revision"] == last + 1
+
+
+# With other writes
+
+
+async def test_a_concurrent_deletion_is_final(
     connection: asyncpg.Connection, writers: list[asyncpg.Connection]
 ) -> None:
     for _ in range(ROUNDS):
@@ -289,10 +273,10 @@ async def test_a_deletion_in_between_is_final(
 
 
 @KNOWN
-async def test_every_write_at_once_leaves_no_contradiction(
+async def test_all_kinds_of_concurrent_writes_leave_consistent_data(
     known: bool, connection: asyncpg.Connection, writers: list[asyncpg.Connection]
 ) -> None:
-    """Of a known user all wait for each other; of a new one only creations do: there is nothing to delete yet."""
+    """For a known user, all writes wait for each other. For a new user there are only creates."""
     for _ in range(ROUNDS):
         user_id, keys = uuid4().hex, [uuid4(), uuid4(), uuid4()]
         first = [await create_once(connection, user_id, keys[0])] if known else []
@@ -303,16 +287,16 @@ async def test_every_write_at_once_leaves_no_contradiction(
 
         rows = await run_at_once(connection, writers, user_id, calls)
 
-        answers = [*zip(calls, rows, strict=True), *((once(keys[0]), row) for row in first)]
-        lives = 1 + sum(row["deleted"] for (name, _), row in answers if name == "delete_me")
+        results = [*zip(calls, rows, strict=True), *((once(keys[0]), row) for row in first)]
+        deletions = sum(row["deleted"] for (name, _), row in results if name == "delete_me")
         for key in keys:
-            of_key = [row for (name, given), row in answers if name == "create_task_idempotent" and given["id"] == key]
+            of_key = [row for (name, given), row in results if name == "create_task_idempotent" and given["id"] == key]
             created = [row["body"] for row in of_key if row["created"]]
-            assert 1 <= len(created) <= lives
+            assert 1 <= len(created) <= 1 + deletions
             assert {row["body"] for row in of_key} <= {*created, None}
             assert all(row["same_payload"] for row in of_key if row["body"])
         stored = await tasks_of(connection, user_id)
-        bodies = [row["body"] for _, row in answers if row.get("created") or "id" in row]
+        bodies = [row["body"] for _, row in results if row.get("created") or "id" in row]
         assert {row["body"] for row in stored} <= {*bodies, None}
         assert len({row["revision"] for row in stored}) == len(stored)
         assert not stored or max(row["revision"] for row in stored) <= await revision_of(connection, user_id)

@@ -1,4 +1,4 @@
-"""sql/roles.sql: the service's role has the rights that its statements need, and can do nothing else."""
+"""Roles: the service's role has exactly the rights that its statements need (sql/roles.sql)."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -20,7 +20,7 @@ from todo_service.database.statements import SQL
 pytestmark = pytest.mark.database
 
 Right = tuple[str, str, str]
-"""A privilege, its table, and its column, which is empty for privileges of whole tables."""
+"""A privilege, its table, and its column (empty for a privilege of the whole table)."""
 
 RIGHTS = """
     WITH found AS (
@@ -38,12 +38,12 @@ RIGHTS = """
     WHERE has_table_privilege($1, oid, privilege)
 """
 
-ELSEWHERE = """
+OTHER_RIGHTS = """
     SELECT has_database_privilege($1, current_database(), 'CONNECT') AS connects,
-        has_database_privilege($1, current_database(), 'CREATE') AS makes_schemas,
-        has_database_privilege($1, current_database(), 'TEMPORARY') AS makes_temporary_tables,
+        has_database_privilege($1, current_database(), 'CREATE') AS creates_schemas,
+        has_database_privilege($1, current_database(), 'TEMPORARY') AS creates_temporary_tables,
         has_schema_privilege($1, 'public', 'USAGE') AS uses,
-        has_schema_privilege($1, 'public', 'CREATE') AS makes_tables,
+        has_schema_privilege($1, 'public', 'CREATE') AS creates_tables,
         (SELECT count(*) FROM pg_auth_members WHERE member = $1::regrole) AS memberships,
         (SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls OR rolinherit
         FROM pg_roles WHERE rolname = $1) AS attributes
@@ -105,7 +105,7 @@ FORBIDDEN = [
 
 
 def written_by(statement: Any) -> Iterator[Right]:
-    """The rights that an INSERT, UPDATE or DELETE needs, and none if it is something else."""
+    """The rights that an INSERT, UPDATE or DELETE needs. None for other nodes."""
     match type(statement).__name__:
         case "InsertStmt":
             yield from (("INSERT", statement.relation.relname, target.name) for target in statement.cols)
@@ -119,7 +119,7 @@ def written_by(statement: Any) -> Iterator[Right]:
 
 
 def writes(node: object) -> Iterator[Right]:
-    """The rights that a statement needs to write, wherever in it that is."""
+    """The rights that a statement and all its parts need to write."""
     if isinstance(node, tuple):
         for part in node:
             yield from writes(part)
@@ -134,7 +134,7 @@ async def rights(connection: asyncpg.Connection) -> set[Right]:
 
 
 async def needed(connection: asyncpg.Connection) -> set[Right]:
-    """What the statements write, as they are in sql/, and reading both tables."""
+    """The rights that the files of sql/ need: to read both tables, and to write as their statements do."""
     found = await connection.fetch(
         "SELECT attrelid::regclass::text, attname FROM pg_attribute"
         " WHERE attrelid IN ('users'::regclass, 'tasks'::regclass) AND attnum > 0 AND NOT attisdropped"
@@ -145,24 +145,24 @@ async def needed(connection: asyncpg.Connection) -> set[Right]:
 
 @pytest.fixture
 async def service(service_database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection as the service has it."""
+    """A connection with the service's role."""
     connection = await asyncpg.connect(service_database_url)
     yield connection
     await connection.close()
 
 
-async def test_the_role_has_the_rights_that_the_statements_need_and_no_others(connection: asyncpg.Connection) -> None:
+async def test_the_role_has_exactly_the_rights_that_the_statements_need(connection: asyncpg.Connection) -> None:
     assert await rights(connection) == await needed(connection)
-    assert dict(await connection.fetchrow(ELSEWHERE, ROLE) or {}) == {
+    assert dict(await connection.fetchrow(OTHER_RIGHTS, ROLE) or {}) == {
         "connects": True,
         "uses": True,
-        **dict.fromkeys(("makes_schemas", "makes_tables", "makes_temporary_tables", "attributes"), False),
+        **dict.fromkeys(("creates_schemas", "creates_tables", "creates_temporary_tables", "attributes"), False),
         "memberships": 0,
     }
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)
-async def test_the_role_can_do_nothing_else(service: asyncpg.Connection, statement: str) -> None:
+async def test_the_role_may_not_run_other_statements(service: asyncpg.Connection, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await service.execute(statement)
 
@@ -176,9 +176,7 @@ async def test_the_service_connects_as_the_role(client: Any, connection: asyncpg
     assert [row["usename"] for row in roles] == [ROLE]
 
 
-async def test_the_file_can_be_run_again_with_psql_and_takes_back_what_was_granted_besides(
-    empty_database: str,
-) -> None:
+async def test_running_the_file_again_revokes_additional_rights(empty_database: str) -> None:
     await migrate(empty_database, lambda _line: None)
     for _ in range(2):
         options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--dbname={empty_database}"]
@@ -197,7 +195,7 @@ async def test_the_file_can_be_run_again_with_psql_and_takes_back_what_was_grant
         await connection.close()
 
 
-async def test_an_owner_who_is_no_superuser_can_run_it(empty_database: str) -> None:
+async def test_a_database_owner_without_superuser_rights_can_run_the_file(empty_database: str) -> None:
     name = f"owner_{uuid4().hex}"
     administrator = await asyncpg.connect(empty_database)
     await administrator.execute(f"CREATE ROLE {name} LOGIN")
@@ -213,7 +211,7 @@ async def test_an_owner_who_is_no_superuser_can_run_it(empty_database: str) -> N
     await administrator.close()
 
 
-async def test_an_owner_of_the_tables_alone_is_told_what_the_database_s_owner_must_do(empty_database: str) -> None:
+async def test_an_owner_of_only_the_tables_gets_the_command_for_the_database_owner(empty_database: str) -> None:
     name, database = f"owner_{uuid4().hex}", urlsplit(empty_database).path[1:]
     administrator = await asyncpg.connect(empty_database)
     await administrator.execute(
@@ -222,11 +220,11 @@ async def test_an_owner_of_the_tables_alone_is_told_what_the_database_s_owner_mu
     )
     owner_url = service_url(empty_database).replace(ROLE, name)
     await migrate(owner_url, lambda _line: None)
-    with pytest.raises(asyncpg.RaiseError, match="can still create tables") as refusal:
+    with pytest.raises(asyncpg.RaiseError, match="can still create tables") as error:
         await grant_service(owner_url)
     assert not [right for right in await rights(administrator) if right[1] in ("users", "tasks")]
 
-    await administrator.execute(str(refusal.value).partition("first run: ")[2])
+    await administrator.execute(str(error.value).partition("first run: ")[2])
     await grant_service(owner_url)
 
     assert await rights(administrator) == await needed(administrator)
@@ -242,7 +240,7 @@ async def test_an_owner_of_the_tables_alone_is_told_what_the_database_s_owner_mu
         f"CREATE TABLE owned (x text); ALTER TABLE owned OWNER TO {ROLE}",
     ],
 )
-async def test_a_role_that_may_do_more_is_refused(connection: asyncpg.Connection, change: str) -> None:
+async def test_the_file_fails_if_the_role_has_other_rights(connection: asyncpg.Connection, change: str) -> None:
     transaction = connection.transaction()
     await transaction.start()
     await connection.execute(change)
@@ -251,9 +249,7 @@ async def test_a_role_that_may_do_more_is_refused(connection: asyncpg.Connection
     await transaction.rollback()
 
 
-async def test_without_the_rights_requests_are_refused_until_they_are_granted(
-    start: Start, empty_database: str
-) -> None:
+async def test_requests_get_503_until_the_rights_are_granted(start: Start, empty_database: str) -> None:
     await migrate(empty_database, lambda _line: None)
     owner = await start(database_url=service_url(empty_database))
     for call in (owner.call("GET", TASKS), owner.call("POST", TASKS, json={"title": "x"}, headers=JSON)):

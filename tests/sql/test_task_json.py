@@ -1,12 +1,13 @@
-"""task_json, the only place that writes a task as JSON: the same text whatever the session's settings are."""
+"""task_json: the function that writes a task as JSON returns the same text with all session settings."""
 
 import json
+from collections.abc import Callable, Coroutine
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.members import CLEARED, CREATED, EDGES, MEMBERS, NAMES
@@ -18,7 +19,7 @@ FIRST = "0001-01-01T00:00:00.000000Z"
 NOON = "2024-02-29T12:00:00.000001Z"
 LAST = "9999-12-31T23:59:59.999999Z"
 
-NASTY = [
+SPECIAL_TEXTS = [
     'a "quoted" \\ and a / and \\u0041',
     "".join(chr(n) for n in range(1, 32)),
     "\x7f\x80\x9f\xa0\xad\ufeff\uffff",
@@ -29,7 +30,7 @@ NASTY = [
     "' || (SELECT 1) || '",
 ]
 
-# Each of them changes how PostgreSQL writes something.
+# Settings that change the text format of values.
 SETTINGS = {
     "TimeZone": ["Asia/Kathmandu", "America/St_Johns", "<-15:59>+15:59"],
     "DateStyle": ["German, DMY", "SQL, MDY", "Postgres, YMD"],
@@ -60,7 +61,7 @@ def columns(**given: object) -> dict[str, object]:
     }
 
 
-# Times are text here: asyncpg takes the first and the last datetime of Python for infinities.
+# Times are sent as text: asyncpg turns the first and the last datetime of Python into infinities.
 TIMES = {member.name for member in MEMBERS if member.described.get("format") == "date-time"} | {"deleted_at"}
 ARGUMENTS = [
     f"{name} => ${n}::text::timestamptz" if name in TIMES else f"{name} => ${n}" for n, name in enumerate(columns(), 1)
@@ -69,8 +70,8 @@ TEXTS = [member.name for member in MEMBERS if member.is_free_text]
 TASK_JSON = f"SELECT public.task_json({', '.join(ARGUMENTS)})"
 
 
-async def written(connection: asyncpg.Connection, task: dict[str, object]) -> dict[str, Any]:
-    """The task as a client reads it; the members must be there once, and in order."""
+async def read_json(connection: asyncpg.Connection, task: dict[str, object]) -> dict[str, Any]:
+    """The task as a client reads it. Each member must occur once, in the right order."""
     members = json.loads(await connection.fetchval(TASK_JSON, *task.values()), object_pairs_hook=list)
     assert [name for name, _ in members] == NAMES
     return dict(members)
@@ -80,26 +81,30 @@ def expected(task: dict[str, object]) -> dict[str, object]:
     return {name: str(task[name]) if name == "id" else task[name] for name in NAMES}
 
 
-@pytest.mark.parametrize("text", NASTY)
-async def test_a_text_comes_out_as_it_went_in(text: str, connection: asyncpg.Connection) -> None:
-    task = columns(**dict.fromkeys(TEXTS, text))
+Test = Callable[..., Coroutine[Any, Any, None]]
 
-    assert await written(connection, task) == expected(task)
+
+def special_texts(test: Test) -> Test:
+    """Adds the special texts to the random ones."""
+    for text in SPECIAL_TEXTS:
+        test = example(text=text)(test)
+    return test
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=200))
-async def test_any_text_comes_out_as_it_went_in(connection: asyncpg.Connection, text: str) -> None:
+@special_texts
+async def test_any_text_is_written_unchanged(connection: asyncpg.Connection, text: str) -> None:
     task = columns(**dict.fromkeys(TEXTS, text))
 
-    assert await written(connection, task) == expected(task)
+    assert await read_json(connection, task) == expected(task)
 
 
 @pytest.mark.parametrize("time", [FIRST, NOON, LAST], ids=["first", "noon", "last"])
-async def test_a_time_is_written_in_utc_with_microseconds(time: str, connection: asyncpg.Connection) -> None:
+async def test_times_are_written_in_utc_with_microseconds(time: str, connection: asyncpg.Connection) -> None:
     task = columns(due_date=time, created_at=time, updated_at=time)
 
-    assert await written(connection, task) == expected(task)
+    assert await read_json(connection, task) == expected(task)
 
 
 @pytest.mark.parametrize(
@@ -111,21 +116,19 @@ async def test_a_time_is_written_in_utc_with_microseconds(time: str, connection:
         CREATED,
     ],
 )
-async def test_other_values_are_written_as_they_are(given: dict[str, object], connection: asyncpg.Connection) -> None:
+async def test_other_values_are_written_unchanged(given: dict[str, object], connection: asyncpg.Connection) -> None:
     task = columns(**given)
 
-    assert await written(connection, task) == expected(task)
+    assert await read_json(connection, task) == expected(task)
 
 
-async def test_a_deleted_task_is_written_as_null(connection: asyncpg.Connection) -> None:
+async def test_a_deleted_task_is_null(connection: asyncpg.Connection) -> None:
     assert await connection.fetchval(TASK_JSON, *columns(deleted_at=NOON).values()) is None
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in SETTINGS.items() for value in values])
-async def test_no_setting_of_the_session_changes_the_text(
-    name: str, value: str, connection: asyncpg.Connection
-) -> None:
-    values = columns(title=NASTY[0], due_date=FIRST, created_at=NOON, updated_at=LAST, priority="high").values()
+async def test_session_settings_do_not_change_the_json(name: str, value: str, connection: asyncpg.Connection) -> None:
+    values = columns(title=SPECIAL_TEXTS[0], due_date=FIRST, created_at=NOON, updated_at=LAST, priority="high").values()
     before = await connection.fetchval(TASK_JSON, *values)
 
     await connection.execute("SELECT set_config($1, $2, false)", name, value)
@@ -133,7 +136,7 @@ async def test_no_setting_of_the_session_changes_the_text(
     assert await connection.fetchval(TASK_JSON, *values) == before
 
 
-async def test_the_function_is_what_a_generated_column_and_a_parallel_plan_ask_for(
+async def test_task_json_is_immutable_and_parallel_safe(
     connection: asyncpg.Connection,
 ) -> None:
     row = await connection.fetchrow("SELECT provolatile, proparallel FROM pg_proc WHERE proname = 'task_json'")
@@ -142,8 +145,14 @@ async def test_the_function_is_what_a_generated_column_and_a_parallel_plan_ask_f
     assert tuple(row) == (b"i", b"s")
 
 
-async def test_a_stored_task_has_the_text_of_its_columns(connection: asyncpg.Connection) -> None:
-    given = {**CREATED, "user_id": uuid4().hex, "title": NASTY[0], "description": NASTY[1], "due_date": FIRST}
+async def test_a_stored_task_has_the_json_of_its_columns(connection: asyncpg.Connection) -> None:
+    given = {
+        **CREATED,
+        "user_id": uuid4().hex,
+        "title": SPECIAL_TEXTS[0],
+        "description": SPECIAL_TEXTS[1],
+        "due_date": FIRST,
+    }
     create = OWNED["create_task"]
 
     [created] = await connection.fetch(create.text, *create.arguments(**given))

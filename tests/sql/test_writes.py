@@ -1,4 +1,4 @@
-"""What the write statements promise when many run at once: one winner, no lost revision, no stale answer."""
+"""Writes: update_task, complete_task and delete_task compare revisions, also when they run concurrently."""
 
 import asyncio
 import json
@@ -24,10 +24,9 @@ from tests.support.writers import (
     until_all_wait,
 )
 
-pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]  # 32 connections are enough for one server
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]  # one process at a time has 32 connections
 
-
-# Writes to an existing task, which change it whatever it was.
+# Each of these changes an existing task in any state.
 WRITES: dict[str, dict[str, object]] = {
     "update_task": {"title": "Changed"},
     "complete_task": {"completed": None},
@@ -35,8 +34,11 @@ WRITES: dict[str, dict[str, object]] = {
 }
 
 
+# Concurrent writes
+
+
 @pytest.mark.parametrize("name", WRITES)
-async def test_one_of_many_writes_with_the_same_tag_wins(
+async def test_one_of_many_concurrent_writes_with_the_same_revision_is_applied(
     name: str, connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
 ) -> None:
     for _ in range(ROUNDS):
@@ -45,20 +47,38 @@ async def test_one_of_many_writes_with_the_same_tag_wins(
 
         rows = await race(connection, writers, name, user_id, id=task["id"], if_match=[str(sent)], **WRITES[name])
 
+        [winner] = [row for row in rows if applied(row)]
         losers = [row for row in rows if not applied(row)]
-        assert len(losers) == WRITERS - 1
+        written = await stored(connection, task)
+        assert winner.get("body") == written["body"]
+        assert written["revision"] == sent + 1
         assert {row["revision"] for row in losers} == {None if name == "delete_task" else sent + 1}
-        assert (await stored(connection, task))["revision"] == sent + 1
         assert await revision_of(connection, user_id) == sent + 1
 
 
-@pytest.mark.parametrize("name", WRITES)
-async def test_a_write_waits_for_its_user_before_it_locks_the_task(
-    name: str, connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
+async def test_concurrent_writes_without_if_match_are_all_applied_in_turn(
+    connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
+) -> None:
+    task = await create(connection, user_id)
+
+    rows = await race(connection, writers, "complete_task", user_id, id=task["id"])
+
+    tasks = sorted((task_of(row) for row in rows), key=lambda each: each["revision"])
+    assert [each["revision"] for each in tasks] == [task["revision"] + n for n in range(1, WRITERS + 1)]
+    assert [each["completed"] for each in tasks] == [True, False] * (WRITERS // 2)
+
+
+@pytest.mark.parametrize(("name", "values"), [*WRITES.items(), ("create_task_idempotent", CREATED)])
+async def test_a_write_locks_the_user_before_the_task(
+    name: str,
+    values: dict[str, object],
+    connection: asyncpg.Connection,
+    writers: list[asyncpg.Connection],
+    user_id: str,
 ) -> None:
     task = await create(connection, user_id)
     gate = await hold_up(connection, user_id)
-    running = asyncio.create_task(run(writers[0], name, user_id=user_id, id=task["id"], **WRITES[name]))
+    running = asyncio.create_task(run(writers[0], name, user_id=user_id, id=task["id"], **values))
     await until_all_wait(connection, writers[:1])
 
     locked = await connection.fetch(LOCK_TASKS, user_id)
@@ -68,45 +88,39 @@ async def test_a_write_waits_for_its_user_before_it_locks_the_task(
     assert applied(await running)
 
 
-async def test_the_winner_gets_the_task_as_it_is_stored(
-    connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
+# Revisions
+
+
+@pytest.mark.parametrize("if_match", ["2", "7"], ids=["the user's revision", "another revision"])
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_write_with_a_different_revision_changes_nothing(
+    name: str, if_match: str, connection: asyncpg.Connection, user_id: str
 ) -> None:
-    task = await create(connection, user_id)
+    task, later = await create(connection, user_id), await create(connection, user_id)
+    assert (task["revision"], later["revision"]) == (1, 2)
+    before = await stored(connection, task)
 
-    rows = await race(
-        connection, writers, "update_task", user_id, id=task["id"], if_match=[str(task["revision"])], title="Changed"
-    )
+    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=[if_match], **WRITES[name])
 
-    assert [row["body"] for row in rows if row["body"]] == [(await stored(connection, task))["body"]]
+    assert not applied(row)
+    assert row["revision"] == task["revision"]
+    assert await stored(connection, task) == before
+    assert await revision_of(connection, user_id) == later["revision"]
 
 
-async def test_writes_without_a_tag_are_all_applied_one_after_the_other(
-    connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_write_with_the_task_s_revision_is_applied(
+    name: str, connection: asyncpg.Connection, user_id: str
 ) -> None:
-    task = await create(connection, user_id)
+    task, _ = await create(connection, user_id), await create(connection, user_id)
 
-    rows = await race(connection, writers, "complete_task", user_id, id=task["id"])
+    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=[str(task["revision"])], **WRITES[name])
 
-    answers = sorted((task_of(row) for row in rows), key=lambda answer: answer["revision"])
-    assert [answer["revision"] for answer in answers] == [task["revision"] + n for n in range(1, WRITERS + 1)]
-    assert [answer["completed"] for answer in answers] == [True, False] * (WRITERS // 2)
-
-
-@pytest.mark.parametrize("known", [False, True], ids=["of a new user", "of a known user"])
-async def test_creates_at_once_have_different_revisions(
-    known: bool, connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str
-) -> None:
-    before = (await create(connection, user_id))["revision"] if known else 0
-
-    rows = await race(connection, writers, "create_task", user_id, title="Buy milk")
-
-    tasks = [task_of(row) for row in rows]
-    assert {task["revision"] for task in tasks} == {before + n for n in range(1, WRITERS + 1)}
-    assert len({task["id"] for task in tasks}) == WRITERS
-    assert await revision_of(connection, user_id) == before + WRITERS
+    assert applied(row)
+    assert await revision_of(connection, user_id) == 3
 
 
-@pytest.mark.parametrize("if_match", [None, ["1"]], ids=["without a tag", "with the tag"])
+@pytest.mark.parametrize("if_match", [None, ["1"]], ids=["without if_match", "with if_match"])
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -117,63 +131,26 @@ async def test_creates_at_once_have_different_revisions(
         ("complete_task", {"completed": False}),
     ],
 )
-async def test_a_write_that_changes_nothing_moves_nothing(
+async def test_a_write_without_a_change_keeps_the_revision(
     name: str, values: dict[str, object], if_match: list[str] | None, connection: asyncpg.Connection, user_id: str
 ) -> None:
-    task = await create(connection, user_id)
+    task, later = await create(connection, user_id), await create(connection, user_id)
     before = await stored(connection, task)
 
     row = await run(connection, name, user_id=user_id, id=task["id"], if_match=if_match, **values)
 
     assert task_of(row) == task
+    assert row["revision"] == task["revision"] == 1
     assert await stored(connection, task) == before
-    assert await revision_of(connection, user_id) == task["revision"] == 1
+    assert await revision_of(connection, user_id) == later["revision"]
 
 
+# Tasks that can't be written
+
+
+@pytest.mark.parametrize("if_match", [None, ["1"]], ids=["without if_match", "with if_match"])
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_write_with_another_tag_changes_nothing_and_names_the_current_one(
-    name: str, connection: asyncpg.Connection, user_id: str
-) -> None:
-    task = await create(connection, user_id)
-    before = await stored(connection, task)
-
-    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=["7"], **WRITES[name])
-
-    assert not applied(row)
-    assert row["revision"] == task["revision"]
-    assert await stored(connection, task) == before
-    assert await revision_of(connection, user_id) == task["revision"]
-
-
-@pytest.mark.parametrize("name", WRITES)
-async def test_the_revision_that_counts_is_that_of_the_task_not_of_its_user(
-    name: str, connection: asyncpg.Connection, user_id: str
-) -> None:
-    task, later = await create(connection, user_id), await create(connection, user_id)
-
-    refused, made = [
-        await run(connection, name, user_id=user_id, id=task["id"], if_match=[str(revision)], **WRITES[name])
-        for revision in (later["revision"], task["revision"])
-    ]
-
-    assert (applied(refused), applied(made)) == (False, True)
-    assert refused["revision"] == task["revision"]
-
-
-@pytest.mark.parametrize(("name", "values"), [("update_task", {}), ("complete_task", {"completed": False})])
-async def test_a_task_that_stays_as_it_is_comes_with_its_own_revision(
-    name: str, values: dict[str, object], connection: asyncpg.Connection, user_id: str
-) -> None:
-    task, _ = await create(connection, user_id), await create(connection, user_id)
-
-    row = await run(connection, name, user_id=user_id, id=task["id"], **values)
-
-    assert (task_of(row), row["revision"]) == (task, task["revision"])
-
-
-@pytest.mark.parametrize("if_match", [None, ["1"]], ids=["without a tag", "with the tag"])
-@pytest.mark.parametrize("name", WRITES)
-async def test_a_stranger_changes_nothing_and_learns_nothing(
+async def test_a_stranger_s_write_changes_nothing_and_returns_nothing(
     name: str, if_match: list[str] | None, connection: asyncpg.Connection, user_id: str
 ) -> None:
     task = await create(connection, user_id)
@@ -189,16 +166,16 @@ async def test_a_stranger_changes_nothing_and_learns_nothing(
 
 
 @pytest.mark.parametrize(
-    "if_match", [None, ["1"], ["2"]], ids=["without a tag", "with its old tag", "with its last tag"]
+    "if_match", [None, ["1"], ["2"]], ids=["without if_match", "with an old revision", "with the last revision"]
 )
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_tombstone_is_blank_and_no_later_write_touches_it(
+async def test_a_tombstone_is_blank_and_later_writes_do_not_change_it(
     name: str, if_match: list[str] | None, connection: asyncpg.Connection, user_id: str
 ) -> None:
     task = await create(connection, user_id)
     await connection.execute("UPDATE tasks SET completed = true, fingerprint = 'x' WHERE user_id = $1", user_id)
     content = await stored(connection, task)
-    assert [column for column in content if content[column] is None] == ["deleted_at"], "CREATED has every field"
+    assert [column for column in content if content[column] is None] == ["deleted_at"], "CREATED sets every field"
     await run(connection, "delete_task", user_id=user_id, id=task["id"])
     tombstone = await stored(connection, task)
 
@@ -214,7 +191,7 @@ async def test_a_tombstone_is_blank_and_no_later_write_touches_it(
     assert all(tombstone[column] == blank.get(column) for column in tombstone.keys() - kept)
 
 
-async def test_a_deleted_task_is_in_no_answer(connection: asyncpg.Connection, user_id: str) -> None:
+async def test_reads_do_not_return_deleted_tasks(connection: asyncpg.Connection, user_id: str) -> None:
     kept, deleted = await create(connection, user_id), await create(connection, user_id)
     await run(connection, "delete_task", user_id=user_id, id=deleted["id"])
 

@@ -1,6 +1,6 @@
-"""Proves from a statement's syntax tree that it stays with the rows of its user, $1 (sql/README.md).
+"""Proves from a statement's syntax tree that it touches only rows of its user, $1 (sql/README.md).
 
-Sound and simple: each query level must name the owner for itself, and whatever isn't known here is refused.
+The proof is simple: each query level must have its own owner condition, and unknown syntax is a violation.
 """
 
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from pglast import ast, parse_sql
 from pglast.enums import A_Expr_Kind, BoolExprType, JoinType, SetOperation
 
 OWNERS = {"tasks": "user_id", "users": "id"}
-"""The column of each user table that tells whose a row is."""
+"""The column of each table that names the owner of a row."""
 
-# Functions that give one value for each call, and neither read a table nor run SQL that is given as text.
+# Functions that return one value, read no table, and run no SQL text.
 FUNCTIONS = {
     ("char_length",),
     ("count",),
@@ -38,34 +38,24 @@ KNOWN = (
     *(ast.ResTarget, ast.SortBy, ast.LockingClause, ast.ReturningClause),
     *(ast.OnConflictClause, ast.InferClause, ast.IndexElem),
     *(ast.ColumnRef, ast.ParamRef, ast.A_Const, ast.Boolean, ast.Integer, ast.String),
-    *(
-        ast.A_Expr,
-        ast.BoolExpr,
-        ast.NullTest,
-        ast.BooleanTest,
-        ast.CaseExpr,
-        ast.CaseWhen,
-        ast.CoalesceExpr,
-        ast.MinMaxExpr,
-        ast.RowExpr,
-        ast.A_ArrayExpr,
-    ),
+    *(ast.A_Expr, ast.BoolExpr, ast.NullTest, ast.BooleanTest, ast.CaseExpr, ast.CaseWhen, ast.CoalesceExpr),
+    *(ast.MinMaxExpr, ast.RowExpr, ast.A_ArrayExpr),
     *(ast.TypeCast, ast.TypeName, ast.CollateClause, ast.FuncCall, ast.SubLink),
 )
 
 
 def violations(sql: str) -> list[str]:
-    """What keeps the statements from being proved: nothing, if they can only touch rows of the user $1."""
+    """The violations in the statements. The list is empty if they can only touch rows of the user $1."""
     return [violation for statement in parse_sql(sql) for violation in _visit(statement.stmt, frozenset())]
 
 
 def _visit(node: object, ctes: frozenset[str]) -> Iterator[str]:
-    """Looks at a node and all below it; `ctes` are the WITH names that can be read there."""
+    """Checks a node and all nodes below it. `ctes` are the names of the CTEs that it can read."""
     if isinstance(node, tuple):
         for part in node:
             yield from _visit(part, ctes)
     elif isinstance(node, ast.Node):
-        yield from _refusals(node)
+        yield from _check_node(node)
         if isinstance(node, Statement):
             yield from _visit_statement(node, ctes)
         else:
@@ -73,7 +63,7 @@ def _visit(node: object, ctes: frozenset[str]) -> Iterator[str]:
                 yield from _visit(getattr(node, slot), ctes)
 
 
-def _refusals(node: ast.Node) -> Iterator[str]:
+def _check_node(node: ast.Node) -> Iterator[str]:
     if not isinstance(node, KNOWN):
         yield f"{type(node).__name__} is not known to be safe"
     if isinstance(node, ast.FuncCall) and _texts(node.funcname) not in FUNCTIONS:
@@ -83,7 +73,7 @@ def _refusals(node: ast.Node) -> Iterator[str]:
     if isinstance(node, ast.Alias) and node.colnames:
         yield f"{node.aliasname} renames columns, perhaps to an owner's name"
     if isinstance(node, ast.JoinExpr) and (node.alias or node.join_using_alias):
-        yield "a join with an alias hides its tables, so that their names may mean those of an outer level"
+        yield "a join with an alias hides its tables: their names may refer to an outer level"
 
 
 def _visit_statement(statement: Statement, ctes: frozenset[str]) -> Iterator[str]:
@@ -104,7 +94,7 @@ def _visit_statement(statement: Statement, ctes: frozenset[str]) -> Iterator[str
 
 
 def _check_level(statement: Statement, ctes: frozenset[str]) -> Iterator[str]:
-    """Checks what a statement reads and writes itself; the queries within it are levels of their own."""
+    """Checks the tables that a statement itself reads and writes. Queries within it are separate levels."""
     match statement:
         case ast.InsertStmt():
             yield from _check_target(statement)
@@ -134,9 +124,9 @@ def _check_relation(
     if relation.schemaname:
         yield f"{relation.schemaname}.{name} is named with its schema"
     elif name in OWNERS and not _is_owned(relation, conjuncts, alone=alone):
-        yield f"{name} is not held to its owner by a conjunct of its own level"
+        yield f"{name} has no owner condition in its own level"
     elif name not in OWNERS and name not in ctes:
-        yield f"{name} is neither a user table nor a CTE in sight"
+        yield f"{name} is neither a user table nor a visible CTE"
 
 
 def _relations(source: ast.Node | None) -> Iterator[ast.Node]:
@@ -174,7 +164,7 @@ def _check_joins(source: ast.Node | None) -> Iterator[str]:
 
 
 def _is_owned(table: ast.RangeVar, conjuncts: list[ast.Node], *, alone: bool) -> bool:
-    """Whether one of the conjuncts is `alias.owner = $1`, or `owner = $1` where no other relation can be meant."""
+    """Whether one of the conjuncts is `alias.owner = $1`, or `owner = $1` if there is no other relation."""
     owner = OWNERS[_name(table)]
     qualified = (table.alias.aliasname if table.alias else _name(table), owner)
     columns = [_column_equal_to_user(conjunct) for conjunct in conjuncts]
@@ -196,7 +186,7 @@ def _column_equal_to_user(condition: ast.Node) -> tuple[str, ...] | None:
 def _check_target(statement: ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt) -> Iterator[str]:
     table = _name(statement.relation)
     if table not in OWNERS or (statement.relation and statement.relation.schemaname):
-        yield f"{table} is written, but is no user table named without its schema"
+        yield f"{table} is written, but is not a user table without a schema"
     if isinstance(statement, ast.UpdateStmt) and OWNERS.get(table) in _column_names(statement.targetList):
         yield f"the owner of {table} is updated"
 
@@ -205,9 +195,9 @@ def _check_insert(statement: ast.InsertStmt) -> Iterator[str]:
     table = _name(statement.relation)
     owner, columns = OWNERS.get(table), _column_names(statement.cols)
     if owner not in columns or statement.selectStmt is None:
-        yield f"an INSERT into {table} doesn't say whose the row is"
+        yield f"an INSERT into {table} has no owner"
     elif not all(_is_user(row, columns.index(owner)) for row in _inserted_rows(statement.selectStmt)):
-        yield f"an INSERT into {table} takes its owner from something else than $1"
+        yield f"an INSERT into {table} has an owner other than $1"
     conflict = statement.onConflictClause
     if conflict is None:
         return
@@ -219,7 +209,7 @@ def _check_insert(statement: ast.InsertStmt) -> Iterator[str]:
 
 
 def _inserted_rows(select: ast.Node | None) -> Iterator[tuple[ast.Node, ...]]:
-    """The expressions of each row of VALUES, and of each branch of a SELECT. (`*` among them is refused elsewhere.)"""
+    """The expressions of each row of VALUES, and of each branch of a SELECT. (`*` is a violation of its own.)"""
     if not isinstance(select, ast.SelectStmt):
         yield ()
     elif select.op != SetOperation.SETOP_NONE:

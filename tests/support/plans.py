@@ -1,4 +1,4 @@
-"""Plans of statements as the service would get them, on tables with much in them."""
+"""Query plans of the statements with the service's settings, on large tables."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ BIG_USER = "big"
 BIG_USER_TASKS = 100_000
 PAGE_SIZE = 50
 
-# One user with very many tasks among many with a few, in no order that an index would like.
+# One user with very many tasks, among many users with a few. Their order in the table is that of no index.
 SEED = f"""
     INSERT INTO users (id, revision)
     SELECT 'small-' || n, 5 FROM generate_series(1, 1000) AS n UNION ALL SELECT '{BIG_USER}', {BIG_USER_TASKS};
@@ -34,8 +34,7 @@ SEED = f"""
     FROM generate_series(1, {BIG_USER_TASKS} + 5000) AS n;
 """
 
-# Many users with as many tasks as a page has, and one with more: what a planner makes of it who believes that filters
-# leave next to nothing.
+# Many users with one page of tasks, and one user with more. A planner that expects few matches would sort all tasks.
 CROWD = f"""
     INSERT INTO users (id, revision)
     SELECT 'small-' || n, 50 FROM generate_series(1, 1200) AS n UNION ALL SELECT '{BIG_USER}', 3000;
@@ -54,14 +53,14 @@ CROWD = f"""
 
 @pytest.fixture(scope="session")
 def seeded_database(database_url: str) -> Iterator[str]:
-    """A database with much in it. Only to be read: each test rolls its changes back."""
+    """A large database. Tests must roll their changes back."""
     with _seeded(database_url, SEED) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def crowded_database(database_url: str) -> Iterator[str]:
-    """The same with fewer tasks of the big user, in which a sort of all of them looks cheap."""
+    """A database with fewer tasks of the big user, where it seems cheap to sort all of them."""
     with _seeded(database_url, CROWD) as url:
         yield url
 
@@ -88,14 +87,14 @@ async def _execute(url: str, *statements: str) -> None:
 
 @pytest.fixture
 async def planner(seeded_database: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to it with the service's settings, in a transaction that is rolled back."""
+    """A connection to the large database with the service's settings, in a transaction that is rolled back."""
     async with _planner(seeded_database) as connection:
         yield connection
 
 
 @pytest.fixture
 async def crowd_planner(crowded_database: str) -> AsyncIterator[asyncpg.Connection]:
-    """The same for the crowded one."""
+    """The same for the database with many users."""
     async with _planner(crowded_database) as connection:
         yield connection
 
@@ -112,7 +111,7 @@ async def _planner(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def explain(connection: asyncpg.Connection, file: SqlFile, arguments: list[object]) -> dict[str, Any]:
-    """The plan that the statement was run with. (EXPLAIN of the statement itself would not show the generic plan.)"""
+    """The plan that the statement ran with. (EXPLAIN of an unprepared statement doesn't show the generic plan.)"""
     types = ", ".join(parameter.type for parameter in file.parameters)
     literals = [await connection.fetchval("SELECT quote_nullable($1)", _text(argument)) for argument in arguments]
     await connection.execute(f"PREPARE statement ({types}) AS {file.text}")
@@ -148,13 +147,13 @@ def indexes(plan: dict[str, Any]) -> set[str]:
 
 
 def sorted_rows(plan: dict[str, Any]) -> list[float]:
-    """How many rows went into each Sort."""
+    """The number of rows that each Sort read."""
     sorts = [node for node in nodes(plan) if node["Node Type"] in ("Sort", "Incremental Sort")]
     return [part["Actual Rows"] * part["Actual Loops"] for sort in sorts for part in sort["Plans"]]
 
 
 def buffers(plan: dict[str, Any]) -> int:
-    """How many pages were touched, in memory or not."""
+    """The number of pages that were read, from memory or disk."""
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
@@ -165,7 +164,7 @@ def assert_keeps_to_its_indexes(plan: dict[str, Any], file: SqlFile) -> None:
 
 
 async def begin_after(count: int, file: SqlFile, planner: asyncpg.Connection) -> dict[str, object]:
-    """The arguments for the page that follows so many of the big user's tasks."""
+    """The arguments for the page after this number of the big user's tasks."""
     page = await planner.fetchrow(file.text, *file.arguments(user_id=BIG_USER, page_size=count))
     assert page is not None
     assert page["next_id"] is not None

@@ -1,4 +1,4 @@
-"""The SQL files as the tests see them: what each header promises, and arguments for its parameters."""
+"""The SQL files: the contents of each header, and arguments for its parameters."""
 
 import re
 import subprocess
@@ -31,7 +31,7 @@ class Parameter:
 
     @property
     def value(self) -> object:
-        """NULL where the meaning allows it, else something of the type."""
+        """NULL if the meaning allows it, otherwise a value of the type."""
         values = {"text": "x", "uuid": uuid4(), "bigint": 1, "boolean": False, "bytea": b"x"}
         return None if "NULL" in self.meaning else values[self.type]
 
@@ -49,13 +49,13 @@ class SqlFile:
 
     @property
     def header(self) -> list[str]:
-        """The comment lines that the file begins with."""
+        """The comment lines at the beginning of the file."""
         lines = self.text.splitlines()
         return lines[: next(n for n, line in enumerate(lines) if not line.startswith("--"))]
 
     @property
     def code(self) -> str:
-        """The text without its comments, each line still in its place."""
+        """The text without comments. Lines keep their numbers."""
         return re.sub(r"--.*", "", self.text)
 
     @property
@@ -65,12 +65,12 @@ class SqlFile:
 
     @property
     def indexes(self) -> set[str]:
-        """Those that the header expects to be used."""
+        """The indexes that the plan must use, according to the header."""
         found = [match for line in self.header if (match := EXPECTS.fullmatch(line))]
         return {index for match in found for index in match["indexes"].split(" and ")}
 
     def arguments(self, **given: object) -> list[Any]:
-        """A value for each parameter, in order: the given one, or one that means as little as possible."""
+        """A value for each parameter, in order: the given value, or a neutral one."""
         assert given.keys() <= {parameter.name for parameter in self.parameters}
         return [given.get(parameter.name, parameter.value) for parameter in self.parameters]
 
@@ -83,7 +83,7 @@ FILES = [read_sql_file(path) for path in sorted(SQL.glob("*/*.sql"))]
 MIGRATIONS = [file for file in FILES if file.folder == "migrations"]
 STATEMENTS = [file for file in FILES if file.folder != "migrations"]
 REQUESTS = [file for file in STATEMENTS if file.folder != "maintenance"]
-"""The statements that serve a request."""
+"""The statements of the endpoints."""
 OWNED = {file.name.removeprefix(f"{file.folder}/"): file for file in REQUESTS if file.folder != "health"}
 """The statements on the rows of one user, by the names of their files."""
 
@@ -94,7 +94,7 @@ def for_each(files: Iterable[SqlFile]) -> pytest.MarkDecorator:
 
 
 def squawk(path: Path, migration: Migration) -> None:
-    """Fails with what squawk has to say of a migration."""
+    """Fails if squawk, a linter of migrations, reports a problem."""
     options = [f"--exclude={','.join(EXCLUDED)}", "--pg-version=15.0", "--reporter=gcc"]
     options += ["--assume-in-transaction"] if migration.in_transaction else []
 
@@ -106,7 +106,7 @@ def squawk(path: Path, migration: Migration) -> None:
 SQUAWK = Path(sysconfig.get_path("scripts")) / "squawk"
 
 EXCLUDED = {
-    "require-lock-timeout": "the migration runner sets it for all of them",
-    "prefer-robust-stmts": "IF NOT EXISTS would take an invalid index, which a failed attempt left, for a good one",
-    "require-statement-timeout": "building an index takes as long as it takes",
+    "require-lock-timeout": "the migration runner sets it for all files",
+    "prefer-robust-stmts": "with IF NOT EXISTS, an invalid index of a failed attempt would be accepted",
+    "require-statement-timeout": "the time to build an index is unknown",
 }

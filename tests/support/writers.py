@@ -1,4 +1,4 @@
-"""Many connections that write the tasks of one user at once."""
+"""Many connections that write the tasks of one user concurrently."""
 
 import asyncio
 import json
@@ -15,12 +15,17 @@ from tests.support.processes import PATIENCE
 from tests.support.sql_files import OWNED
 
 WRITERS = 32
+ROUNDS = 10
 
-# Holds up all writes of the user, new or not, until it is rolled back.
+# Blocks all writes of the user, even of a new one, until it is rolled back.
 GATE = "INSERT INTO users (id, revision) VALUES ($1, 0) ON CONFLICT (id) DO UPDATE SET revision = users.revision"
+# Fails if a write has locked a task: two writes that lock in different orders would deadlock.
+LOCK_TASKS = "SELECT FROM tasks WHERE user_id = $1 FOR UPDATE NOWAIT"
 WAITING = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid = ANY($1)"
 Row = asyncpg.Record
 Task = dict[str, Any]
+Call = tuple[str, dict[str, object]]
+"""The name of a statement, and its arguments."""
 
 
 @pytest.fixture
@@ -36,13 +41,13 @@ def user_id() -> str:
 
 
 async def run(connection: asyncpg.Connection, name: str, **given: object) -> Row:
-    """Runs a statement of sql/tasks and gives its row."""
+    """Runs a statement of sql/tasks or sql/me, and returns its row."""
     [row] = await connection.fetch(OWNED[name].text, *OWNED[name].arguments(**given))
     return row
 
 
 async def hold_up(connection: asyncpg.Connection, user_id: str) -> Transaction:
-    """Lets no write of the user go on until the transaction is rolled back."""
+    """Blocks all writes of the user until the returned transaction is rolled back."""
     gate = connection.transaction()
     await gate.start()
     await connection.execute(GATE, user_id)
@@ -50,21 +55,32 @@ async def hold_up(connection: asyncpg.Connection, user_id: str) -> Transaction:
 
 
 async def until_all_wait(connection: asyncpg.Connection, writers: list[asyncpg.Connection]) -> None:
+    """Waits until each of the writers waits for a lock."""
     pids = [writer.get_server_pid() for writer in writers]
     async with asyncio.timeout(PATIENCE):
         while await connection.fetchval(WAITING, pids) < len(pids):
             pass
 
 
-async def race(
-    connection: asyncpg.Connection, writers: list[asyncpg.Connection], name: str, user_id: str, **given: object
+async def run_at_once(
+    connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str, calls: list[Call]
 ) -> list[Row]:
-    """Runs a statement on all writers at once: none can go on before all of them wait for the user's row."""
+    """Runs each call on a writer of its own: all of them wait for the user's row before one can lock it."""
+    writers = writers[: len(calls)]
     gate = await hold_up(connection, user_id)
-    running = asyncio.gather(*(run(writer, name, user_id=user_id, **given) for writer in writers))
+    running = asyncio.gather(
+        *(run(writer, name, user_id=user_id, **given) for writer, (name, given) in zip(writers, calls, strict=True))
+    )
     await until_all_wait(connection, writers)
     await gate.rollback()
     return await running
+
+
+async def race(
+    connection: asyncpg.Connection, writers: list[asyncpg.Connection], name: str, user_id: str, **given: object
+) -> list[Row]:
+    """Runs the same call on all writers at once."""
+    return await run_at_once(connection, writers, user_id, [(name, given)] * len(writers))
 
 
 async def create(connection: asyncpg.Connection, user_id: str) -> Task:
@@ -76,13 +92,8 @@ def task_of(row: Row) -> Task:
     return task
 
 
-ROUNDS = 10
-
-# Fails when a write holds a lock on a task: two that lock in different orders would deadlock.
-LOCK_TASKS = "SELECT FROM tasks WHERE user_id = $1 FOR UPDATE NOWAIT"
-
-
 def applied(row: Row) -> bool:
+    """Whether the row of a write says that the write was applied."""
     return row["deleted"] if "deleted" in row else row["body"] is not None
 
 
@@ -92,6 +103,6 @@ async def revision_of(connection: asyncpg.Connection, user_id: str) -> int:
 
 
 async def stored(connection: asyncpg.Connection, task: Task) -> dict[str, Any]:
-    """All columns of the task, as they are in the table."""
+    """All columns of the task in the table."""
     [row] = await connection.fetch("SELECT * FROM tasks WHERE id = $1", UUID(task["id"]))
     return dict(row)

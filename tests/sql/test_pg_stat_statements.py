@@ -1,4 +1,4 @@
-"""What a DBA sees of the service in PostgreSQL's own views."""
+"""pg_stat_statements: a DBA finds the service's statements by the names of their files."""
 
 import os
 from collections.abc import Iterator
@@ -20,16 +20,16 @@ pytestmark = pytest.mark.database
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """A PostgreSQL that keeps statistics of statements; the embedded one doesn't have that extension."""
+    """A PostgreSQL with pg_stat_statements. The embedded one doesn't have that extension."""
     binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else require_oldest()
     if not (binaries.parent / "lib" / "pg_stat_statements.so").exists():
-        missing(f"there is no pg_stat_statements beside {binaries}")
+        missing(f"there is no pg_stat_statements in {binaries.parent / 'lib'}")
     options = ["-c", "shared_preload_libraries=pg_stat_statements"]
     with run_postgres(tmp_path / "data", binaries=binaries, options=options) as postgres:
         yield postgres.url
 
 
-async def test_statements_are_found_by_the_names_of_their_files(server: str, settings: Settings) -> None:
+async def test_pg_stat_statements_shows_the_names_of_the_files(server: str, settings: Settings) -> None:
     await migrate(server, lambda _line: None)
     async with pool(settings, database_url=server) as database:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""What several SQL files repeat is the same in each of them: the six ordered lists, and the CTEs."""
+"""Repeated parts of the SQL files are equal: the six ordered lists, and the CTEs."""
 
 import re
 
@@ -25,7 +25,7 @@ LISTS = [f"list_tasks_by_{name}" for name in KEYS]
 FIRST_IDS = {"asc": "00000000-0000-0000-0000-000000000000", "desc": "ffffffff-ffff-ffff-ffff-ffffffffffff"}
 NEXT_KEY = re.compile(r"(?<=AS tag,\n)    \(.*\) AS next_key,\n", re.DOTALL)
 
-# The files that repeat a CTE. In lists, next_page has the opposite direction of the sort.
+# The files that repeat a CTE. In the lists, next_page has the opposite order.
 REPEATED = {
     "owner": ["update_task", "complete_task", "delete_task"],
     "etag": ["list_tasks", *LISTS],
@@ -34,7 +34,7 @@ REPEATED = {
 
 
 def without_order(name: str) -> str:
-    """The code of a list, in which its sort key and its direction are replaced by placeholders."""
+    """The code of a list, with placeholders instead of its sort key and its direction."""
     key, first_key = KEYS[name]
     order = name.rpartition("_")[2]
     forward, backward, comparison = ("", " DESC", ">=") if order == "asc" else (" DESC", "", "<=")
@@ -55,7 +55,7 @@ def without_order(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_an_ordered_list_differs_from_the_others_in_its_sort_key_and_direction_only(name: str) -> None:
+def test_ordered_lists_differ_in_sort_key_and_direction_only(name: str) -> None:
     assert without_order(name) == without_order("created_asc")
 
 
@@ -67,14 +67,14 @@ def cte(file: SqlFile, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", REPEATED)
-def test_a_cte_is_the_same_in_all_files_that_repeat_it(name: str) -> None:
+def test_a_repeated_cte_is_equal_in_all_its_files(name: str) -> None:
     copies = {cte(OWNED[file], name) for file in REPEATED[name]}
     assert len(copies) == 1, copies
 
 
 @pytest.mark.parametrize("file", ["complete_task", "delete_task"])
-def test_a_write_locks_and_compares_as_others_do(file: str) -> None:
-    """`current` has the columns that a statement needs, and `bump` its own condition for a change."""
+def test_writes_lock_and_compare_revisions_in_the_same_way(file: str) -> None:
+    """Only the columns of `current`, and the condition for a change in `bump`, differ."""
     for name, part in (("current", r"FROM owner.*"), ("bump", r"UPDATE.*?FROM current|AND \(\$if_match.*?\)\)$")):
         texts = [re.findall(part, cte(OWNED[each], name), re.DOTALL | re.MULTILINE) for each in (file, "update_task")]
         assert texts[0], name
