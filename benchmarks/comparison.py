@@ -16,7 +16,7 @@ from benchmarks.database import clear, create_database, execute, run_database
 from benchmarks.equality import check_equality
 from benchmarks.load import WORKLOADS, Load, run_wrk, write_requests
 from benchmarks.peers import TOOLS, find_peers
-from benchmarks.pgbench import PGBENCH, prepare, run_pgbench
+from benchmarks.pgbench import PGBENCH, run_pgbench, write_scripts
 from benchmarks.processor_time import processor_seconds
 from benchmarks.results import Case, Results, Run, to_run
 from benchmarks.services import RunningService, Service, checkout, ours, plain_pool, run_service
@@ -48,10 +48,14 @@ def compare(options: Options) -> list[Results]:
     """Measures everything once for each number of processes. Raises BenchmarkError or EmbeddedError."""
     if not shutil.which("wrk"):
         raise BenchmarkError("wrk is needed to send the requests: on Debian, `apt install wrk`.")
-    for name in TOOLS.keys() - {peer.name for peer in find_peers(1)}:
-        _print_step(f"{name} is left out: `make bench` installs it with {TOOLS[name]}")
+    installed = {peer.name for peer in find_peers(1)}
+    missing = {name: f"`make bench` installs it with {TOOLS[name]}" for name in TOOLS if name not in installed}
     if not shutil.which("pgbench"):
-        _print_step("pgbench is left out: on Debian, `apt install postgresql` installs it")
+        missing[PGBENCH] = "on Debian, `apt install postgresql` installs it"
+    for name, advice in missing.items():
+        _print_step(f"{name} is left out: {advice}")
+    if missing and options.write:
+        raise BenchmarkError("--write needs all services, because it replaces the figures of all of them.")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="todo-benchmark-")))
         services = {processes: _choose_services(processes, options) for processes in options.processes}
@@ -62,9 +66,10 @@ def compare(options: Options) -> list[Results]:
 
 
 def _choose_services(processes: int, options: Options) -> list[Service]:
-    this = ours(processes, options.env)
-    found = (this, plain_pool(processes), *find_peers(processes))
-    services = [service for service in found if options.chooses(service.name)]
+    environment = dict(pair.partition("=")[::2] for pair in options.env)
+    this = ours(processes, environment)
+    all_services = (this, plain_pool(processes, environment), *find_peers(processes))
+    services = [service for service in all_services if options.chooses(service.name)]
     services += [checkout(this, folder.resolve()) for folder in options.beside]
     if not services:
         raise BenchmarkError("No service has such a word in its name.")
@@ -84,7 +89,7 @@ class Comparison:
         self._secret = secrets.token_urlsafe(48)
         self._requests = folder / "requests"
         write_requests(self._requests, self._secret)
-        self._pgbench = prepare(folder) if options.chooses(PGBENCH) and shutil.which("pgbench") else {}
+        self._pgbench = write_scripts(folder) if options.chooses(PGBENCH) and shutil.which("pgbench") else {}
         # A checkout has a database of its own, because its migrations may differ.
         self._urls = {
             folder: create_database(postgres, f"benchmark{number}", (folder / "sql" if folder else SQL) / "migrations")
@@ -104,6 +109,7 @@ class Comparison:
             check_equality(running, self._secret)
             for each in running:
                 self._run_wrk(each, ("mixed", 32), seconds=1)  # Go and Node need a warm-up
+            self._clear()
             for number in range(self._options.rounds):
                 first = number % len(running)  # so that no service always runs after the same one
                 self._measure_round(f"round {number + 1}", results, [*running[first:], *running[:first]])
@@ -122,6 +128,9 @@ class Comparison:
             run = self._measure_run(partial(run_pgbench, self._pgbench[workload], self._urls[None], seconds))
             for connections in self._options.connections:  # pgbench has its own number of clients
                 results.add(PGBENCH, (workload, connections), run)
+        self._clear()
+
+    def _clear(self) -> None:
         for url in self._urls.values():
             clear(url)
 
@@ -134,8 +143,7 @@ class Comparison:
         return to_run(load, sum(service), postgres)
 
     def _run_wrk(self, service: RunningService, case: Case, seconds: int) -> Load:
-        workload, connections = case
         try:
-            return run_wrk(service.address, self._requests, workload, connections, seconds)
+            return run_wrk(service.address, self._requests, *case, seconds)
         except BenchmarkError as error:
-            raise BenchmarkError(f"{service.name}, {workload}, {connections} connections: {error}") from None
+            raise BenchmarkError(f"{service.name}, {case[0]}, {case[1]} connections: {error}") from None

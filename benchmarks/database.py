@@ -22,7 +22,7 @@ SETTINGS = (
     "max_wal_size=8GB",
     "checkpoint_timeout=30min",
     "autovacuum=off",
-    "max_connections=200",
+    "max_connections=500",
 )
 HBA = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 VACUUM = ("VACUUM ANALYZE", "CHECKPOINT")
@@ -46,7 +46,7 @@ FROM generate_series({READERS[0]}, {READERS[-1]}) AS u, generate_series(1, {TASK
 ORDER BY u, t
 """  # noqa: S608 - numbers
 
-# It has neither checks nor a foreign key, which is the least work for PostgreSQL.
+# The peers' table has neither checks nor a foreign key, which is the least work for PostgreSQL.
 PEER_TABLE = """
 CREATE TABLE peer_tasks (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),

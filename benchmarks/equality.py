@@ -42,7 +42,7 @@ def _ask_all(service: RunningService, secret: str) -> dict[str, tuple[int, Any]]
         answers[f"the creation of {body['title']!r}"] = status, (given, sorted(task or {}))
     for invalid in ({"title": " "}, {"title": "a", "priority": "b"}, {}):
         status, _ = service.ask("POST", "/api/tasks", token(secret, WRITERS[0]), json.dumps(invalid))
-        answers[f"the creation of {invalid}"] = min(status, 400), None  # FastAPI answers 422
+        answers[f"the creation of {invalid}"] = 400 if status == 422 else status, None  # FastAPI answers 422
     return answers
 
 

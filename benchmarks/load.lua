@@ -1,6 +1,6 @@
 -- wrk --script load.lua ADDRESS -- FILE LIST GET CREATE
--- Sends requests, each drawn at random from the file, and prints what was measured as JSON. LIST, GET and CREATE are
--- percentages. A line of the file is kind, path, token and body, separated by tabs.
+-- Sends requests, each drawn at random from the file, and prints the result as JSON. LIST, GET and CREATE are percentages.
+-- A line of the file is kind, path, token and body, separated by tabs. The random numbers are the same in each run.
 
 local kinds, shares, random = { "list", "get", "create" }, {}, math.random
 

@@ -35,7 +35,7 @@ BODIES = [
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk or pgbench measured: the requests that were answered, and the time this took."""
+    """The result of wrk or pgbench: the requests that were answered, and the time this took."""
 
     requests: int
     seconds: float

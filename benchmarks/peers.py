@@ -12,7 +12,7 @@ TOOLS = {
     FASTIFY: "node 20 or later and npm",
     FASTAPI: "access to PyPI",
 }
-"""What `make bench` needs to install each peer."""
+"""The tools that `make bench` needs to install each peer."""
 
 POOL = 10
 """Database connections of each process, and of Go for each core. 10 is the best of 4, 10 and 16 for each peer, by the

@@ -16,8 +16,8 @@ GETS = 100
 """The number of scripts for `get_task`. pgbench only computes with numbers, so each script gets one task's id."""
 
 
-def prepare(folder: Path) -> dict[str, list[str]]:
-    """Writes the scripts. Returns the arguments of pgbench for each workload that consists of one statement."""
+def write_scripts(folder: Path) -> dict[str, list[str]]:
+    """Returns the arguments of pgbench for each workload that consists of one statement."""
     reader, writer = (rf"\set user random({users[0]}, {users[-1]})" for users in (READERS, WRITERS))
     gets = []
     for user in READERS[:GETS]:

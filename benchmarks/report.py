@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from textwrap import fill
 
@@ -20,6 +21,7 @@ from benchmarks.services import OURS
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 CHART = DOCUMENT.with_suffix(".svg")
 BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
+LIBRARIES = ("aiohttp", "asyncpg", "uvloop", "gunicorn", "PyJWT")
 
 
 def replace_section(document: str, section: str) -> str:
@@ -43,7 +45,7 @@ def to_markdown(all_results: Sequence[Results], rounds: int, seconds: int) -> st
     parts = [f"Each figure is {runs} of {seconds} s. Each column is a workload and the number of wrk's connections."]
     for results in all_results:
         parts += _section(results)
-    parts += ["### Where and with what", "\n".join(f"- {fact}" for fact in _facts(all_results[0]))]
+    parts += ["### Environment", "\n".join(f"- {fact}" for fact in _facts(all_results[0]))]
     return "\n\n".join(part if part.startswith(("#", "|", "-")) else fill(part, 120) for part in parts)
 
 
@@ -55,7 +57,8 @@ def _section(results: Results) -> Iterator[str]:
     yield _by_case(results, with_pgbench, lambda *case: f"{results.median(*case).rate:,.0f}")
     yield (
         "Microseconds of processor time for each request (user and system): those of all processes of the service + "
-        "those of all processes of PostgreSQL. Other load on the machine changes them less than the rates."
+        "those of all processes of PostgreSQL, without wrk and pgbench themselves. Other load on the machine changes "
+        "these figures less than the rates."
     )
     yield _by_case(results, with_pgbench, partial(_processor_time, results))
     yield "Milliseconds in which 99 % of the requests were answered:"
@@ -64,7 +67,7 @@ def _section(results: Results) -> Iterator[str]:
     yield f"Memory (RSS) of the largest process, and database connections of each process: {', '.join(processes)}."
     if OURS in names and len(with_pgbench) > 1:
         goals = ", and in brackets the goal (**bold**: missed)" if results.processes == 1 else ""
-        yield f"How many times as many requests per second this service answers as each of the others{goals}:"
+        yield f"Requests per second of {OURS}, divided by those of each of the others{goals}:"
         yield _by_case(results, [name for name in with_pgbench if name != OURS], partial(_ratio, results))
 
 
@@ -103,7 +106,9 @@ def _facts(results: Results) -> Iterator[str]:
     yield f"{datetime.now(UTC):%Y-%m-%d}, commit {_output('git', 'rev-parse', '--short', 'HEAD')}{changes}"
     yield f"{machine}, {os.cpu_count()} cores, {memory}; {platform.platform()}"
     yield f"PostgreSQL {results.postgres}; {_output('pgbench', '--version')}; {_output('wrk', '-v').partition(' [')[0]}"
-    yield f"Python {platform.python_version()}; {_output('go', 'version')}; node {_output('node', '--version')}"
+    yield f"Python {platform.python_version()}; {', '.join(f'{name} {version(name)}' for name in LIBRARIES)}"
+    pgx = _output("dpkg-query", "--show", "--showformat=${Version}", "golang-github-jackc-pgx-v4-dev")
+    yield f"{_output('go', 'version')}, pgx {pgx}; node {_output('node', '--version')}; the rest in benchmarks/peers/"
 
 
 def _output(*command: str) -> str:

@@ -24,7 +24,7 @@ GOALS = {
 
 @dataclass(frozen=True)
 class Run:
-    """What was measured in one run of a case, for one service or for pgbench."""
+    """One run of a case, of one service or of pgbench."""
 
     rate: float
     """Requests per second."""
@@ -44,7 +44,7 @@ def to_run(load: Load, service: float, postgres: float) -> Run:
 
 @dataclass
 class Results:
-    """What was measured with one number of processes."""
+    """All runs with one number of processes."""
 
     processes: int
     cases: Sequence[Case]
@@ -60,10 +60,8 @@ class Results:
 
     @property
     def title(self) -> str:
-        number = "one process" if self.processes == 1 else f"{self.processes} processes"
-        return (
-            f"The whole machine: {number} each" if self.processes == os.cpu_count() else f"{number} each".capitalize()
-        )
+        each = "one process each" if self.processes == 1 else f"{self.processes} processes each"
+        return f"The whole machine: {each}" if self.processes == os.cpu_count() else each.capitalize()
 
     def median(self, name: str, case: Case) -> Run:
         """The median of each measure over the rounds."""

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -65,19 +65,19 @@ class RunningService:
         return float(max(each.memory_info().rss for each in (parent, *parent.children(recursive=True)))) / 1e6
 
 
-def ours(processes: int, environment: Sequence[str]) -> Service:
+def ours(processes: int, environment: Mapping[str, str]) -> Service:
     """This service, started as in a deployment, with its default settings except those in `environment`."""
-    variables = dict(pair.partition("=")[::2] for pair in [f"WEB_CONCURRENCY={processes}", *environment])
+    variables = {"WEB_CONCURRENCY": str(processes), **environment}
     return Service(OURS, [sys.executable, "-m", "todo_service", "serve"], Settings.database_pool_size, variables)
 
 
-def plain_pool(processes: int) -> Service:
+def plain_pool(processes: int, environment: Mapping[str, str]) -> Service:
     """This service without batches. Gunicorn starts plain_pool.py as `todo-service serve` starts the service."""
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "benchmarks.plain_pool:create_runner"]
     command += ["--bind", "127.0.0.1:{port}", "--workers", str(processes)]
     command += ["--worker-class", "todo_service.server.worker.Worker"]
     command += ["--config", "python:todo_service.server.gunicorn_config"]
-    return Service(PLAIN_POOL, command, 16)
+    return Service(PLAIN_POOL, command, 16, environment)
 
 
 def checkout(service: Service, folder: Path) -> Service:
@@ -110,11 +110,9 @@ def _answers(service: RunningService, signed: str) -> bool:
     """Waits until a service answers, but only while it runs and for START_SECONDS."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and service.process.poll() is None:
-        try:
+        with suppress(OSError):
             if service.ask("GET", "/api/tasks", signed)[0] == 200:
                 return True
-        except OSError:
-            pass
         time.sleep(0.05)
     return False
 
@@ -123,5 +121,4 @@ def free_port() -> int:
     """A port of this machine on which no program listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return int(probe.getsockname()[1])
