@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.api import Client
 from tests.support.calls import TRANSACTION, WRITE, create, gate, gather
-from tests.support.database import is_waiting, pool
-from tests.support.processes import PATIENCE, answers, served, until, wait_until
+from tests.support.database import pool, wait_for_blocked_session
+from tests.support.processes import PATIENCE, answers, served, wait_until, wait_until_blocking
 from todo_service.background import Background
 from todo_service.database.batching import BatchQueue, DrainRate, StatementQueue
 from todo_service.database.locked_users import LockedUsers
@@ -47,9 +47,9 @@ def fail(*_arguments: object, **_options: object) -> None:
     raise KeyError("broken by the test")
 
 
-async def has_failed(failures: list[str], name: str) -> None:
+async def expect_failure(failures: list[str], name: str) -> None:
     """Waits for the failure of this background task, and removes it from the list."""
-    await until(lambda: name in failures)
+    await wait_until(lambda: name in failures)
     failures.remove(name)
 
 
@@ -81,7 +81,7 @@ def test_a_worker_whose_background_task_fails_is_replaced(
     (code / "sitecustomize.py").write_text(text)
     trigger.touch()
     with served(log, DATABASE_URL=service_database_url, PYTHONPATH=str(code)) as (process, url):
-        wait_until(lambda: answers(f"{url}/health/ready") and log.read_text().count("Booting worker") == 2)
+        wait_until_blocking(lambda: answers(f"{url}/health/ready") and log.read_text().count("Booting worker") == 2)
         assert process.poll() is None
     lines = [line for line in log.read_text().splitlines() if "level=critical" in line]
     assert len(lines) == 1
@@ -114,7 +114,7 @@ async def test_a_background_task_that_ends_by_itself_has_failed(
 ) -> None:
     background = Background()
     background.start(work(), "test")
-    await has_failed(failures, "test")
+    await expect_failure(failures, "test")
     assert reason in caplog.text
 
 
@@ -144,7 +144,7 @@ async def test_an_error_in_sending_fails_waiting_calls_and_later_calls_are_refus
         assert await base.run(TRANSACTION, "x")
         monkeypatch.setattr(kind, function, fail)
         outcomes = await gather(*(base.run(statement, "a") for statement in (WRITE, TRANSACTION, TRANSACTION)))
-        await has_failed(failures, name)
+        await expect_failure(failures, name)
         for outcome in outcomes:
             # A result from before the call of `finish` is kept; calls after the failure can be repeated.
             assert isinstance(outcome, asyncpg.Record | Problem)
@@ -172,7 +172,7 @@ async def test_an_error_in_the_retry_for_a_locked_user_fails_the_call(
             with pytest.raises(Problem) as refused:
                 await create(base, user_id)
         assert refused.value.name == "internal-error"
-        await has_failed(failures, "sending")
+        await expect_failure(failures, "sending")
     assert_is_logged(caplog, "sending")
 
 
@@ -186,9 +186,9 @@ async def test_an_error_of_a_cancelled_call_is_logged_without_the_values_of_user
     async with pool(settings, database_pool_size=1) as base:
         async with gate(connection) as name:
             call = asyncio.create_task(base.run(Statement("test/too_long", sql, writes=True), name))
-            await is_waiting(connection)
+            await wait_for_blocked_session(connection)
             call.cancel()
-        await until(lambda: "test/too_long failed" in caplog.text)
+        await wait_until(lambda: "test/too_long failed" in caplog.text)
     assert "CheckViolationError" in caplog.text
     assert "Traceback" in caplog.text
     assert "personal" not in caplog.text
@@ -199,7 +199,7 @@ async def test_calls_are_refused_after_the_check_of_deadlines_has_failed(
 ) -> None:
     async with asyncio.timeout(PATIENCE), pool(settings, database_url="postgres://127.0.0.1:1/none") as base:
         monkeypatch.setattr(BatchQueue, "remove_expired", fail)
-        await has_failed(failures, "deadlines")
+        await expect_failure(failures, "deadlines")
         with pytest.raises(Problem):
             await base.run(WRITE, "a")
     assert_is_logged(caplog, "deadlines")
@@ -210,6 +210,6 @@ async def test_a_failure_of_log_and_metrics_ends_the_worker(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Metrics, "add", fail)
-        await has_failed(failures, "log and metrics")
+        await expect_failure(failures, "log and metrics")
     assert (await client.get("/health")).status == 200
     assert_is_logged(caplog, "log and metrics")

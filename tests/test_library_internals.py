@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import Client
-from tests.support.processes import until
+from tests.support.processes import wait_until
 from todo_service import library_internals
 from todo_service.library_internals import AppRunner, BulkHistogram, RequestHandler
 
@@ -48,7 +48,7 @@ async def test_a_connection_distinguishes_incomplete_headers_from_requests() -> 
         await site.start()
         reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
         writer.write(b"GET / HTTP/1.1\r\nHo")
-        await until(lambda: len(Recorder.states) == 1)
+        await wait_until(lambda: len(Recorder.states) == 1)
         writer.write(b"st: x\r\n\r\n")
         assert (await reader.readuntil(b"answered")).startswith(b"HTTP/1.1 200")
         writer.close()

@@ -15,10 +15,10 @@ from tests.support.tokens import (
     SECRET,
     SIGNATURE,
     SMALL_RS256,
+    assert_unavailable,
     claims,
     key_set_settings,
     refusal_of,
-    unavailable,
 )
 from todo_service.auth.tokens import Verifier
 
@@ -61,7 +61,7 @@ async def test_all_keys_with_the_kid_of_a_token_are_tried(issuer: Issuer, verifi
 async def test_a_token_gets_503_if_no_key_is_of_a_configured_algorithm(issuer: Issuer, issuer_url: str) -> None:
     issuer.keys = [RS256, ES256]
     verifier = Verifier(key_set_settings(issuer_url, jwt_algorithms=("EdDSA",)))
-    await unavailable(verifier, EDDSA.sign({}, claims()))
+    await assert_unavailable(verifier, EDDSA.sign({}, claims()))
 
 
 # Which keys are used

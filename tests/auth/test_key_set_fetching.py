@@ -22,19 +22,19 @@ from tests.support.tokens import (
     SIGNATURE,
     SMALL_RS256,
     Clock,
+    assert_unavailable,
     bearer,
     claims,
     client_for,
     key_set_settings,
     refusal_of,
-    unavailable,
 )
 from todo_service.auth import key_set
 from todo_service.auth.middleware import VERIFIER, verifier_context
 from todo_service.auth.tokens import Verifier
 
 
-async def fetched(verifier: Verifier) -> None:
+async def wait_for_fetch(verifier: Verifier) -> None:
     """Waits for the fetch in the background."""
     assert verifier._key_set is not None
     assert verifier._key_set._fetch is not None
@@ -52,7 +52,7 @@ async def test_the_first_well_formed_token_fetches_the_keys_once(
     assert issuer.requests == 0
     for clock.now in (NOW, NOW + 1, NOW + 59):
         assert await verifier.verify(EDDSA.sign({"n": clock.now}, claims())) == "ada"
-        await fetched(verifier)
+        await wait_for_fetch(verifier)
     assert issuer.requests == 1
 
 
@@ -66,7 +66,7 @@ async def test_cached_tokens_are_removed_only_when_the_keys_change(
         issuer.keys = keys
         clock.now += 601
         assert await verifier.verify(revoked) == "ada"  # the old keys are used while newer ones are fetched
-        await fetched(verifier)
+        await wait_for_fetch(verifier)
         assert len(verifier._cache) == cached
     assert SIGNATURE in await refusal_of(verifier, revoked)
     assert await verifier.verify(kept) == "ada"
@@ -164,7 +164,7 @@ async def test_an_invalid_key_set_is_logged_and_the_old_keys_stay_in_use(
     issuer.override = response
     clock.now = NOW + 601
     await verifier.verify(token)
-    await fetched(verifier)
+    await wait_for_fetch(verifier)
     assert issuer.requests == 2
     assert await verifier.verify(EDDSA.sign({"n": 2}, claims(exp=NOW + 9999))) == "ada"
     [record] = caplog.records
@@ -185,7 +185,7 @@ async def test_a_cached_token_refetches_old_keys_in_the_background(
     await verifier.verify(token)
     clock.now = NOW + 600
     await verifier.verify(token)
-    await fetched(verifier)
+    await wait_for_fetch(verifier)
     assert issuer.requests == 1
     issuer.open.clear()  # a request that waited for the issuer now would never end
     issuer.arrived.clear()
@@ -194,7 +194,7 @@ async def test_a_cached_token_refetches_old_keys_in_the_background(
         assert await verifier.verify(token) == "ada"
     await issuer.arrived.wait()
     issuer.open.set()
-    await fetched(verifier)
+    await wait_for_fetch(verifier)
     assert issuer.requests == 2
 
 
@@ -207,7 +207,7 @@ async def test_a_failed_refetch_of_old_keys_is_repeated_after_30_seconds(
     issuer.override = response_with(b"", 502)
     for clock.now, requests in ((NOW + 601, 2), (NOW + 602, 2), (NOW + 630, 2), (NOW + 631, 3)):
         assert await verifier.verify(token) == "ada"
-        await fetched(verifier)
+        await wait_for_fetch(verifier)
         assert issuer.requests == requests
 
 
@@ -256,7 +256,7 @@ async def test_without_keys_requests_get_503_and_the_issuer_is_asked_once_a_seco
 
 async def test_a_token_gets_503_if_the_issuer_is_unreachable(caplog: pytest.LogCaptureFixture) -> None:
     verifier = Verifier(key_set_settings(f"http://127.0.0.1:{free_port()}/keys"))
-    await unavailable(verifier, EDDSA.sign({}, claims()))
+    await assert_unavailable(verifier, EDDSA.sign({}, claims()))
     assert "ClientConnectorError" in caplog.text
 
 
@@ -267,7 +267,7 @@ async def test_a_token_gets_503_if_the_fetch_times_out(
     monkeypatch.setattr(key_set, "FETCH_TIMEOUT", aiohttp.ClientTimeout(total=0.05))
     issuer.keys = [EDDSA]
     issuer.open.clear()
-    await unavailable(verifier, EDDSA.sign({}, claims()))
+    await assert_unavailable(verifier, EDDSA.sign({}, claims()))
     issuer.open.set()
     assert "TimeoutError" in caplog.text
 

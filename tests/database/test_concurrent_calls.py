@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from tests.support.calls import create, creation, users
-from tests.support.database import has_sessions, pool
+from tests.support.database import pool, wait_for_session_count
 from tests.support.sql_files import OWNED
 from todo_service.database import batching, connecting
 from todo_service.database.batching import StatementQueue
@@ -45,7 +45,7 @@ async def overlapping(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 async def deadlocks(connection: asyncpg.Connection) -> int:
     """The number of deadlocks so far. Waits until all sessions have ended, because they report their counts late."""
-    await has_sessions(connection, 0)
+    await wait_for_session_count(connection, 0)
     await connection.execute("SELECT pg_stat_clear_snapshot()")
     count: int = await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     return count

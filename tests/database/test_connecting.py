@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from tests.support.calls import TRANSACTION
-from tests.support.database import SETTINGS, Gateway, Start, assert_503, has_sessions, pool
+from tests.support.database import SETTINGS, Gateway, Start, assert_503, pool, wait_for_session_count
 from tests.support.pgbouncer import not_through_pgbouncer
-from tests.support.processes import PATIENCE, until
+from tests.support.processes import PATIENCE, wait_until
 from tests.support.servers import TcpServer
 from todo_service.database import connecting
 from todo_service.database.connecting import SERVER_TCP_OPTIONS, TCP_OPTIONS, connect
@@ -150,9 +150,9 @@ async def test_one_connection_is_opened_at_startup(
     settings: Settings, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    await has_sessions(connection, 0)
+    await wait_for_session_count(connection, 0)
     async with pool(settings):
-        await has_sessions(connection, 1)
+        await wait_for_session_count(connection, 1)
     assert not [record for record in caplog.records if record.name == "todo_service.database.connecting"]
 
 
@@ -166,7 +166,7 @@ async def test_new_attempts_replace_an_attempt_that_hangs(
         pool(settings, database_url=dropping_gateway.url, database_timeout=300) as database,
     ):
         call = asyncio.create_task(database.run(TRANSACTION, "x"))
-        await until(lambda: dropping_gateway.dropped_in_total >= 8)
+        await wait_until(lambda: dropping_gateway.dropped_in_total >= 8)
         dropping_gateway.passing.set()
         assert (await call)["user_id"] == "x"
     assert dropping_gateway.most_dropped <= 3, "the first attempt, the newest, and the cancelled one before it"
@@ -189,6 +189,6 @@ async def test_cancelled_attempts_leave_no_session(
 ) -> None:
     monkeypatch.setattr(connecting, "HEDGE_AFTER_SECONDS", 0.001)
     opened = await connect(dropping_gateway.url, server_settings={"application_name": "attempt"})
-    await has_sessions(connection, 1, "attempt")
+    await wait_for_session_count(connection, 1, "attempt")
     assert await opened.fetchval("SELECT 1") == 1
     await opened.close()

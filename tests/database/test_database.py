@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from tests.support.api import TASKS, path_of, problem_of
-from tests.support.database import Gateway, Start, assert_503, has_sessions
+from tests.support.database import Gateway, Start, assert_503, wait_for_session_count
 from tests.support.pgbouncer import not_through_pgbouncer, pooled
 
 pytestmark = pytest.mark.database
@@ -32,7 +32,7 @@ async def test_an_unmigrated_database_is_not_ready(start: Start, empty_database:
 
 @not_through_pgbouncer
 async def test_requests_reuse_a_session_without_resetting_it(start: Start, connection: asyncpg.Connection) -> None:
-    await has_sessions(connection, 0)
+    await wait_for_session_count(connection, 0)
     owner = await start(database_pool_size=1)
     task = await owner.create()
     pids = set()

@@ -12,9 +12,9 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import TASKS, Api, problem_of
 from tests.support.calls import WRITE, create, creation, gather, tasks_of, users
-from tests.support.database import INTERNAL, SETTINGS, Gateway, Start, assert_503, is_waiting, limit, pool
+from tests.support.database import INTERNAL, SETTINGS, Gateway, Start, assert_503, limit, pool, wait_for_blocked_session
 from tests.support.pgbouncer import PROGRAM
-from tests.support.processes import PATIENCE, until
+from tests.support.processes import PATIENCE, wait_until
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
 from todo_service.database import connecting
@@ -148,13 +148,13 @@ async def test_an_expired_call_that_was_rolled_back_is_unavailable(
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
             calls = [asyncio.create_task(database.run(CREATE_TASK, *creation(each))) for each in (locked, other)]
-            process = await is_waiting(observer)
+            process = await wait_for_blocked_session(observer)
             [batch] = database._queue._in_flight
             sent = list(batch.calls)
             assert all(call.sent for call in sent)
             await observer.execute("SELECT pg_cancel_backend($1)", process)  # this rolls back both calls
-            await until(lambda: not sent[1].sent)
-            await is_waiting(observer)  # the first call was sent again, alone
+            await wait_until(lambda: not sent[1].sent)
+            await wait_for_blocked_session(observer)  # the first call was sent again, alone
             for call in sent:
                 call.deadline = 0
             outcomes = await gather(*calls)

@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.api import TASKS, path_of
 from tests.support.batch_queues import CREATES, GETS, LISTS, Clock, call, fill, is_rejected, park, take
 from tests.support.calls import create, users
-from tests.support.database import Start, assert_503, is_waiting, pool
-from tests.support.processes import until
+from tests.support.database import Start, assert_503, pool, wait_for_blocked_session
+from tests.support.processes import wait_until
 from todo_service.database import locked_users, sending
 from todo_service.database.batching import BatchQueue
 from todo_service.database.calls import PendingCall
@@ -276,10 +276,10 @@ TestRandomEvents = LockedUsersMachine.TestCase
 # With PostgreSQL
 
 
-async def lock_attempts(observer: asyncpg.Connection) -> None:
+async def wait_for_retries(observer: asyncpg.Connection) -> None:
     """Waits until a blocked call has been sent a few times."""
     for _ in range(3):
-        await is_waiting(observer)
+        await wait_for_blocked_session(observer)
         await asyncio.sleep(sending.DEADLINE_POLL_SECONDS * 1.5)
 
 
@@ -300,7 +300,7 @@ async def test_a_locked_user_waits_for_the_lock_and_delays_no_other_user(
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
             waiting = [asyncio.create_task(create(database, user_id)) for user_id in [locked] * calls]
             assert await create_revisions(database, others) == [1] * 6
-            await lock_attempts(observer)
+            await wait_for_retries(observer)
             waiting.append(asyncio.create_task(create(database, locked)))
             assert await create_revisions(database, others) == [2] * 6
             assert not any(task.done() for task in waiting)
@@ -316,7 +316,7 @@ async def test_calls_wait_for_a_locked_table_and_succeed_once_it_is_unlocked(
         async with connection.transaction():
             await connection.execute("LOCK TABLE tasks")
             calls = [asyncio.create_task(create(database, user_id)) for user_id in users(40)]
-            await lock_attempts(observer)
+            await wait_for_retries(observer)
             assert not any(call.done() for call in calls)
         assert [task["revision"] for task in await asyncio.gather(*calls)] == [1] * 40
 
@@ -332,10 +332,10 @@ async def test_a_parked_call_succeeds_after_an_earlier_one_has_expired(
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
             first = asyncio.create_task(create(database, locked))
-            await until(lambda: len(database._queue._locked_users) == 1)
+            await wait_until(lambda: len(database._queue._locked_users) == 1)
             [call] = database._unanswered
             later = asyncio.create_task(create(database, locked))
-            await until(lambda: len(database._unanswered) == 2)
+            await wait_until(lambda: len(database._unanswered) == 2)
             call.deadline = 0
             with pytest.raises(Problem):
                 await first

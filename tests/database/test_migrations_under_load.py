@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 
 from tests.support.api import TASKS
 from tests.support.clocks import LoopClock
-from tests.support.processes import PATIENCE, SECRET, served, until
+from tests.support.processes import PATIENCE, SECRET, served, wait_until
 from tests.support.service_role import grant_service
 from todo_service.auth.tokens import sign_token
 from todo_service.database import migrations
@@ -41,10 +41,10 @@ class Load:
 
     statuses: Counter[int] = field(default_factory=Counter)
 
-    async def more(self, responses: int = 200) -> None:
+    async def wait_for_responses(self, responses: int = 200) -> None:
         """Waits until there are this many more responses."""
         wanted = self.statuses.total() + responses
-        await until(lambda: self.statuses.total() >= wanted)
+        await wait_until(lambda: self.statuses.total() >= wanted)
 
     def check(self) -> None:
         """Asserts that no request has failed."""
@@ -79,9 +79,9 @@ async def load(url: str) -> AsyncIterator[Load]:
         for number in range(CLIENTS):
             group.create_task(use(f"user-{number}"))
         try:
-            await counted.more()
+            await counted.wait_for_responses()
             yield counted
-            await counted.more()
+            await counted.wait_for_responses()
         finally:
             done.set()
 
@@ -120,8 +120,8 @@ async def test_no_request_fails_while_a_migration_waits_for_a_lock(
                 await backup.execute("LOCK TABLE tasks IN ACCESS SHARE MODE")  # as pg_dump does
                 lines: list[str] = []
                 migration = asyncio.create_task(migrate(empty_database, lines.append, [*files, CHANGE]))
-                await until(lambda: bool(lines))
-                await counted.more()  # the migration retries all the time
+                await wait_until(lambda: bool(lines))
+                await counted.wait_for_responses()  # the migration retries all the time
                 assert (lines, migration.done()) == (["waiting for the locks that 0098_change.sql needs"], False)
                 clock.ahead = migrations.LOCK_SECONDS + 1
                 with pytest.raises(MigrationError, match=r"^0098_change\.sql failed: .*lock timeout\. Nothing of it"):

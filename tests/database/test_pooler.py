@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from tests.support.calls import create, creation, gather, tasks_of, users
-from tests.support.database import SETTINGS, is_waiting, limit, pauses_after, pool
+from tests.support.database import SETTINGS, limit, pauses_after, pool, wait_for_blocked_session
 from tests.support.pgbouncer import SETTINGS as README_SETTINGS
 from tests.support.pgbouncer import behind, run_pgbouncer
 from tests.support.processes import PATIENCE
@@ -57,7 +57,7 @@ async def service(settings: Settings, pooled_url: str, **changes: Any) -> AsyncI
         yield database
 
 
-async def busy_sessions(connection: asyncpg.Connection, count: int) -> None:
+async def wait_for_busy_sessions(connection: asyncpg.Connection, count: int) -> None:
     """Waits until this number of other sessions is in a transaction."""
     query = (
         "SELECT count(*) FROM pg_stat_activity"
@@ -126,7 +126,7 @@ async def test_an_error_leaves_no_open_transaction(
                 await database.run(Statement("test/wrong", wrong, writes=True), argument)
             assert (await create(database, user_id))["revision"] == 1
 
-        await busy_sessions(connection, 0)
+        await wait_for_busy_sessions(connection, 0)
 
 
 async def test_a_write_that_gets_no_connection_of_the_pooler_is_not_applied(
@@ -137,7 +137,7 @@ async def test_a_write_that_gets_no_connection_of_the_pooler_is_not_applied(
     async with service(settings, pooled_url) as database:
         await create(database, owners[0])
         held = [asyncio.create_task(other.execute("BEGIN")) for other in others]
-        await busy_sessions(connection, pool_size)
+        await wait_for_busy_sessions(connection, pool_size)
         with limit(database, 1):
             outcomes = await gather(*(database.run(CREATE_TASK, *creation(user_id)) for user_id in owners))
         for other in others:  # the batch gets a connection now, but its calls have expired
@@ -172,7 +172,7 @@ async def test_a_connection_lost_during_the_commit_is_outcome_unknown(
     async with service(settings, pooled_url) as database:
         await connection.execute("SELECT pg_advisory_lock(1)")
         call = asyncio.create_task(database.run(CREATE_TASK, *creation(slow_commit)))
-        await connection.execute("SELECT pg_terminate_backend($1)", await is_waiting(connection))
+        await connection.execute("SELECT pg_terminate_backend($1)", await wait_for_blocked_session(connection))
         with pytest.raises(Problem) as caught:
             await call
         await connection.execute("SELECT pg_advisory_unlock(1)")
@@ -201,8 +201,8 @@ async def test_a_commit_that_postgresql_rejects_is_not_applied(
     assert await tasks_of(connection, slow_commit, other) == 1
 
 
-async def is_free(url: str, user_id: str) -> bool:
-    """Whether the user's row is unlocked in time."""
+async def can_lock_user(url: str, user_id: str) -> bool:
+    """Waits for the lock of the user's row. Returns whether it got the lock within PATIENCE seconds."""
     connection = await asyncpg.connect(url, server_settings={"lock_timeout": f"{PATIENCE}s"})
     try:
         return bool(await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id))
@@ -222,7 +222,7 @@ async def test_a_service_that_freezes_in_a_transaction_loses_its_locks(
     async def freeze(*args: Any) -> list[asyncpg.Record]:
         rows: list[asyncpg.Record] = await fetch(*args)
         with ThreadPoolExecutor() as another:  # blocks the event loop, and so the whole service
-            freed.append(another.submit(asyncio.run, is_free(database_url, user_id)).result())
+            freed.append(another.submit(asyncio.run, can_lock_user(database_url, user_id)).result())
         return rows
 
     async with service(settings, pooled_url, database_timeout=3) as database, AsyncExitStack() as stack:

@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.batch_queues import GETS, LISTS, fill, is_rejected, queued, take
 from tests.support.calls import GATE, create, gate, gather, users
-from tests.support.database import is_waiting, pool
-from tests.support.processes import until
+from tests.support.database import pool, wait_for_blocked_session
+from tests.support.processes import wait_until
 from todo_service.database import batching, connecting
 from todo_service.database.batching import MAX_QUEUED, MIN_QUEUE_BEFORE_REJECTING, BatchQueue
 from todo_service.database.statements import Statement
@@ -117,9 +117,9 @@ async def test_a_full_queue_rejects_calls_of_its_statement_only(
     async with pool(settings, database_pool_size=2, database_batch_size=5) as database:
         async with gate(connection) as name:
             in_flight = [asyncio.create_task(database.run(GATE, name)) for _ in range(5)]
-            await is_waiting(connection)
+            await wait_for_blocked_session(connection)
             waiting = [asyncio.create_task(database.run(GATE, name)) for _ in range(batching.MAX_QUEUED)]
-            await until(lambda: database.waiting_calls == batching.MAX_QUEUED)
+            await wait_until(lambda: database.waiting_calls == batching.MAX_QUEUED)
 
             with pytest.raises(Problem) as caught:
                 await database.run(GATE, name)

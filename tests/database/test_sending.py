@@ -13,9 +13,9 @@ import pytest
 import uvloop
 
 from tests.support.calls import GATE, TRANSACTION, WRITE, create, creation, gate, gather, tasks_of, users
-from tests.support.database import is_waiting, pool
+from tests.support.database import pool, wait_for_blocked_session
 from tests.support.pgbouncer import PROGRAM, not_through_pgbouncer
-from tests.support.processes import until
+from tests.support.processes import wait_until
 from todo_service.database import batching, connecting, sending
 from todo_service.database.batching import MAX_IN_FLIGHT
 from todo_service.database.failures import RowCountError
@@ -61,7 +61,7 @@ async def test_a_read_is_sent_while_the_maximum_of_slow_reads_is_in_flight(
     async with pool(settings, database_pool_size=3) as database:
         async with gate(connection) as name:
             slow = [asyncio.create_task(database.run(GATE, name)) for _ in range(MAX_IN_FLIGHT)]
-            await is_waiting(connection)
+            await wait_for_blocked_session(connection)
             assert (await database.run(TRANSACTION, "x"))["user_id"] == "x"
             assert not any(task.done() for task in slow)
         await asyncio.gather(*slow)
@@ -84,7 +84,7 @@ async def test_slow_reads_do_not_delay_writes(settings: Settings, connection: as
     async with pool(settings, database_pool_size=2, database_batch_size=4) as database:
         async with gate(connection) as name:
             lists = [asyncio.create_task(database.run(GATE, name)) for _ in range(slow)]
-            await is_waiting(connection)
+            await wait_for_blocked_session(connection)
             for user_id in users(20):
                 await create(database, user_id)
             assert not any(task.done() for task in lists)
@@ -98,7 +98,7 @@ async def test_calls_succeed_while_only_one_connection_can_be_opened(
     monkeypatch.setattr(sending, "RECONNECT_SECONDS", 0.2)
     tried = asyncio.Event()
     async with pool(settings, database_pool_size=2) as database:
-        await until(lambda: len(database._senders._unconnected) == 2)  # otherwise the first call would open both
+        await wait_until(lambda: len(database._senders._unconnected) == 2)  # otherwise the first call would open both
         assert (await database.run(TRANSACTION, "a"))["user_id"] == "a"
 
         async def refuse(_pool: asyncpg.Pool) -> None:
@@ -108,12 +108,14 @@ async def test_calls_succeed_while_only_one_connection_can_be_opened(
         monkeypatch.setattr(asyncpg.Pool, "_get_new_connection", refuse)
         async with gate(connection) as name:
             busy = asyncio.create_task(database.run(GATE, name))
-            await is_waiting(connection)
+            await wait_for_blocked_session(connection)
             waiting = asyncio.create_task(database.run(WRITE, "b"))  # its sender tries to connect
-            await until(tried.is_set)
+            await wait_until(tried.is_set)
         assert (await waiting)["user_id"] == "b"
         await busy
-        await until(lambda: len(database._senders._idle) + len(database._senders._unconnected) == 2)  # both are idle
+        await wait_until(
+            lambda: len(database._senders._idle) + len(database._senders._unconnected) == 2
+        )  # both are idle
         assert (await database.run(WRITE, "c"))["user_id"] == "c"
 
 
@@ -137,14 +139,14 @@ async def test_a_failure_to_open_one_more_connection_is_logged_once(
         return caplog.text.count("can't open one more connection (TooManyConnectionsError: test); 1 are open")
 
     async with pool(settings, database_pool_size=2) as database:
-        await until(lambda: len(database._senders._unconnected) == 2)  # otherwise the first call would open both
+        await wait_until(lambda: len(database._senders._unconnected) == 2)  # otherwise the first call would open both
         async with gate(connection) as name:
             busy = asyncio.create_task(database.run(GATE, name))
-            await is_waiting(connection)
+            await wait_for_blocked_session(connection)
             with monkeypatch.context() as patch:
                 patch.setattr(asyncpg.Pool, "_get_new_connection", refuse)
                 write = asyncio.create_task(database.run(WRITE, "b"))
-                await until(lambda: attempts > 3)
+                await wait_until(lambda: attempts > 3)
                 assert logged() == 1
             assert (await write)["user_id"] == "b"
             assert not database._senders._has_failed_to_connect
@@ -234,7 +236,7 @@ async def test_a_lost_connection_fails_its_batch_and_no_call_is_sent_again(
         async with connection.transaction():
             await connection.execute("LOCK TABLE tasks")
             sent = [asyncio.create_task(database.run(statement, *each)) for each in arguments]
-            process = await is_waiting(observer)
+            process = await wait_for_blocked_session(observer)
             late = asyncio.create_task(database.run(CREATE_TASK, *creation(owners[0], "late")))
             await observer.execute("SELECT pg_terminate_backend($1)", process)
             outcomes = await gather(*sent)
@@ -255,7 +257,7 @@ async def test_cancelled_calls_do_not_affect_the_others_of_their_batch(
         async with connection.transaction():
             await connection.execute("LOCK TABLE tasks")
             calls = [asyncio.create_task(create(database, user_id, user_id)) for user_id in owners]
-            await is_waiting(observer)
+            await wait_for_blocked_session(observer)
             cancelled = [calls[index] for index in (0, 3, 7, 9)]  # the first two are in flight, the others wait
             for call in cancelled:
                 call.cancel()

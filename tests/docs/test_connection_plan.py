@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 
 from tests.support.api import TASKS
 from tests.support.pgbouncer import not_through_pgbouncer
-from tests.support.processes import SECRET, UP_TO_DATE, run, served, until
+from tests.support.processes import SECRET, UP_TO_DATE, run, served, wait_until
 from todo_service.auth.tokens import sign_token
 
 pytestmark = pytest.mark.database
@@ -88,7 +88,7 @@ async def test_a_release_with_preboot_fits_20_connections_and_fails_no_request(
             group.create_task(watch())
             migration = await asyncio.to_thread(run, "migrate", DATABASE_URL=plan)
             answered = statuses.total()
-            await until(lambda: max(counts) >= 2 * workers and statuses.total() >= answered + 200)
+            await wait_until(lambda: max(counts) >= 2 * workers and statuses.total() >= answered + 200)
             done.set()
 
     assert (migration.returncode, migration.stdout) == (0, f"{UP_TO_DATE}\n")

@@ -10,7 +10,7 @@ import pytest
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import Api, ask, path_of, problem_of, tag_of
-from tests.support.idempotency import OTHER, created, post
+from tests.support.idempotency import OTHER, assert_created, post
 from tests.support.processes import UP_TO_DATE, run
 from tests.support.servers import run_program
 from todo_service.app import create_app
@@ -79,7 +79,7 @@ async def test_an_idempotency_key_of_a_lost_task_creates_a_task_with_a_new_tag(
     backup = await connection.fetch(
         "SELECT id, generation, revision, created_at FROM users WHERE id = $1", owner.user_id
     )
-    lost = await created(await post(owner))
+    lost = await assert_created(await post(owner))
     tags = [f'"{lost["revision"]}"']
     for number in range(3):
         response = await owner.call("PATCH", path_of(lost), json={"description": str(number)})
@@ -90,7 +90,7 @@ async def test_an_idempotency_key_of_a_lost_task_creates_a_task_with_a_new_tag(
     for row in backup:
         await connection.execute("INSERT INTO users VALUES ($1, $2, $3, $4)", *row)
     await connection.execute(RENEW)
-    task = await created(await post(owner, OTHER))
+    task = await assert_created(await post(owner, OTHER))
 
     assert task["id"] == lost["id"]
     assert (await ask(owner, "GET", path_of(task), "If-None-Match", ", ".join(tags))).status == 200

@@ -18,7 +18,7 @@ import asyncpg
 import psutil
 import pytest
 
-from tests.support.processes import COMMAND, PATIENCE, environment, free_port, refused_command, wait_until
+from tests.support.processes import COMMAND, PATIENCE, environment, free_port, refused_command, wait_until_blocking
 from todo_service.__main__ import main
 from todo_service.server.command import check_port
 from todo_service.settings import SettingsError
@@ -42,7 +42,7 @@ class Service:
         return self.log.read_text()
 
     def ready(self) -> "Service":
-        wait_until(lambda: "Ctrl-C" in self.output() or self.process.poll() is not None)
+        wait_until_blocking(lambda: "Ctrl-C" in self.output() or self.process.poll() is not None)
         assert self.process.poll() is None, self.output()
         return self
 

@@ -22,7 +22,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.load import BROKEN_AFTER_SILENCE, CLIENTS, Load
 from tests.faults.proxy import Proxy
 from tests.faults.record import Record
-from tests.support.processes import PATIENCE, free_port, served, until
+from tests.support.processes import PATIENCE, free_port, served, wait_until
 from todo_service.database.migrations import migrate
 
 REPETITIONS = int(os.environ.get("TEST_FAULT_REPETITIONS", "1"))
@@ -154,10 +154,10 @@ async def repeat(
 async def _all_served(record: Record) -> None:
     """Waits until each client has been served once more."""
     begin = time.monotonic()
-    await until(lambda: len(record.last_served) == CLIENTS and min(record.last_served.values()) > begin)
+    await wait_until(lambda: len(record.last_served) == CLIENTS and min(record.last_served.values()) > begin)
 
 
-async def ready(deployment: Deployment) -> None:
+async def wait_until_ready(deployment: Deployment) -> None:
     """Waits until both workers are ready: until eight responses in a row say so."""
     ready = 0
     async with ClientSession(deployment.url) as session, asyncio.timeout(PATIENCE):

@@ -12,8 +12,8 @@ from aiohttp import ClientSession
 
 from tests.faults.cluster import Cluster
 from tests.faults.disk import fill, free, small_disk
-from tests.faults.faults import Deployment, ready, repeat, run_deployment
-from tests.support.processes import until
+from tests.faults.faults import Deployment, repeat, run_deployment, wait_until_ready
+from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
 
@@ -56,7 +56,7 @@ async def test_the_service_recovers_after_the_disk_was_full(tmp_path: Path) -> N
             if number % 2 == 0:
                 await panic(deployment)
                 refused = deployment.record.outcomes["503 unavailable"]
-                await until(lambda: deployment.record.outcomes["503 unavailable"] > refused)
+                await wait_until(lambda: deployment.record.outcomes["503 unavailable"] > refused)
             free(disk)
             if not await cluster.accepts_connections():
                 await cluster.kill()  # if it is still running
@@ -95,15 +95,15 @@ async def test_a_service_started_without_a_database_waits_for_it_and_logs_that(d
             return [float(pause) for _, pause in waiting.findall(deployment.log.read_text()[begin:])]
 
         async with ClientSession(deployment.url) as session:
-            await until(lambda: not any(worker.is_running() for worker in former))
-            await until(lambda: len(set(pauses())) > 1)
+            await wait_until(lambda: not any(worker.is_running() for worker in former))
+            await wait_until(lambda: len(set(pauses())) > 1)
             async with session.get("/health") as response:
                 assert response.status == 200
             async with session.get("/health/ready") as response:
                 assert response.status == 503
             assert max(pauses()) <= 1
             await deployment.cluster.start()
-            await ready(deployment)
-        await until(lambda: deployment.log.read_text()[begin:].count("the database is reachable again") >= 2)
+            await wait_until_ready(deployment)
+        await wait_until(lambda: deployment.log.read_text()[begin:].count("the database is reachable again") >= 2)
 
     await repeat("workers replaced without a database, then started", deployment, fault)

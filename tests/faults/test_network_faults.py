@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster import Cluster
-from tests.faults.faults import LONG_FORM, Deployment, ready, repeat, run_deployment
+from tests.faults.faults import LONG_FORM, Deployment, repeat, run_deployment, wait_until_ready
 from tests.faults.proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
@@ -61,6 +61,6 @@ async def test_the_service_reconnects_through_a_slow_network(cluster: Cluster, t
                 await asyncio.sleep(0.5)
                 deployment.proxy.cut()
                 await asyncio.sleep(8 * seconds)
-                await ready(deployment)
+                await wait_until_ready(deployment)
 
         await repeat(f"{seconds * 1000:g} ms slower in each direction, and cut", deployment, fault)

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.cluster import Cluster
 from tests.faults.faults import Deployment, repeat, run_deployment
 from tests.faults.load import BROKEN, NOT_CONNECTED
-from tests.support.processes import PATIENCE, until
+from tests.support.processes import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
 
@@ -37,7 +37,7 @@ async def test_a_rolling_restart_fails_no_request(patient_deployment: Deployment
     async def fault(_number: int) -> None:
         former = deployment.workers()
         deployment.process.send_signal(signal.SIGHUP)
-        await until(lambda: not any(worker.is_running() for worker in former))
+        await wait_until(lambda: not any(worker.is_running() for worker in former))
 
     record = await repeat("rolling restart (HUP)", deployment, fault)
     assert not [outcome for outcome in record.outcomes if outcome.startswith("5")]

@@ -28,7 +28,7 @@ from tests.support.exports import (
     start_export_without_chunks,
     tasks_in,
 )
-from tests.support.processes import answers, served, until, wait_until
+from tests.support.processes import answers, served, wait_until, wait_until_blocking
 from todo_service.handlers import me
 from todo_service.http import in_flight
 from todo_service.http.in_flight import IN_FLIGHT
@@ -127,12 +127,12 @@ async def test_a_stopping_service_completes_an_export(
             export = await start_export(session)
             process.send_signal(stop)
             if stop == signal.SIGHUP:
-                wait_until(lambda: len(psutil.Process(process.pid).children()) > len(workers))
+                wait_until_blocking(lambda: len(psutil.Process(process.pid).children()) > len(workers))
             else:
-                wait_until(lambda: not answers(f"{url}/health"))
+                wait_until_blocking(lambda: not answers(f"{url}/health"))
             read_fast(export)
             digest = await digest_of(export.content.iter_any())
-        wait_until(lambda: not any(worker.is_running() for worker in workers))
+        wait_until_blocking(lambda: not any(worker.is_running() for worker in workers))
 
     assert digest == await expected_digest(connection, user)
 
@@ -148,10 +148,10 @@ async def test_a_stopping_worker_sends_its_write_buffer_before_it_exits(
             response = await session.get("/api/tasks")
             process.send_signal(signal.SIGTERM)
             with suppress(AssertionError):  # longer than a worker needs to exit without sending the rest
-                wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=6)
+                wait_until_blocking(lambda: not any(worker.is_running() for worker in workers), seconds=6)
             read_fast(response)
             tasks = await response.json()
-        wait_until(lambda: not any(worker.is_running() for worker in workers))
+        wait_until_blocking(lambda: not any(worker.is_running() for worker in workers))
 
     assert len(tasks) == 1_000
 
@@ -163,7 +163,7 @@ async def test_stopping_waits_for_an_export_in_progress(
     async with run(settings) as (runner, url), slow_client(url, user) as session:
         export = await start_export(session)
         stopping = asyncio.create_task(runner.cleanup())
-        await until(lambda: runner.app[IN_FLIGHT].stopping)
+        await wait_until(lambda: runner.app[IN_FLIGHT].stopping)
 
         digest = await digest_of(export.content.iter_any())
 
@@ -180,12 +180,12 @@ async def test_stopping_waits_for_an_export_that_reads_its_first_page(
         counter = runner.app[IN_FLIGHT]
 
         async def read_late(*arguments: Any) -> me.Page:
-            await until(lambda: counter.stopping)
+            await wait_until(lambda: counter.stopping)
             return await read_page(*arguments)
 
         monkeypatch.setattr(me, "_page", read_late)
         beginning = asyncio.create_task(start_export(session))
-        await until(lambda: counter.requests > 0)
+        await wait_until(lambda: counter.requests > 0)
         stopping = asyncio.create_task(runner.cleanup())
 
         digest = await digest_of((await beginning).content.iter_any())
@@ -262,7 +262,7 @@ async def test_stopping_does_not_wait_for_a_client_that_disconnected(user_with: 
 
         export.close()
 
-        await until(lambda: runner.app[IN_FLIGHT].requests == 0)
+        await wait_until(lambda: runner.app[IN_FLIGHT].requests == 0)
 
 
 @pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from tests.support.api import TASKS, Api, path_of, problem_of, tag_of
-from tests.support.database import Start, is_waiting
-from tests.support.idempotency import KEY, OTHER, PAYLOAD, created, post, replayed
+from tests.support.database import Start, wait_for_blocked_session
+from tests.support.idempotency import KEY, OTHER, PAYLOAD, assert_created, assert_replayed, post
 from tests.support.members import CHANGED, CLEARED, CREATED
 from tests.support.processes import PATIENCE
 from tests.support.writers import hold_up
@@ -42,8 +42,8 @@ async def list_of(api: Api) -> tuple[str, bytes]:
 async def test_repeated_requests_with_one_key_create_one_task(owner: Api) -> None:
     first, *others = [await post(owner) for _ in range(3)]
 
-    task = await created(first)
-    assert [await replayed(other) for other in others] == [task, task]
+    task = await assert_created(first)
+    assert [await assert_replayed(other) for other in others] == [task, task]
     assert {await other.read() for other in others} == {await first.read()}
     assert await owner.tasks() == [task]
     assert UUID(task["id"]) == derive_task_id(owner.user_id, KEY)
@@ -52,7 +52,7 @@ async def test_repeated_requests_with_one_key_create_one_task(owner: Api) -> Non
 async def test_every_request_without_a_key_creates_a_task(owner: Api) -> None:
     responses = [await owner.call("POST", TASKS, json=PAYLOAD) for _ in range(2)]
 
-    tasks = [await created(response) for response in responses]
+    tasks = [await assert_created(response) for response in responses]
     assert await owner.tasks() == tasks[::-1]
 
 
@@ -60,19 +60,19 @@ async def test_every_request_without_a_key_creates_a_task(owner: Api) -> None:
 async def test_a_repeated_request_returns_the_current_task_and_changes_nothing(
     owner: Api, path: str, body: dict[str, Any] | None
 ) -> None:
-    task = await created(await post(owner))
+    task = await assert_created(await post(owner))
     changed = await (await owner.call("PATCH", path_of(task) + path, json=body)).json()
     await owner.create()  # so that the list has a later revision than the task
     before = await list_of(owner)
 
-    assert await replayed(await post(owner)) == changed != task
+    assert await assert_replayed(await post(owner)) == changed != task
 
     assert await list_of(owner) == before
 
 
 async def test_each_new_key_takes_the_next_revision(owner: Api) -> None:
     await owner.create()
-    first, second = [await created(await post(owner, key=key)) for key in ("first", "second")]
+    first, second = [await assert_created(await post(owner, key=key)) for key in ("first", "second")]
 
     assert (await owner.create())["revision"] == second["revision"] + 1 == first["revision"] + 2
 
@@ -97,20 +97,23 @@ async def test_an_invalid_request_does_not_use_up_its_key(
     await problem_of(refused, status, name)
     tag, tasks = await list_of(owner)
     assert (tag.endswith('-0"'), tasks) == (True, b"[]")
-    await created(await post(owner))
+    await assert_created(await post(owner))
 
 
 async def test_two_users_can_send_the_same_key(owner: Api, stranger: Api) -> None:
-    one, other = await created(await post(owner)), await created(await post(stranger, OTHER))
+    one, other = await assert_created(await post(owner)), await assert_created(await post(stranger, OTHER))
 
     assert one["id"] != other["id"]
     assert (await owner.tasks(), await stranger.tasks()) == ([one], [other])
-    assert (await replayed(await post(owner)), await replayed(await post(stranger, OTHER))) == (one, other)
+    assert (await assert_replayed(await post(owner)), await assert_replayed(await post(stranger, OTHER))) == (
+        one,
+        other,
+    )
 
 
 @pytest.mark.parametrize("key", [KEY, "no key"])
 async def test_methods_other_than_post_ignore_the_key(owner: Api, key: str) -> None:
-    task, headers = await created(await post(owner)), {"Idempotency-Key": key}
+    task, headers = await assert_created(await post(owner)), {"Idempotency-Key": key}
     calls: list[tuple[str, str, object]] = [
         ("GET", TASKS, None),
         ("GET", path_of(task), None),
@@ -134,11 +137,12 @@ async def test_methods_other_than_post_ignore_the_key(owner: Api, key: str) -> N
 
 @pytest.mark.parametrize("key", ["!", "~" * 255, '"quoted"', "a,b", "%20", "".join(map(chr, range(0x21, 0x7F)))])
 async def test_a_key_may_be_any_visible_ascii(owner: Api, key: str) -> None:
-    task = await created(await post(owner, key=key))
+    task = await assert_created(await post(owner, key=key))
 
-    assert await replayed(await post(owner, key=key)) == task
+    assert await assert_replayed(await post(owner, key=key)) == task
     assert (
-        await replayed(await owner.call("POST", TASKS, json=PAYLOAD, headers={"idempotency-key": f" {key} "})) == task
+        await assert_replayed(await owner.call("POST", TASKS, json=PAYLOAD, headers={"idempotency-key": f" {key} "}))
+        == task
     )
 
 
@@ -153,7 +157,7 @@ async def test_an_invalid_key_gets_400(owner: Api, keys: list[str]) -> None:
 
 
 async def test_keys_are_case_sensitive(owner: Api) -> None:
-    tasks = [await created(await post(owner, key=key)) for key in ("key", "KEY")]
+    tasks = [await assert_created(await post(owner, key=key)) for key in ("key", "KEY")]
 
     assert await owner.tasks() == tasks[::-1]
 
@@ -173,12 +177,12 @@ async def test_keys_are_case_sensitive(owner: Api) -> None:
 )
 @pytest.mark.parametrize("content_type", ["application/json", "application/merge-patch+json; charset=UTF-8"])
 async def test_the_same_payload_may_be_written_in_another_way(owner: Api, body: str, content_type: str) -> None:
-    task = await created(await post(owner))
+    task = await assert_created(await post(owner))
     headers = {"Idempotency-Key": KEY, "Content-Type": content_type}
 
     response = await owner.call("POST", TASKS, data=body.encode(), headers=headers)
 
-    assert await replayed(response) == task
+    assert await assert_replayed(response) == task
 
 
 @pytest.mark.parametrize(
@@ -196,17 +200,17 @@ async def test_the_same_payload_may_be_written_in_another_way(owner: Api, body: 
     ids=str,
 )
 async def test_a_known_key_with_another_payload_gets_422(owner: Api, changes: dict[str, Any]) -> None:
-    task = await created(await post(owner))
+    task = await assert_created(await post(owner))
     before = await list_of(owner)
 
     await problem_of(await post(owner, PAYLOAD | changes), 422, "idempotency-key-reused")
 
     assert await list_of(owner) == before
-    assert await replayed(await post(owner)) == task
+    assert await assert_replayed(await post(owner)) == task
 
 
 async def test_a_payload_is_compared_with_the_first_one_not_with_the_task(owner: Api) -> None:
-    task = await created(await post(owner))
+    task = await assert_created(await post(owner))
     await owner.call("PATCH", path_of(task), json={"title": "Buy bread", "due_date": None})
 
     await problem_of(await post(owner, OTHER), 422, "idempotency-key-reused")
@@ -217,7 +221,7 @@ async def test_a_payload_is_compared_with_the_first_one_not_with_the_task(owner:
 
 @pytest.mark.parametrize("payload", [PAYLOAD, OTHER], ids=["the same payload", "another payload"])
 async def test_the_key_of_a_deleted_task_gets_410(owner: Api, payload: dict[str, Any]) -> None:
-    task = await created(await post(owner))
+    task = await assert_created(await post(owner))
     await owner.call("DELETE", path_of(task))
     before = await list_of(owner)
 
@@ -232,22 +236,22 @@ async def test_the_key_of_a_deleted_task_gets_410(owner: Api, payload: dict[str,
 async def test_a_key_creates_a_task_again_after_the_user_deleted_all_data(
     owner: Api, deleted: bool, payload: dict[str, Any]
 ) -> None:
-    former = await created(await post(owner))
+    former = await assert_created(await post(owner))
     if deleted:
         await owner.call("DELETE", path_of(former))
     await owner.call("DELETE", "/api/me")
 
-    task = await created(await post(owner, payload))
+    task = await assert_created(await post(owner, payload))
 
     assert (task["id"], task["title"]) == (former["id"], payload["title"])
-    assert await replayed(await post(owner, payload)) == task
+    assert await assert_replayed(await post(owner, payload)) == task
 
 
 @pytest.mark.parametrize("others", [0, 1], ids=["first write of the user", "second write of the user"])
 async def test_a_task_created_again_has_none_of_its_former_etags(owner: Api, others: int) -> None:
     for _ in range(others):
         await owner.create()
-    former = await created(await post(owner))
+    former = await assert_created(await post(owner))
     tags = {f'"{former["revision"]}"'}
     for number in range(9):
         changed = await owner.call("PATCH", path_of(former), json={"description": str(number)})
@@ -256,7 +260,7 @@ async def test_a_task_created_again_has_none_of_its_former_etags(owner: Api, oth
     for _ in range(others):
         await owner.create()
 
-    task = await created(await post(owner, OTHER))
+    task = await assert_created(await post(owner, OTHER))
 
     assert task["id"] == former["id"]
     former_etags = {"If-None-Match": ", ".join(tags)}
@@ -367,8 +371,8 @@ async def test_concurrent_requests_with_one_key_create_one_task(
     api, responses = await send_concurrently([(KEY, PAYLOAD)] * SENDS, known, connections, batch_size)
 
     [first] = [response for response in responses if response.status == 201]
-    task = await created(first)
-    assert [await replayed(response) for response in responses if response is not first] == [task] * (SENDS - 1)
+    task = await assert_created(first)
+    assert [await assert_replayed(response) for response in responses if response is not first] == [task] * (SENDS - 1)
     assert (len(await api.tasks()), await api.get(task)) == (1 + known, task)
     one_write = (await tag_of(api)).endswith(f"-{task['revision']}")
     assert one_write or not known, "a new user may spend revisions on requests that waited"
@@ -385,12 +389,12 @@ async def test_one_of_two_concurrent_payloads_with_one_key_is_stored(
     api, responses = await send_concurrently(requests, known, connections, batch_size)
 
     [first] = [response for response in responses if response.status == 201]
-    task = await created(first)
+    task = await assert_created(first)
     for (_, payload), response in zip(requests, responses, strict=True):
         if payload["title"] != task["title"]:
             await problem_of(response, 422, "idempotency-key-reused")
         elif response is not first:
-            assert await replayed(response) == task
+            assert await assert_replayed(response) == task
     assert Counter(response.status for response in responses) == {201: 1, 200: SENDS // 2 - 1, 422: SENDS // 2}
     assert (len(await api.tasks()), await api.get(task)) == (1 + known, task)
 
@@ -402,7 +406,7 @@ async def test_concurrent_requests_with_different_keys_create_a_task_each(
 ) -> None:
     api, responses = await send_concurrently([(str(n), PAYLOAD) for n in range(SENDS)], known, connections, batch_size)
 
-    tasks = [await created(response) for response in responses]
+    tasks = [await assert_created(response) for response in responses]
     revisions = sorted(task["revision"] for task in tasks)
     assert len(set(revisions)) == SENDS
     assert not known or revisions == list(range(revisions[0], revisions[0] + SENDS))
@@ -420,15 +424,15 @@ async def test_a_request_that_was_lost_before_its_commit_can_be_repeated(
     before = [await api.create()] if known else []
     gate = await hold_up(connection, api.user_id)
     sending = asyncio.create_task(post(api))
-    await observer.execute("SELECT pg_terminate_backend($1)", await is_waiting(observer))
+    await observer.execute("SELECT pg_terminate_backend($1)", await wait_for_blocked_session(observer))
     lost = await sending
     await gate.rollback()
 
     repeated = [await post(api), await post(api)]
 
     assert "Idempotency-Key" in (await problem_of(lost, 503, "outcome-unknown"))["detail"]
-    task = await created(repeated[0])
-    assert await replayed(repeated[1]) == task
+    task = await assert_created(repeated[0])
+    assert await assert_replayed(repeated[1]) == task
     assert await api.tasks() == [task, *before]
 
 
@@ -446,4 +450,4 @@ async def test_a_request_whose_response_was_lost_can_be_repeated(owner: Api, mon
     repeated = await post(owner)
 
     assert "Idempotency-Key" in (await problem_of(lost, 503, "outcome-unknown"))["detail"]
-    assert await owner.tasks() == [await replayed(repeated)]
+    assert await owner.tasks() == [await assert_replayed(repeated)]

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import TASKS, Api, Client, path_of, problem_of
-from tests.support.processes import PATIENCE, SECRET, served, until, wait_until
+from tests.support.processes import PATIENCE, SECRET, served, wait_until, wait_until_blocking
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
 from todo_service.settings import Settings
@@ -103,7 +103,7 @@ async def test_with_a_metrics_token_metrics_need_this_token(aiohttp_client: Aioh
 async def test_metrics_include_all_workers_even_those_that_have_ended(
     service_database_url: str, tmp_path: Path
 ) -> None:
-    async def counted(session: ClientSession, expected: int) -> None:
+    async def wait_for_count(session: ClientSession, expected: int) -> None:
         """Waits until this many requests have been counted: each worker adds its own after a moment, but only once."""
         async with asyncio.timeout(PATIENCE):
             count = 0.0
@@ -118,17 +118,19 @@ async def test_metrics_include_all_workers_even_those_that_have_ended(
         async with ClientSession(url) as session:
             for _ in range(40):
                 await session.get(TASKS, headers={**ALICE, "Connection": "close"})
-            await counted(session, 40)
+            await wait_for_count(session, 40)
             before = {child.pid for child in gunicorn.children()}
             process.send_signal(signal.SIGHUP)
-            wait_until(lambda: len(pids := {child.pid for child in gunicorn.children()}) == 2 and not pids & before)
+            wait_until_blocking(
+                lambda: len(pids := {child.pid for child in gunicorn.children()}) == 2 and not pids & before
+            )
             await session.get(TASKS, headers=ALICE)
-            await counted(session, 41)
+            await wait_for_count(session, 41)
             victim = gunicorn.children()[0]
             victim.kill()
-            wait_until(lambda: len(children := gunicorn.children()) == 2 and victim not in children)
-            await counted(session, 41)
-            await until(lambda: len(list(directory.glob("gauge_livesum_*"))) <= 2)
+            wait_until_blocking(lambda: len(children := gunicorn.children()) == 2 and victim not in children)
+            await wait_for_count(session, 41)
+            await wait_until(lambda: len(list(directory.glob("gauge_livesum_*"))) <= 2)
     assert not directory.exists()  # noqa: ASYNC240
     lines = (tmp_path / "log").read_text().splitlines()
     assert all(re.match(r"time=\S+ level=\w+ ", line) for line in lines), "also those of gunicorn"

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from aiohttp import ClientSession
 
-from tests.support.database import is_waiting
-from tests.support.processes import PATIENCE, SECRET, UP_TO_DATE, answers, run, served, wait_until
+from tests.support.database import wait_for_blocked_session
+from tests.support.processes import PATIENCE, SECRET, UP_TO_DATE, answers, run, served, wait_until_blocking
 from tests.support.service_role import grant_service
 from todo_service.auth.tokens import sign_token
 
@@ -61,7 +61,7 @@ def test_a_restart_by_sighup_replaces_the_workers_and_logs_no_errors(migrated: s
         before = psutil.Process(process.pid).children()
         assert answers(f"{url}/health/ready")
         process.send_signal(signal.SIGHUP)
-        wait_until(lambda: not any(worker.is_running() for worker in before))
+        wait_until_blocking(lambda: not any(worker.is_running() for worker in before))
         assert answers(f"{url}/health/ready")
     lines = (tmp_path / "log").read_text().splitlines()
     assert len(lines) > 10
@@ -81,7 +81,7 @@ async def test_in_flight_requests_finish_when_all_processes_get_sigterm(migrated
             await transaction.start()
             await connection.execute("SELECT FROM users FOR UPDATE")
             request = asyncio.create_task(session.post("/api/tasks", json={"title": "Two"}))
-            await is_waiting(observer)
+            await wait_for_blocked_session(observer)
             for _ in range(2):
                 for each in processes:
                     each.send_signal(signal.SIGTERM)
@@ -111,15 +111,15 @@ async def test_a_request_whose_body_arrives_after_the_signal_is_answered(
             await session.get("/health")
         process.send_signal(stop)
         if stop == signal.SIGHUP:
-            wait_until(lambda: len(psutil.Process(process.pid).children()) > len(workers))
+            wait_until_blocking(lambda: len(psutil.Process(process.pid).children()) > len(workers))
         else:
-            wait_until(lambda: not answers(f"{url}/health"))
+            wait_until_blocking(lambda: not answers(f"{url}/health"))
         writer.write(b'e": "x"}')
         answer = await asyncio.wait_for(reader.read(), timeout=PATIENCE)
         assert answer.startswith(b"HTTP/1.1 201 ")
         assert stop == signal.SIGHUP or b"Connection: close" in answer
         writer.close()
-        wait_until(lambda: not any(worker.is_running() for worker in workers))
+        wait_until_blocking(lambda: not any(worker.is_running() for worker in workers))
 
 
 @pytest.mark.slow

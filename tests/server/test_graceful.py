@@ -8,7 +8,7 @@ from aiohttp import ClientSession, TCPConnector
 
 from tests.support.clocks import LoopClock
 from tests.support.exports import EXPORT, LONGEST, MakeUser, run
-from tests.support.processes import PATIENCE, until
+from tests.support.processes import PATIENCE, wait_until
 from todo_service.http.in_flight import IN_FLIGHT
 from todo_service.server import graceful
 from todo_service.server.graceful import Runner
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.database
 async def stop(runner: Runner) -> asyncio.Task[None]:
     """Starts the graceful shutdown."""
     stopping = asyncio.create_task(runner.cleanup())
-    await until(lambda: runner.app[IN_FLIGHT].stopping)
+    await wait_until(lambda: runner.app[IN_FLIGHT].stopping)
     return stopping
 
 
@@ -46,7 +46,7 @@ async def test_during_a_shutdown_a_request_on_an_idle_connection_is_answered(set
 async def test_during_a_shutdown_the_first_request_of_a_connection_is_answered(settings: Settings) -> None:
     async with run(settings) as (runner, _):
         reader, writer = await asyncio.open_connection(*runner.addresses[0])
-        await until(lambda: bool(runner.server and runner.server.connections))
+        await wait_until(lambda: bool(runner.server and runner.server.connections))
         stopping = await stop(runner)
         writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
@@ -61,7 +61,7 @@ async def test_during_a_shutdown_an_idle_connection_is_closed_after_a_moment(
     monkeypatch.setattr(graceful, "LINGER_SECONDS", 0.2)
     async with run(settings) as (runner, _):
         reader, writer = await asyncio.open_connection(*runner.addresses[0])
-        await until(lambda: bool(runner.server and runner.server.connections))
+        await wait_until(lambda: bool(runner.server and runner.server.connections))
         async with asyncio.timeout(PATIENCE):
             await (await stop(runner))
             assert await reader.read() == b""
@@ -86,7 +86,7 @@ async def test_during_a_shutdown_a_request_after_the_end_of_an_export_is_answere
             stopping = await stop(runner)
             clock.ahead = graceful.LINGER_SECONDS + 1  # since the shutdown began, not since the export's end
             begin = clock.looked_at
-            await until(lambda: clock.looked_at > begin + 2)
+            await wait_until(lambda: clock.looked_at > begin + 2)
             assert len((await export.read()).splitlines()) == 4_000
         async with session.get("/health") as response:
             assert response.headers["Connection"] == "close"

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.api import TASKS
-from tests.support.processes import PATIENCE, until
+from tests.support.processes import PATIENCE, wait_until
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
 from todo_service.http import validation
@@ -59,7 +59,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
     return int(status.split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
 
 
-async def refused(reader: asyncio.StreamReader, status: int, name: str) -> None:
+async def assert_refused(reader: asyncio.StreamReader, status: int, name: str) -> None:
     """Checks that the response is this problem document, and that the connection is closed."""
     answered, headers, body = await asyncio.wait_for(read_answer(reader), timeout=PATIENCE)
     assert answered == status
@@ -71,7 +71,7 @@ async def refused(reader: asyncio.StreamReader, status: int, name: str) -> None:
 async def test_headers_that_take_too_long_get_408(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
     async with connected(port) as (reader, writer):
-        refusal = asyncio.create_task(refused(reader, 408, "request-timeout"))
+        refusal = asyncio.create_task(assert_refused(reader, 408, "request-timeout"))
         for byte in HEALTH:  # takes more than a second
             writer.write(bytes([byte]))
             await asyncio.sleep(0.03)
@@ -89,7 +89,7 @@ async def test_headers_of_a_later_request_that_take_too_long_get_408(
             writer.write(HEALTH)
             assert (await read_answer(reader))[0] == 200
         writer.write(HEALTH[:20])
-        await refused(reader, 408, "request-timeout")
+        await assert_refused(reader, 408, "request-timeout")
 
 
 async def test_complete_headers_stop_their_time_limit(
@@ -100,7 +100,7 @@ async def test_complete_headers_stop_their_time_limit(
     async with connected(port) as (reader, writer):
         for _ in range(2):
             writer.write(HEALTH[:20])
-            await until(lambda: timer_of(runner) is not None)
+            await wait_until(lambda: timer_of(runner) is not None)
             timer = timer_of(runner)
             writer.write(HEALTH[20:])
             assert (await read_answer(reader))[0] == 200
@@ -129,7 +129,7 @@ async def test_a_body_that_takes_too_long_gets_408(
     async with connected(port) as (reader, writer):
         writer.write(creation(settings, length))
         writer.write(b"1\r\n{\r\n" if "chunked" in length else b"{")
-        await refused(reader, 408, "request-timeout")
+        await assert_refused(reader, 408, "request-timeout")
 
 
 async def test_a_body_in_two_parts_is_read(port: int, settings: Settings) -> None:
@@ -144,4 +144,4 @@ async def test_a_body_in_two_parts_is_read(port: int, settings: Settings) -> Non
 async def test_malformed_http_gets_400_with_a_problem_document(port: int) -> None:
     async with connected(port) as (reader, writer):
         writer.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS\r\n\r\n")
-        await refused(reader, 400, "malformed-request")
+        await assert_refused(reader, 400, "malformed-request")

@@ -134,7 +134,7 @@ def timeout_of_the_locked(monkeypatch: pytest.MonkeyPatch) -> int:
     return 31
 
 
-async def is_waiting(connection: asyncpg.Connection) -> int:
+async def wait_for_blocked_session(connection: asyncpg.Connection) -> int:
     """Waits until a session of the service waits for a lock, and returns its process ID."""
     async with asyncio.timeout(PATIENCE):
         while not (
@@ -148,7 +148,7 @@ async def is_waiting(connection: asyncpg.Connection) -> int:
     return pid
 
 
-async def has_sessions(connection: asyncpg.Connection, count: int, name: str = "todo-service") -> None:
+async def wait_for_session_count(connection: asyncpg.Connection, count: int, name: str = "todo-service") -> None:
     """Waits until this database has this number of sessions with the name. Sessions of earlier tests may end late."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
     async with asyncio.timeout(PATIENCE):

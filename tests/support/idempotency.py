@@ -15,22 +15,22 @@ async def post(api: Api, payload: object = PAYLOAD, key: str = KEY) -> ClientRes
     return await api.call("POST", TASKS, json=payload, headers={"Idempotency-Key": key})
 
 
-async def created(response: ClientResponse) -> dict[str, Any]:
-    """Returns the task. Fails unless this is the response that created it."""
+async def assert_created(response: ClientResponse) -> dict[str, Any]:
+    """Checks that this response created its task. Returns the task."""
     assert response.status == 201, await response.text()
     assert "Idempotency-Replayed" not in response.headers
-    return await located(response)
+    return await assert_located(response)
 
 
-async def replayed(response: ClientResponse) -> dict[str, Any]:
-    """Returns the task. Fails unless this is the response to a repeated request."""
+async def assert_replayed(response: ClientResponse) -> dict[str, Any]:
+    """Checks that this is the response to a repeated request. Returns the task."""
     assert response.status == 200, await response.text()
     assert response.headers["Idempotency-Replayed"] == "true"
-    return await located(response)
+    return await assert_located(response)
 
 
-async def located(response: ClientResponse) -> dict[str, Any]:
-    """Returns the task. Checks the headers that both responses have."""
+async def assert_located(response: ClientResponse) -> dict[str, Any]:
+    """Checks the headers that both responses have. Returns the task."""
     task = task_of(await response.json())
     assert response.content_type == "application/json"
     assert response.headers["Location"] == path_of(task)

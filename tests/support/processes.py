@@ -83,7 +83,7 @@ def free_port() -> int:
             return port
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+def wait_until_blocking(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Waits until the condition is true. Fails if it does not become true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -91,8 +91,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None
         time.sleep(0.02)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Like `wait_until`, but lets other tasks run."""
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Like `wait_until_blocking`, but lets other tasks run."""
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
@@ -122,7 +122,7 @@ def served(log: Path, code: str = "", **variables: str) -> Iterator[tuple[subpro
         )
     workers = int(settings.get("WEB_CONCURRENCY", "1"))
     try:
-        wait_until(lambda: (_has(process, workers) and answers(f"{url}/health")) or process.poll() is not None)
+        wait_until_blocking(lambda: (_has(process, workers) and answers(f"{url}/health")) or process.poll() is not None)
         assert process.poll() is None, log.read_text()
         yield process, url
     finally:

@@ -76,7 +76,7 @@ async def refusal_of(verifier: Verifier, token: str) -> str:
     return problem.detail
 
 
-async def unavailable(verifier: Verifier, token: str) -> None:
+async def assert_unavailable(verifier: Verifier, token: str) -> None:
     """Checks that this token gets 503."""
     with pytest.raises(Problem) as raised:
         await verifier.verify(token)
