@@ -18,7 +18,7 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import FAILING, Api, Client, ServiceServer
 from tests.support.pgbouncer import DIRECTORY, PROGRAM, pooled, run_pgbouncer
-from tests.support.processes import FOREIGN, free_port
+from tests.support.processes import SETTING_VARIABLES, free_port
 from tests.support.servers import run_server
 from tests.support.service_role import grant_service, service_url
 from todo_service import background
@@ -57,14 +57,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removes the settings of the developer's environment."""
-    for name in FOREIGN:
+    for name in SETTING_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)
-def failures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def background_failures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The background tasks that failed in this process. A test that expects a failure removes it from the list."""
     failed: list[str] = []
     monkeypatch.setattr(background, "end_worker", failed.append)
@@ -151,7 +151,7 @@ async def client(aiohttp_client: AiohttpClient, settings: Settings) -> Client:
 
 
 @pytest.fixture
-def user(client: Client, settings: Settings) -> Callable[[], Api]:
+def make_user(client: Client, settings: Settings) -> Callable[[], Api]:
     """Makes new users."""
 
     def make(user_id: str | None = None) -> Api:
@@ -162,13 +162,13 @@ def user(client: Client, settings: Settings) -> Callable[[], Api]:
 
 
 @pytest.fixture
-def owner(user: Callable[[], Api]) -> Api:
-    return user()
+def owner(make_user: Callable[[], Api]) -> Api:
+    return make_user()
 
 
 @pytest.fixture
-def stranger(user: Callable[[], Api]) -> Api:
-    return user()
+def stranger(make_user: Callable[[], Api]) -> Api:
+    return make_user()
 
 
 @pytest.fixture

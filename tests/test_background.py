@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from tests.support.api import Client
-from tests.support.calls import TRANSACTION, WRITE, create, gate, gather
-from tests.support.database import pool, wait_for_blocked_session
-from tests.support.processes import PATIENCE, answers, served, wait_until, wait_until_blocking
+from tests.support.calls import READ, WRITE, advisory_lock, create, gather
+from tests.support.database import open_database, wait_for_blocked_session
+from tests.support.processes import TEST_TIMEOUT, answers, served, wait_until, wait_until_blocking
 from todo_service.background import Background
 from todo_service.database.batching import BatchQueue, DrainRate, StatementQueue
 from todo_service.database.locked_users import LockedUsers
@@ -47,10 +47,10 @@ def fail(*_arguments: object, **_options: object) -> None:
     raise KeyError("broken by the test")
 
 
-async def expect_failure(failures: list[str], name: str) -> None:
+async def expect_failure(background_failures: list[str], name: str) -> None:
     """Waits for the failure of this background task, and removes it from the list."""
-    await wait_until(lambda: name in failures)
-    failures.remove(name)
+    await wait_until(lambda: name in background_failures)
+    background_failures.remove(name)
 
 
 def assert_is_logged(caplog: pytest.LogCaptureFixture, name: str) -> None:
@@ -90,12 +90,12 @@ def test_a_worker_whose_background_task_fails_is_replaced(
     assert "KeyError: 'broken by the test'" in lines[0]
 
 
-async def test_a_background_task_that_is_stopped_has_not_failed(failures: list[str]) -> None:
+async def test_a_background_task_that_is_stopped_has_not_failed(background_failures: list[str]) -> None:
     background = Background()
-    background.start(asyncio.sleep(PATIENCE), "test")
+    background.start(asyncio.sleep(TEST_TIMEOUT), "test")
     await asyncio.sleep(0)
     await background.stop()
-    assert failures == []
+    assert background_failures == []
 
 
 async def cancel_itself() -> None:
@@ -110,11 +110,14 @@ async def cancel_itself() -> None:
     ],
 )
 async def test_a_background_task_that_ends_by_itself_has_failed(
-    failures: list[str], caplog: pytest.LogCaptureFixture, work: Callable[[], Coroutine[None, None, None]], reason: str
+    background_failures: list[str],
+    caplog: pytest.LogCaptureFixture,
+    work: Callable[[], Coroutine[None, None, None]],
+    reason: str,
 ) -> None:
     background = Background()
     background.start(work(), "test")
-    await expect_failure(failures, "test")
+    await expect_failure(background_failures, "test")
     assert reason in caplog.text
 
 
@@ -133,25 +136,28 @@ BROKEN = [
 async def test_an_error_in_sending_fails_waiting_calls_and_later_calls_are_refused(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
-    failures: list[str],
+    background_failures: list[str],
     caplog: pytest.LogCaptureFixture,
     kind: type,
     function: str,
     name: str,
 ) -> None:
     """Otherwise these calls would wait until DATABASE_TIMEOUT, which is longer than this test may take."""
-    async with asyncio.timeout(PATIENCE), pool(settings, database_pool_size=1, database_timeout=10 * PATIENCE) as base:
-        assert await base.run(TRANSACTION, "x")
+    async with (
+        asyncio.timeout(TEST_TIMEOUT),
+        open_database(settings, database_pool_size=1, database_timeout=10 * TEST_TIMEOUT) as base,
+    ):
+        assert await base.run(READ, "x")
         monkeypatch.setattr(kind, function, fail)
-        outcomes = await gather(*(base.run(statement, "a") for statement in (WRITE, TRANSACTION, TRANSACTION)))
-        await expect_failure(failures, name)
+        outcomes = await gather(*(base.run(statement, "a") for statement in (WRITE, READ, READ)))
+        await expect_failure(background_failures, name)
         for outcome in outcomes:
             # A result from before the call of `finish` is kept; calls after the failure can be repeated.
             assert isinstance(outcome, asyncpg.Record | Problem)
             assert isinstance(outcome, asyncpg.Record) is (outcome is outcomes[0] and function == "finish")
         assert "internal-error" in {outcome.name for outcome in outcomes if isinstance(outcome, Problem)}
         with pytest.raises(Problem) as refused:
-            await base.run(TRANSACTION, "later")
+            await base.run(READ, "later")
         assert refused.value.name == "unavailable"
     assert_is_logged(caplog, name)
 
@@ -160,19 +166,19 @@ async def test_an_error_in_the_retry_for_a_locked_user_fails_the_call(
     settings: Settings,
     connection: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
-    failures: list[str],
+    background_failures: list[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(LockedUsers, "next_call", fail)
     user_id = f"user-{uuid4()}"
-    async with asyncio.timeout(PATIENCE), pool(settings, database_timeout=10 * PATIENCE) as base:
+    async with asyncio.timeout(TEST_TIMEOUT), open_database(settings, database_timeout=10 * TEST_TIMEOUT) as base:
         await create(base, user_id)
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id)
             with pytest.raises(Problem) as refused:
                 await create(base, user_id)
         assert refused.value.name == "internal-error"
-        await expect_failure(failures, "sending")
+        await expect_failure(background_failures, "sending")
     assert_is_logged(caplog, "sending")
 
 
@@ -183,8 +189,8 @@ async def test_an_error_of_a_cancelled_call_is_logged_without_the_values_of_user
         WITH opened AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(hashtext($1::text)))
         INSERT INTO users (id, revision) SELECT repeat('personal ', 100), 1 FROM opened RETURNING id
     """
-    async with pool(settings, database_pool_size=1) as base:
-        async with gate(connection) as name:
+    async with open_database(settings, database_pool_size=1) as base:
+        async with advisory_lock(connection) as name:
             call = asyncio.create_task(base.run(Statement("test/too_long", sql, writes=True), name))
             await wait_for_blocked_session(connection)
             call.cancel()
@@ -195,21 +201,27 @@ async def test_an_error_of_a_cancelled_call_is_logged_without_the_values_of_user
 
 
 async def test_calls_are_refused_after_the_check_of_deadlines_has_failed(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, failures: list[str], caplog: pytest.LogCaptureFixture
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    background_failures: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with asyncio.timeout(PATIENCE), pool(settings, database_url="postgres://127.0.0.1:1/none") as base:
+    async with (
+        asyncio.timeout(TEST_TIMEOUT),
+        open_database(settings, database_url="postgres://127.0.0.1:1/none") as base,
+    ):
         monkeypatch.setattr(BatchQueue, "remove_expired", fail)
-        await expect_failure(failures, "deadlines")
+        await expect_failure(background_failures, "deadlines")
         with pytest.raises(Problem):
             await base.run(WRITE, "a")
     assert_is_logged(caplog, "deadlines")
 
 
 async def test_a_failure_of_log_and_metrics_ends_the_worker(
-    client: Client, monkeypatch: pytest.MonkeyPatch, failures: list[str], caplog: pytest.LogCaptureFixture
+    client: Client, monkeypatch: pytest.MonkeyPatch, background_failures: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Metrics, "add", fail)
-        await expect_failure(failures, "log and metrics")
+        await expect_failure(background_failures, "log and metrics")
     assert (await client.get("/health")).status == 200
     assert_is_logged(caplog, "log and metrics")

@@ -5,7 +5,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.support.processes import SECRET, refused_command, run
+from tests.support.processes import SECRET, refused_command, run_command
 from todo_service import __version__
 from todo_service.__main__ import main
 
@@ -86,5 +86,5 @@ def test_token_embedded_without_an_embedded_service_is_refused(
 
 
 def test_the_command_todo_service_is_installed() -> None:
-    result = run("--version")
+    result = run_command("--version")
     assert (result.returncode, result.stdout, result.stderr) == (0, f"todo-service {__version__}\n", "")

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.api import JSON, TASKS, Api, problem_of
-from tests.support.processes import PATIENCE
+from tests.support.processes import TEST_TIMEOUT
 
 pytestmark = pytest.mark.database
 
 LIMIT = 65_536
-QUICKLY = PATIENCE  # most take a millisecond; a quadratic algorithm would take minutes
+QUICKLY = TEST_TIMEOUT  # most take a millisecond; a quadratic algorithm would take minutes
 
 EXPENSIVE: dict[str, tuple[bytes, int, str]] = {
     "arrays in arrays": (b"[" * LIMIT, 400, "malformed-json"),

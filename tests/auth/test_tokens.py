@@ -18,9 +18,9 @@ from tests.support.tokens import (
     Clock,
     claims,
     good_token,
-    header_like,
     refusal_of,
     secret_settings,
+    token_with_header,
 )
 from todo_service.auth import tokens as auth_tokens
 from todo_service.auth.tokens import Verifier, sign_token
@@ -121,7 +121,7 @@ async def test_a_token_of_8192_characters_is_accepted_and_a_longer_one_is_refuse
     ids=str,
 )
 async def test_unknown_header_members_and_a_kid_are_ignored_with_a_secret(members: dict[str, Any]) -> None:
-    assert await Verifier(secret_settings()).verify(header_like(**members)) == "ada"
+    assert await Verifier(secret_settings()).verify(token_with_header(**members)) == "ada"
 
 
 async def test_exp_and_nbf_are_checked_with_exactly_the_leeway(clock: Clock) -> None:

@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 
 from tests.support.calls import create, creation, users
-from tests.support.database import pool, wait_for_session_count
-from tests.support.sql_files import OWNED
+from tests.support.database import open_database, wait_for_session_count
+from tests.support.sql_files import USER_STATEMENTS
 from todo_service.database import batching, connecting
 from todo_service.database.batching import StatementQueue
 from todo_service.database.calls import PendingCall
@@ -65,7 +65,10 @@ async def test_batches_deadlock_only_if_they_are_not_sorted_by_user(
     monkeypatch.setattr(batching, "StatementQueue", queue)
     monkeypatch.setattr(connecting, "session_settings", lambda *_settings: {"deadlock_timeout": "10ms"})
     before = await deadlocks(connection)
-    async with pool(settings, database_batch_size=10) as one, pool(settings, database_batch_size=10) as another:
+    async with (
+        open_database(settings, database_batch_size=10) as one,
+        open_database(settings, database_batch_size=10) as another,
+    ):
         tasks = [await create(one, user_id) for user_id in users(20)]
 
         async def write(database: Database, task: dict[str, Any]) -> None:
@@ -113,7 +116,7 @@ class Model:
     async def update(self) -> None:
         if task := random.choice([*self.tasks.values(), None]):
             title = str(uuid4())
-            changes = OWNED["update_task"].arguments(user_id=self.user_id, id=task["id"], title=title)
+            changes = USER_STATEMENTS["update_task"].arguments(user_id=self.user_id, id=task["id"], title=title)
             row = await self.run(UPDATE_TASK, *changes)
             self.check_write(row["body"], title=title, updated_at=json.loads(row["body"])["updated_at"])
 
@@ -158,5 +161,5 @@ class Model:
 
 async def test_ten_thousand_random_concurrent_calls_return_correct_results(settings: Settings) -> None:
     all_tasks: list[dict[str, Any]] = []
-    async with pool(settings) as database:
+    async with open_database(settings) as database:
         await asyncio.gather(*(Model(database, user_id, all_tasks).run_random(50) for user_id in users(200)))

@@ -10,10 +10,17 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.support.calls import TRANSACTION
-from tests.support.database import SETTINGS, Gateway, Start, assert_503, pool, wait_for_session_count
+from tests.support.calls import READ
+from tests.support.database import (
+    SHOW_SETTINGS,
+    Gateway,
+    StartService,
+    assert_503,
+    open_database,
+    wait_for_session_count,
+)
 from tests.support.pgbouncer import not_through_pgbouncer
-from tests.support.processes import PATIENCE, wait_until
+from tests.support.processes import TEST_TIMEOUT, wait_until
 from tests.support.servers import TcpServer
 from todo_service.database import connecting
 from todo_service.database.connecting import SERVER_TCP_OPTIONS, TCP_OPTIONS, connect
@@ -93,14 +100,14 @@ async def test_database_urls_of_hosting_providers_work(
     settings: Settings, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, scheme: str, query: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", gateway.url.replace("postgres://", f"{scheme}://") + query)
-    async with pool(settings, database_url=read_settings("database_url").database_url) as database:
-        row = await database.run_without_user(SETTINGS)
+    async with open_database(settings, database_url=read_settings("database_url").database_url) as database:
+        row = await database.run_without_user(SHOW_SETTINGS)
     assert row["application_name"] == "todo-service"
     assert row["geqo"] == ("off" if "geqo" in query else "on")
 
 
-async def test_sslmode_require_refuses_a_server_without_tls(start: Start, gateway: Gateway) -> None:
-    owner = await start(database_url=f"{gateway.url}?sslmode=require")
+async def test_sslmode_require_refuses_a_server_without_tls(start_service: StartService, gateway: Gateway) -> None:
+    owner = await start_service(database_url=f"{gateway.url}?sslmode=require")
     await assert_503(await owner.client.get("/health/ready"), "unavailable")
 
 
@@ -111,8 +118,8 @@ async def test_sslmode_require_refuses_a_server_without_tls(start: Start, gatewa
 async def test_statements_run_with_the_session_settings_of_the_service(
     settings: Settings, statement_cache: int
 ) -> None:
-    async with pool(settings, database_timeout=20, database_statement_cache=statement_cache) as database:
-        assert dict(await database.run_without_user(SETTINGS)) == {
+    async with open_database(settings, database_timeout=20, database_statement_cache=statement_cache) as database:
+        assert dict(await database.run_without_user(SHOW_SETTINGS)) == {
             "application_name": "todo-service",
             "jit": "off",
             "lock_timeout": connecting.LOCK_TIMEOUT,
@@ -137,7 +144,7 @@ async def test_the_server_has_short_tcp_timeouts_for_sessions(settings: Settings
     """Only a server with a TCP address shows these settings. The server of the other tests has a Unix socket."""
     names = "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in SERVER_TCP_OPTIONS)
     with TcpServer(tmp_path).run() as url:
-        async with pool(settings, database_url=url) as database:
+        async with open_database(settings, database_url=url) as database:
             row = await database.run_without_user(Statement("test/names", names, writes=False))
     assert dict(row) == SERVER_TCP_OPTIONS
 
@@ -151,7 +158,7 @@ async def test_one_connection_is_opened_at_startup(
 ) -> None:
     caplog.set_level(logging.INFO)
     await wait_for_session_count(connection, 0)
-    async with pool(settings):
+    async with open_database(settings):
         await wait_for_session_count(connection, 1)
     assert not [record for record in caplog.records if record.name == "todo_service.database.connecting"]
 
@@ -162,10 +169,10 @@ async def test_new_attempts_replace_an_attempt_that_hangs(
     monkeypatch.setattr(connecting, "HEDGE_AFTER_SECONDS", 0.05)
     dropping_gateway.passing.clear()
     async with (
-        asyncio.timeout(PATIENCE),
-        pool(settings, database_url=dropping_gateway.url, database_timeout=300) as database,
+        asyncio.timeout(TEST_TIMEOUT),
+        open_database(settings, database_url=dropping_gateway.url, database_timeout=300) as database,
     ):
-        call = asyncio.create_task(database.run(TRANSACTION, "x"))
+        call = asyncio.create_task(database.run(READ, "x"))
         await wait_until(lambda: dropping_gateway.dropped_in_total >= 8)
         dropping_gateway.passing.set()
         assert (await call)["user_id"] == "x"
@@ -178,10 +185,10 @@ async def test_connecting_to_a_slow_server_succeeds(
     monkeypatch.setattr(connecting, "HEDGE_AFTER_SECONDS", 0.05)
     dropping_gateway.delay = 0.2
     async with (
-        asyncio.timeout(PATIENCE),
-        pool(settings, database_url=dropping_gateway.url, database_timeout=PATIENCE) as database,
+        asyncio.timeout(TEST_TIMEOUT),
+        open_database(settings, database_url=dropping_gateway.url, database_timeout=TEST_TIMEOUT) as database,
     ):
-        assert (await database.run(TRANSACTION, "x"))["user_id"] == "x"
+        assert (await database.run(READ, "x"))["user_id"] == "x"
 
 
 async def test_cancelled_attempts_leave_no_session(

@@ -4,15 +4,17 @@ import asyncpg
 import pytest
 
 from tests.support.api import TASKS, path_of, problem_of
-from tests.support.database import Gateway, Start, assert_503, wait_for_session_count
+from tests.support.database import Gateway, StartService, assert_503, wait_for_session_count
 from tests.support.pgbouncer import not_through_pgbouncer, pooled
 
 pytestmark = pytest.mark.database
 
 
-async def test_the_service_works_as_soon_as_the_database_is_reachable(start: Start, gateway: Gateway) -> None:
+async def test_the_service_works_as_soon_as_the_database_is_reachable(
+    start_service: StartService, gateway: Gateway
+) -> None:
     await gateway.close()
-    owner = await start(database_url=gateway.url)
+    owner = await start_service(database_url=gateway.url)
     for _ in range(2):
         assert (await owner.client.get("/health")).status == 200
         await assert_503(await owner.client.get("/health/ready"), "unavailable")
@@ -24,16 +26,18 @@ async def test_the_service_works_as_soon_as_the_database_is_reachable(start: Sta
         await gateway.close()
 
 
-async def test_an_unmigrated_database_is_not_ready(start: Start, empty_database: str) -> None:
-    owner = await start(database_url=pooled(empty_database))
+async def test_an_unmigrated_database_is_not_ready(start_service: StartService, empty_database: str) -> None:
+    owner = await start_service(database_url=pooled(empty_database))
     assert (await owner.client.get("/health")).status == 200
     await problem_of(await owner.client.get("/health/ready"), 503, "unavailable")
 
 
 @not_through_pgbouncer
-async def test_requests_reuse_a_session_without_resetting_it(start: Start, connection: asyncpg.Connection) -> None:
+async def test_requests_reuse_a_session_without_resetting_it(
+    start_service: StartService, connection: asyncpg.Connection
+) -> None:
     await wait_for_session_count(connection, 0)
-    owner = await start(database_pool_size=1)
+    owner = await start_service(database_pool_size=1)
     task = await owner.create()
     pids = set()
     for method, path, name in [

@@ -12,9 +12,18 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import TASKS, Api, problem_of
 from tests.support.calls import WRITE, create, creation, gather, tasks_of, users
-from tests.support.database import INTERNAL, SETTINGS, Gateway, Start, assert_503, limit, pool, wait_for_blocked_session
+from tests.support.database import (
+    INTERNAL,
+    SHOW_SETTINGS,
+    Gateway,
+    StartService,
+    assert_503,
+    call_timeout,
+    open_database,
+    wait_for_blocked_session,
+)
 from tests.support.pgbouncer import PROGRAM
-from tests.support.processes import PATIENCE, wait_until
+from tests.support.processes import TEST_TIMEOUT, wait_until
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
 from todo_service.database import connecting
@@ -35,9 +44,9 @@ async def test_a_statement_timeout_rolls_back_and_is_unavailable(
 ) -> None:
     slow = "WITH u AS (INSERT INTO users (id, revision) VALUES ($1, 1) RETURNING id) SELECT id, pg_sleep(600) FROM u"
     user_id = f"user-{uuid4()}"
-    async with pool(settings, database_timeout=2) as database:
+    async with open_database(settings, database_timeout=2) as database:
         # The timeout of calls is longer than statement_timeout, which is tested here.
-        with limit(database, PATIENCE), pytest.raises(Problem) as caught:
+        with call_timeout(database, TEST_TIMEOUT), pytest.raises(Problem) as caught:
             await database.run(Statement("test/slow", slow, writes=True), user_id)
         assert caught.value.name == "unavailable"
         assert isinstance(caught.value.__cause__, asyncpg.QueryCanceledError)
@@ -50,7 +59,7 @@ async def test_a_disk_error_rolls_back_and_is_unavailable(settings: Settings, co
     await connection.execute(f"CREATE OR REPLACE FUNCTION fail() RETURNS integer LANGUAGE plpgsql AS $${body}$$")
     failing = "WITH u AS (INSERT INTO users (id, revision) VALUES ($1, 1) RETURNING id) SELECT id, fail() FROM u"
     user_id = f"user-{uuid4()}"
-    async with pool(settings) as database:
+    async with open_database(settings) as database:
         with pytest.raises(Problem) as caught:
             await database.run(Statement("test/failing", failing, writes=True), user_id)
     await connection.execute("DROP FUNCTION fail()")
@@ -58,11 +67,11 @@ async def test_a_disk_error_rolls_back_and_is_unavailable(settings: Settings, co
     assert await connection.fetchval("SELECT count(*) FROM users WHERE id = $1", user_id) == 0
 
 
-async def test_requests_get_503_while_all_connections_are_busy(start: Start) -> None:
-    owner = await start(database_pool_size=1)
+async def test_requests_get_503_while_all_connections_are_busy(start_service: StartService) -> None:
+    owner = await start_service(database_pool_size=1)
     database = owner.client.app[DATABASE]
     async with database._pool.acquire():
-        with limit(database, 1):
+        with call_timeout(database, 1):
             await assert_503(await owner.call("GET", TASKS), "unavailable")
             await assert_503(await owner.call("POST", TASKS, json={"title": "x"}), "unavailable")
     assert await owner.tasks() == []
@@ -78,15 +87,15 @@ async def test_requests_get_503_while_all_connections_are_busy(start: Start) -> 
     ],
 )
 async def test_requests_get_503_at_the_deadline_if_the_server_does_not_answer(
-    start: Start, gateway: Gateway, connected: bool, method: str, name: str
+    start_service: StartService, gateway: Gateway, connected: bool, method: str, name: str
 ) -> None:
     if not connected:
         gateway.passing.clear()
-    owner = await start(database_url=gateway.url, database_pool_size=1)
+    owner = await start_service(database_url=gateway.url, database_pool_size=1)
     if connected:
         assert await owner.tasks() == []
         gateway.passing.clear()
-    with limit(owner.client.app[DATABASE], 1):
+    with call_timeout(owner.client.app[DATABASE], 1):
         await assert_503(await owner.call(method, TASKS, json={"title": "x"}), name)
     gateway.passing.set()
     assert len(await owner.tasks()) <= connected
@@ -103,13 +112,13 @@ async def test_an_asyncpg_error_after_a_lost_connection_is_an_outage(
         connection.terminate()
         raise error("cannot switch to state 13; another operation (2) is in progress")
 
-    async with pool(settings) as database:
+    async with open_database(settings) as database:
         with monkeypatch.context() as patch:
             patch.setattr(asyncpg.Connection, "fetchmany", fetchmany)
             with pytest.raises(Problem) as caught:
                 await database.run(Statement("test/lost", "SELECT $1::text", writes=writes), "x")
         assert caught.value.name == name
-        assert await database.run_without_user(SETTINGS)
+        assert await database.run_without_user(SHOW_SETTINGS)
 
 
 # Expired calls
@@ -120,11 +129,11 @@ async def test_an_expired_call_that_was_not_sent_is_unavailable(
 ) -> None:
     monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     sent, waiting = users(2)
-    async with pool(settings, database_pool_size=1, database_batch_size=1) as database:
+    async with open_database(settings, database_pool_size=1, database_batch_size=1) as database:
         await database.run(WRITE, "opens the connection")
         async with connection.transaction():
             await connection.execute("LOCK TABLE tasks")
-            with limit(database, 0.5):  # shorter than statement_timeout
+            with call_timeout(database, 0.5):  # shorter than statement_timeout
                 first, second = await gather(
                     database.run(CREATE_TASK, *creation(sent)), database.run(CREATE_TASK, *creation(waiting))
                 )
@@ -143,7 +152,7 @@ async def test_an_expired_call_that_was_rolled_back_is_unavailable(
 ) -> None:
     monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     locked, other = sorted(users(2))
-    async with pool(settings, database_pool_size=1) as database:
+    async with open_database(settings, database_pool_size=1) as database:
         await create(database, locked)
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.api import TASKS, path_of
 from tests.support.batch_queues import CREATES, GETS, LISTS, Clock, call, fill, is_rejected, park, take
 from tests.support.calls import create, users
-from tests.support.database import Start, assert_503, pool, wait_for_blocked_session
+from tests.support.database import StartService, assert_503, open_database, wait_for_blocked_session
 from tests.support.processes import wait_until
 from todo_service.database import locked_users, sending
 from todo_service.database.batching import BatchQueue
@@ -294,7 +294,7 @@ async def test_a_locked_user_waits_for_the_lock_and_delays_no_other_user(
     settings: Settings, connection: asyncpg.Connection, observer: asyncpg.Connection, calls: int
 ) -> None:
     locked, *others = users(7)
-    async with pool(settings, database_pool_size=1) as database:
+    async with open_database(settings, database_pool_size=1) as database:
         await create(database, locked)
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
@@ -312,7 +312,7 @@ async def test_a_locked_user_waits_for_the_lock_and_delays_no_other_user(
 async def test_calls_wait_for_a_locked_table_and_succeed_once_it_is_unlocked(
     settings: Settings, connection: asyncpg.Connection, observer: asyncpg.Connection
 ) -> None:
-    async with pool(settings) as database:
+    async with open_database(settings) as database:
         async with connection.transaction():
             await connection.execute("LOCK TABLE tasks")
             calls = [asyncio.create_task(create(database, user_id)) for user_id in users(40)]
@@ -327,7 +327,7 @@ async def test_a_parked_call_succeeds_after_an_earlier_one_has_expired(
 ) -> None:
     """The next parked call is retried although no new call wakes a sender."""
     [locked] = users(1)
-    async with pool(settings) as database:
+    async with open_database(settings) as database:
         await create(database, locked)
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", locked)
@@ -344,9 +344,12 @@ async def test_a_parked_call_succeeds_after_an_earlier_one_has_expired(
 
 @pytest.mark.database
 async def test_writes_of_a_locked_user_get_503_and_are_not_applied(
-    start: Start, connection: asyncpg.Connection, timeout_of_the_locked: int
+    start_service: StartService, connection: asyncpg.Connection, timeout_of_the_locked: int
 ) -> None:
-    owner, other = await start(database_timeout=timeout_of_the_locked, database_pool_size=2), await start()
+    owner, other = (
+        await start_service(database_timeout=timeout_of_the_locked, database_pool_size=2),
+        await start_service(),
+    )
     task = await owner.create()
     async with connection.transaction():
         await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", owner.user_id)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from tests.support.processes import PATIENCE, UP_TO_DATE, free_port, up_to_date
+from tests.support.processes import TEST_TIMEOUT, UP_TO_DATE, free_port, up_to_date
 from tests.support.servers import session
 from todo_service.__main__ import main
 from todo_service.database import migrations
@@ -46,7 +46,7 @@ async def tables_of(url: str) -> set[str]:
 
 async def wait_for_lock(connection: asyncpg.Connection) -> None:
     """Returns as soon as another session of this database waits for a lock."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TEST_TIMEOUT):
         while not await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         ):

@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 
 from tests.support.api import TASKS
 from tests.support.clocks import LoopClock
-from tests.support.processes import PATIENCE, SECRET, served, wait_until
+from tests.support.processes import SECRET, TEST_TIMEOUT, served, wait_until
 from tests.support.service_role import grant_service
 from todo_service.auth.tokens import sign_token
 from todo_service.database import migrations
@@ -109,7 +109,7 @@ async def test_no_request_fails_while_migrations_change_tables(empty_database: s
 async def test_no_request_fails_while_a_migration_waits_for_a_lock(
     empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "LOCK_SECONDS", 10.0 * PATIENCE)
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 10.0 * TEST_TIMEOUT)
     monkeypatch.setattr(migrations, "asyncio", clock := LoopClock())
     files = read_migrations()
     await report_of(empty_database, *files)
@@ -125,7 +125,7 @@ async def test_no_request_fails_while_a_migration_waits_for_a_lock(
                 assert (lines, migration.done()) == (["waiting for the locks that 0098_change.sql needs"], False)
                 clock.ahead = migrations.LOCK_SECONDS + 1
                 with pytest.raises(MigrationError, match=r"^0098_change\.sql failed: .*lock timeout\. Nothing of it"):
-                    await asyncio.wait_for(migration, PATIENCE)
+                    await asyncio.wait_for(migration, TEST_TIMEOUT)
                 columns = "SELECT count(*) FROM information_schema.columns WHERE column_name = 'load_note'"
                 assert await backup.fetchval(columns) == 0
             assert await report_of(empty_database, *files, CHANGE) == [f"applied {CHANGE.name}"]

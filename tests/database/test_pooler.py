@@ -14,10 +14,9 @@ import asyncpg
 import pytest
 
 from tests.support.calls import create, creation, gather, tasks_of, users
-from tests.support.database import SETTINGS, limit, pauses_after, pool, wait_for_blocked_session
-from tests.support.pgbouncer import SETTINGS as README_SETTINGS
-from tests.support.pgbouncer import behind, run_pgbouncer
-from tests.support.processes import PATIENCE
+from tests.support.database import SHOW_SETTINGS, call_timeout, open_database, pauses_after, wait_for_blocked_session
+from tests.support.pgbouncer import POOLER_SETTINGS, behind, run_pgbouncer
+from tests.support.processes import TEST_TIMEOUT
 from tests.support.servers import TcpServer
 from tests.support.tools import require
 from todo_service.database.database import Database
@@ -53,7 +52,7 @@ def pooled_url(pool_size: int, database_url: str) -> Iterator[str]:
 @asynccontextmanager
 async def service(settings: Settings, pooled_url: str, **changes: Any) -> AsyncIterator[Database]:
     """A `Database` that connects through the pooler."""
-    async with pool(settings, database_url=pooled_url, database_statement_cache=0, **changes) as database:
+    async with open_database(settings, database_url=pooled_url, database_statement_cache=0, **changes) as database:
         yield database
 
 
@@ -64,7 +63,7 @@ async def wait_for_busy_sessions(connection: asyncpg.Connection, count: int) -> 
         " WHERE datname = current_database() AND backend_type = 'client backend'"
         " AND state <> 'idle' AND pid <> pg_backend_pid()"
     )
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TEST_TIMEOUT):
         while await connection.fetchval(query) != count:
             await connection.execute("SELECT pg_sleep(0.01)")
 
@@ -87,11 +86,11 @@ async def test_services_that_share_connections_get_the_rows_of_their_own_calls(
 
 async def test_session_settings_apply_to_transactions_of_the_service_only(settings: Settings, pooled_url: str) -> None:
     other = await asyncpg.connect(pooled_url, statement_cache_size=0)
-    before: dict[str, str] = dict(*await other.fetch(SETTINGS.text))
+    before: dict[str, str] = dict(*await other.fetch(SHOW_SETTINGS.text))
 
     async with service(settings, pooled_url) as database:
-        ours = dict(await database.run_without_user(SETTINGS))
-        after: dict[str, str] = dict(*await other.fetch(SETTINGS.text))
+        ours = dict(await database.run_without_user(SHOW_SETTINGS))
+        after: dict[str, str] = dict(*await other.fetch(SHOW_SETTINGS.text))
 
     await other.close()
     assert all(ours[name] != before[name] for name in TRANSACTION_SETTINGS)
@@ -121,7 +120,7 @@ async def test_an_error_leaves_no_open_transaction(
     wrong = f"WITH u AS (INSERT INTO users (id, revision) VALUES ('{user_id}', 1)) {text}"
     timeout = 3 if argument == 600 else 60
     async with service(settings, pooled_url, database_timeout=timeout) as database:
-        with limit(database, PATIENCE):
+        with call_timeout(database, TEST_TIMEOUT):
             with pytest.raises(error):
                 await database.run(Statement("test/wrong", wrong, writes=True), argument)
             assert (await create(database, user_id))["revision"] == 1
@@ -138,7 +137,7 @@ async def test_a_write_that_gets_no_connection_of_the_pooler_is_not_applied(
         await create(database, owners[0])
         held = [asyncio.create_task(other.execute("BEGIN")) for other in others]
         await wait_for_busy_sessions(connection, pool_size)
-        with limit(database, 1):
+        with call_timeout(database, 1):
             outcomes = await gather(*(database.run(CREATE_TASK, *creation(user_id)) for user_id in owners))
         for other in others:  # the batch gets a connection now, but its calls have expired
             other.terminate()
@@ -202,8 +201,8 @@ async def test_a_commit_that_postgresql_rejects_is_not_applied(
 
 
 async def can_lock_user(url: str, user_id: str) -> bool:
-    """Waits for the lock of the user's row. Returns whether it got the lock within PATIENCE seconds."""
-    connection = await asyncpg.connect(url, server_settings={"lock_timeout": f"{PATIENCE}s"})
+    """Waits for the lock of the user's row. Returns whether it got the lock within TEST_TIMEOUT seconds."""
+    connection = await asyncpg.connect(url, server_settings={"lock_timeout": f"{TEST_TIMEOUT}s"})
     try:
         return bool(await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id))
     except asyncpg.LockNotAvailableError:
@@ -226,7 +225,7 @@ async def test_a_service_that_freezes_in_a_transaction_loses_its_locks(
         return rows
 
     async with service(settings, pooled_url, database_timeout=3) as database, AsyncExitStack() as stack:
-        stack.enter_context(limit(database, PATIENCE))  # longer than the timeouts of PostgreSQL
+        stack.enter_context(call_timeout(database, TEST_TIMEOUT))  # longer than the timeouts of PostgreSQL
         await create(database, user_id)
         with monkeypatch.context() as patch:
             patch.setattr(Senders, "_fetch_rows", freeze)
@@ -251,15 +250,15 @@ async def test_the_service_reconnects_to_a_database_behind_a_pooler(
         async with service(settings, behind(directory, address), database_timeout=1) as database:
             for _ in range(2):
                 with server.run():
-                    async with asyncio.timeout(PATIENCE):
+                    async with asyncio.timeout(TEST_TIMEOUT):
                         while isinstance((await gather(database.run_without_user(statement)))[0], Problem):
                             pass
-                    with limit(database, PATIENCE):
+                    with call_timeout(database, TEST_TIMEOUT):
                         for outcome in await gather(*(database.run_without_user(statement) for _ in range(50))):
                             assert isinstance(outcome, asyncpg.Record)
                 caplog.clear()
                 pauses: list[float] = []
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TEST_TIMEOUT):
                     while len(pauses) < 5:  # the first calls expire while pgbouncer lets them wait
                         [outcome] = await gather(database.run_without_user(statement))
                         assert isinstance(outcome, Problem)
@@ -276,4 +275,4 @@ async def test_migrations_refuse_a_pooler(pooled_url: str) -> None:
 
 def test_the_readme_names_the_settings_for_a_pooler() -> None:
     [paragraph] = re.findall(r"^\*\*Poolers\.\*\*.*?\n\n", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert re.findall(r"`(\w+)=(\w+)`", paragraph) == [*README_SETTINGS.items()]
+    assert re.findall(r"`(\w+)=(\w+)`", paragraph) == [*POOLER_SETTINGS.items()]

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.support.api import TASKS
-from tests.support.processes import PATIENCE, SECRET, environment, served
+from tests.support.processes import SECRET, TEST_TIMEOUT, environment, served
 from tests.support.service_role import grant_service
 from tests.support.tools import missing
 from todo_service.auth.tokens import sign_token
@@ -25,7 +25,9 @@ ALICE = {"Authorization": f"Bearer {sign_token(SECRET, 'alice', days=1)}"}
 def git(*arguments: str) -> bytes:
     """The output of git. It is empty if git is not installed or fails."""
     try:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, timeout=PATIENCE, check=False).stdout
+        return subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, timeout=TEST_TIMEOUT, check=False
+        ).stdout
     except FileNotFoundError:
         return b""
 
@@ -39,7 +41,7 @@ def previous_release() -> str:
 
 
 @pytest.fixture(scope="module")
-def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def previous_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the code of the previous release."""
     if git("rev-parse", "--is-shallow-repository").strip() == b"true":
         missing("this clone is shallow: run git fetch --unshallow --tags")
@@ -52,14 +54,14 @@ def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def old(previous: Path, migrated: str, tmp_path: Path) -> Iterator[str]:
+def previous_service(previous_code: Path, migrated_database: str, tmp_path: Path) -> Iterator[str]:
     """The address of the previous release's service."""
-    with served(tmp_path / "old.log", code=str(previous), DATABASE_URL=migrated) as (_, url):
+    with served(tmp_path / "old.log", code=str(previous_code), DATABASE_URL=migrated_database) as (_, url):
         yield url
 
 
 @pytest.fixture
-async def migrated(empty_database: str) -> str:
+async def migrated_database(empty_database: str) -> str:
     """A database with all migrations of this release."""
     await migrate(empty_database, lambda _line: None)
     return await grant_service(empty_database)
@@ -72,16 +74,21 @@ async def call(session: ClientSession, method: str, path: str, expected: int, **
         return await response.json() if expected != 204 else None
 
 
-def test_the_code_that_runs_is_that_of_the_previous_release(previous: Path) -> None:
+def test_the_code_that_runs_is_that_of_the_previous_release(previous_code: Path) -> None:
     command = [sys.executable, "-c", "import todo_service; print(todo_service.__file__)"]
     run = subprocess.run(
-        command, cwd=previous, env=environment(PYTHONPATH=str(previous)), capture_output=True, text=True, check=True
+        command,
+        cwd=previous_code,
+        env=environment(PYTHONPATH=str(previous_code)),
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert Path(run.stdout.strip()).is_relative_to(previous)
+    assert Path(run.stdout.strip()).is_relative_to(previous_code)
 
 
-async def test_each_endpoint_of_the_previous_release_works(old: str) -> None:
-    async with ClientSession(old, headers=ALICE) as session:
+async def test_each_endpoint_of_the_previous_release_works(previous_service: str) -> None:
+    async with ClientSession(previous_service, headers=ALICE) as session:
         await call(session, "GET", "/health/ready", 200)
         task = await call(session, "POST", TASKS, 201, json={"title": "Buy milk", "priority": "high"})
         path = f"{TASKS}/{task['id']}"
@@ -97,9 +104,11 @@ async def test_each_endpoint_of_the_previous_release_works(old: str) -> None:
         assert await call(session, "GET", TASKS, 200) == []
 
 
-async def test_both_releases_serve_the_same_tasks_concurrently(old: str, migrated: str, tmp_path: Path) -> None:
-    with served(tmp_path / "new.log", DATABASE_URL=migrated) as (_, new):
-        async with ClientSession(old, headers=ALICE) as before, ClientSession(new, headers=ALICE) as after:
+async def test_both_releases_serve_the_same_tasks_concurrently(
+    previous_service: str, migrated_database: str, tmp_path: Path
+) -> None:
+    with served(tmp_path / "new.log", DATABASE_URL=migrated_database) as (_, new):
+        async with ClientSession(previous_service, headers=ALICE) as before, ClientSession(new, headers=ALICE) as after:
             for one, other in ((before, after), (after, before)):
                 task = await call(one, "POST", TASKS, 201, json={"title": "Buy milk"})
                 path = f"{TASKS}/{task['id']}"

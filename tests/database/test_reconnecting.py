@@ -12,9 +12,9 @@ import asyncpg
 import pytest
 import uvloop
 
-from tests.support.calls import TRANSACTION, WRITE, gather
-from tests.support.database import Gateway, pauses_after, pool
-from tests.support.processes import PATIENCE
+from tests.support.calls import READ, WRITE, gather
+from tests.support.database import Gateway, open_database, pauses_after
+from tests.support.processes import TEST_TIMEOUT
 from todo_service.database import connecting, sending
 from todo_service.database.statements import Statement
 from todo_service.problems import Problem
@@ -32,12 +32,12 @@ async def test_each_failed_attempt_and_the_reconnection_are_logged(
 ) -> None:
     caplog.set_level(logging.INFO)
     await gateway.close()
-    async with asyncio.timeout(PATIENCE), pool(settings, database_url=gateway.url) as database:
+    async with asyncio.timeout(TEST_TIMEOUT), open_database(settings, database_url=gateway.url) as database:
         for _ in range(3):
             with pytest.raises(Problem):
-                await database.run(TRANSACTION, "x")
+                await database.run(READ, "x")
         await gateway.open()
-        assert (await database.run(TRANSACTION, "x"))["user_id"] == "x"
+        assert (await database.run(READ, "x"))["user_id"] == "x"
     lines = lines_of(caplog)
     pauses = [
         float(match[1])
@@ -57,9 +57,9 @@ async def test_a_refused_connection_is_logged_without_traceback(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     parts = urlsplit(settings.database_url)
-    async with pool(settings, database_url=urlunsplit(parts._replace(path="/no_such_database"))) as database:
+    async with open_database(settings, database_url=urlunsplit(parts._replace(path="/no_such_database"))) as database:
         with pytest.raises(Problem) as caught:
-            await database.run(TRANSACTION, "x")
+            await database.run(READ, "x")
     assert caught.value.name == "unavailable"
     assert lines_of(caplog)[0].startswith("the database is unreachable (")
     assert "no_such_database" in lines_of(caplog)[0]
@@ -74,9 +74,9 @@ async def test_a_mistake_while_connecting_is_raised_and_logged_with_traceback(
         raise error
 
     monkeypatch.setattr(asyncpg, "connect", connect)
-    async with pool(settings) as database:
+    async with open_database(settings) as database:
         with pytest.raises(type(error)):
-            await database.run(TRANSACTION, "x")
+            await database.run(READ, "x")
     assert lines_of(caplog)[0].startswith(f"the database is unreachable ({type(error).__name__}: ")
     assert "Traceback" in caplog.text
 
@@ -92,15 +92,15 @@ async def test_a_connection_that_the_pool_has_released_is_replaced(
         released.set()
         raise asyncpg.InternalClientError("PoolConnectionHolder.release() called on a free connection holder")
 
-    async with pool(settings, database_url=gateway.url, database_pool_size=1) as database:
-        await database.run(TRANSACTION, "x")
+    async with open_database(settings, database_url=gateway.url, database_pool_size=1) as database:
+        await database.run(READ, "x")
         with monkeypatch.context() as patch:
             patch.setattr(asyncpg.Pool, "release", release_too_late)
             gateway.cut()
-            await gather(database.run(TRANSACTION, "x"))  # this call may get the error
-            async with asyncio.timeout(PATIENCE):
+            await gather(database.run(READ, "x"))  # this call may get the error
+            async with asyncio.timeout(TEST_TIMEOUT):
                 await released.wait()
-        assert (await database.run(TRANSACTION, "x"))["user_id"] == "x"
+        assert (await database.run(READ, "x"))["user_id"] == "x"
 
 
 async def call_while_connections_are_cut(settings: Settings) -> Counter[str]:
@@ -117,11 +117,11 @@ async def call_while_connections_are_cut(settings: Settings) -> Counter[str]:
 
     await gateway.open()
     async with (
-        pool(settings, database_url=gateway.url, database_pool_size=4) as database,
+        open_database(settings, database_url=gateway.url, database_pool_size=4) as database,
         asyncio.TaskGroup() as group,
     ):
         for number in range(20):
-            group.create_task(call((TRANSACTION, WRITE)[number % 2]))
+            group.create_task(call((READ, WRITE)[number % 2]))
         for _ in range(300):
             await asyncio.sleep(random.random() * 0.02)
             gateway.cut()

@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from tests.support.batch_queues import GETS, LISTS, fill, is_rejected, queued, take
-from tests.support.calls import GATE, create, gate, gather, users
-from tests.support.database import pool, wait_for_blocked_session
+from tests.support.calls import WAIT_FOR_LOCK, advisory_lock, create, gather, users
+from tests.support.database import open_database, wait_for_blocked_session
 from tests.support.processes import wait_until
 from todo_service.database import batching, connecting
 from todo_service.database.batching import MAX_QUEUED, MIN_QUEUE_BEFORE_REJECTING, BatchQueue
@@ -96,7 +96,7 @@ async def test_calls_beyond_the_limit_are_rejected_and_all_others_succeed(settin
 
     The limit is MIN_QUEUE_BEFORE_REJECTING. These calls succeed on a slow machine, too: DATABASE_TIMEOUT is far longer.
     """
-    async with pool(settings, database_pool_size=2) as database:
+    async with open_database(settings, database_pool_size=2) as database:
         database._max_wait = 25 * SECONDS
         await gather(*(database.run(SEARCH, "x") for _ in range(10)))  # to measure the drain rate
         outcomes = await gather(*(database.run(SEARCH, "x") for _ in range(250)))
@@ -114,15 +114,15 @@ async def test_a_full_queue_rejects_calls_of_its_statement_only(
 ) -> None:
     monkeypatch.setattr(batching, "MAX_QUEUED", 40)
     monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")  # otherwise the calls in flight would be parked
-    async with pool(settings, database_pool_size=2, database_batch_size=5) as database:
-        async with gate(connection) as name:
-            in_flight = [asyncio.create_task(database.run(GATE, name)) for _ in range(5)]
+    async with open_database(settings, database_pool_size=2, database_batch_size=5) as database:
+        async with advisory_lock(connection) as name:
+            in_flight = [asyncio.create_task(database.run(WAIT_FOR_LOCK, name)) for _ in range(5)]
             await wait_for_blocked_session(connection)
-            waiting = [asyncio.create_task(database.run(GATE, name)) for _ in range(batching.MAX_QUEUED)]
+            waiting = [asyncio.create_task(database.run(WAIT_FOR_LOCK, name)) for _ in range(batching.MAX_QUEUED)]
             await wait_until(lambda: database.waiting_calls == batching.MAX_QUEUED)
 
             with pytest.raises(Problem) as caught:
-                await database.run(GATE, name)
+                await database.run(WAIT_FOR_LOCK, name)
             # The second call is added while the first one waits for its turn.
             created = await asyncio.gather(*(create(database, user_id) for user_id in users(2)))
 

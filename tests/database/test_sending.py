@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 import uvloop
 
-from tests.support.calls import GATE, TRANSACTION, WRITE, create, creation, gate, gather, tasks_of, users
-from tests.support.database import pool, wait_for_blocked_session
+from tests.support.calls import READ, WAIT_FOR_LOCK, WRITE, advisory_lock, create, creation, gather, tasks_of, users
+from tests.support.database import open_database, wait_for_blocked_session
 from tests.support.pgbouncer import PROGRAM, not_through_pgbouncer
 from tests.support.processes import wait_until
 from todo_service.database import batching, connecting, sending
@@ -34,9 +34,9 @@ pytestmark = pytest.mark.database
 async def test_concurrent_calls_share_a_transaction_up_to_the_batch_size(
     settings: Settings, size: int, transactions: int
 ) -> None:
-    async with pool(settings, database_pool_size=1, database_batch_size=size) as database:
+    async with open_database(settings, database_pool_size=1, database_batch_size=size) as database:
         names = [str(number) for number in range(12)]
-        rows = await asyncio.gather(*(database.run(TRANSACTION, name) for name in names))
+        rows = await asyncio.gather(*(database.run(READ, name) for name in names))
         assert [row["user_id"] for row in rows] == names
         assert len({row["began"] for row in rows}) == transactions
 
@@ -45,11 +45,11 @@ async def test_a_call_queued_beside_a_slow_call_uses_another_connection(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "SLOW_BATCH_SECONDS", 60)  # the call is sent at once, not after a wait
-    async with pool(settings, database_pool_size=3) as database:
-        await asyncio.gather(database.run(TRANSACTION, "opens one"), database.run(WRITE, "and another"))
-        async with gate(connection) as name:
-            slow = asyncio.create_task(database.run(GATE, name))
-            fast = asyncio.create_task(database.run(TRANSACTION, "x"))
+    async with open_database(settings, database_pool_size=3) as database:
+        await asyncio.gather(database.run(READ, "opens one"), database.run(WRITE, "and another"))
+        async with advisory_lock(connection) as name:
+            slow = asyncio.create_task(database.run(WAIT_FOR_LOCK, name))
+            fast = asyncio.create_task(database.run(READ, "x"))
             assert (await fast)["user_id"] == "x"
             assert not slow.done()
         await slow
@@ -58,11 +58,11 @@ async def test_a_call_queued_beside_a_slow_call_uses_another_connection(
 async def test_a_read_is_sent_while_the_maximum_of_slow_reads_is_in_flight(
     settings: Settings, connection: asyncpg.Connection
 ) -> None:
-    async with pool(settings, database_pool_size=3) as database:
-        async with gate(connection) as name:
-            slow = [asyncio.create_task(database.run(GATE, name)) for _ in range(MAX_IN_FLIGHT)]
+    async with open_database(settings, database_pool_size=3) as database:
+        async with advisory_lock(connection) as name:
+            slow = [asyncio.create_task(database.run(WAIT_FOR_LOCK, name)) for _ in range(MAX_IN_FLIGHT)]
             await wait_for_blocked_session(connection)
-            assert (await database.run(TRANSACTION, "x"))["user_id"] == "x"
+            assert (await database.run(READ, "x"))["user_id"] == "x"
             assert not any(task.done() for task in slow)
         await asyncio.gather(*slow)
 
@@ -70,7 +70,7 @@ async def test_a_read_is_sent_while_the_maximum_of_slow_reads_is_in_flight(
 async def test_batches_of_a_slow_statement_become_smaller(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "TARGET_BATCH_SECONDS", 0.1)
     slow = Statement("test/slow", "SELECT now() AS began, $1::text, pg_sleep(0.03)::text", writes=False)
-    async with pool(settings, database_pool_size=1) as database:
+    async with open_database(settings, database_pool_size=1) as database:
         transactions = []
         for _ in range(2):
             rows = await asyncio.gather(*(database.run(slow, str(number)) for number in range(10)))
@@ -81,9 +81,9 @@ async def test_batches_of_a_slow_statement_become_smaller(settings: Settings, mo
 
 @pytest.mark.parametrize("slow", [2, 500])
 async def test_slow_reads_do_not_delay_writes(settings: Settings, connection: asyncpg.Connection, slow: int) -> None:
-    async with pool(settings, database_pool_size=2, database_batch_size=4) as database:
-        async with gate(connection) as name:
-            lists = [asyncio.create_task(database.run(GATE, name)) for _ in range(slow)]
+    async with open_database(settings, database_pool_size=2, database_batch_size=4) as database:
+        async with advisory_lock(connection) as name:
+            lists = [asyncio.create_task(database.run(WAIT_FOR_LOCK, name)) for _ in range(slow)]
             await wait_for_blocked_session(connection)
             for user_id in users(20):
                 await create(database, user_id)
@@ -97,17 +97,17 @@ async def test_calls_succeed_while_only_one_connection_can_be_opened(
     monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     monkeypatch.setattr(sending, "RECONNECT_SECONDS", 0.2)
     tried = asyncio.Event()
-    async with pool(settings, database_pool_size=2) as database:
+    async with open_database(settings, database_pool_size=2) as database:
         await wait_until(lambda: len(database._senders._unconnected) == 2)  # otherwise the first call would open both
-        assert (await database.run(TRANSACTION, "a"))["user_id"] == "a"
+        assert (await database.run(READ, "a"))["user_id"] == "a"
 
         async def refuse(_pool: asyncpg.Pool) -> None:
             tried.set()
             raise asyncpg.TooManyConnectionsError("test")
 
         monkeypatch.setattr(asyncpg.Pool, "_get_new_connection", refuse)
-        async with gate(connection) as name:
-            busy = asyncio.create_task(database.run(GATE, name))
+        async with advisory_lock(connection) as name:
+            busy = asyncio.create_task(database.run(WAIT_FOR_LOCK, name))
             await wait_for_blocked_session(connection)
             waiting = asyncio.create_task(database.run(WRITE, "b"))  # its sender tries to connect
             await wait_until(tried.is_set)
@@ -138,10 +138,10 @@ async def test_a_failure_to_open_one_more_connection_is_logged_once(
     def logged() -> int:
         return caplog.text.count("can't open one more connection (TooManyConnectionsError: test); 1 are open")
 
-    async with pool(settings, database_pool_size=2) as database:
+    async with open_database(settings, database_pool_size=2) as database:
         await wait_until(lambda: len(database._senders._unconnected) == 2)  # otherwise the first call would open both
-        async with gate(connection) as name:
-            busy = asyncio.create_task(database.run(GATE, name))
+        async with advisory_lock(connection) as name:
+            busy = asyncio.create_task(database.run(WAIT_FOR_LOCK, name))
             await wait_for_blocked_session(connection)
             with monkeypatch.context() as patch:
                 patch.setattr(asyncpg.Pool, "_get_new_connection", refuse)
@@ -161,7 +161,7 @@ async def test_a_failing_call_fails_alone_and_no_call_is_applied_twice(
     settings: Settings, connection: asyncpg.Connection
 ) -> None:
     user_id, *others = users(11)
-    async with pool(settings, database_pool_size=1) as database:
+    async with open_database(settings, database_pool_size=1) as database:
         calls = [creation(each, "fine") for each in others] + [creation(user_id, ""), creation(user_id, "fine")]
         random.shuffle(calls)
         outcomes = await gather(*(database.run(CREATE_TASK, *call) for call in calls))
@@ -191,7 +191,7 @@ async def test_wrong_arguments_fail_alone_and_the_connection_stays_open(
     insert = "INSERT INTO users (id, revision) VALUES ($1, $2::bigint) RETURNING id, pg_backend_pid() AS pid"
     statement = Statement("test/insert", insert, writes=True)
     user_ids = users(calls)
-    async with pool(settings, database_pool_size=1) as database:
+    async with open_database(settings, database_pool_size=1) as database:
         before = await database.run(statement, users(1)[0], 1)
         wrong, *correct = await gather(
             database.run(statement, user_ids[0], *arguments),
@@ -209,7 +209,7 @@ async def test_wrong_arguments_fail_alone_and_the_connection_stays_open(
 async def test_a_wrong_number_of_rows_fails_all_calls_of_the_batch(settings: Settings, rows: list[int]) -> None:
     """It is unknown which row belongs to which call."""
     statement = Statement("test/rows", "SELECT generate_series(1, length($1)) AS row", writes=False)
-    async with pool(settings, database_pool_size=1) as database:
+    async with open_database(settings, database_pool_size=1) as database:
         outcomes = await gather(*(database.run(statement, "x" * count) for count in rows))
         message = f"test/rows returned {sum(rows)} rows for {len(rows)} calls: each needs one"
         assert [repr(outcome) for outcome in outcomes] == [repr(RowCountError(message))] * len(rows)
@@ -231,7 +231,7 @@ async def test_a_lost_connection_fails_its_batch_and_no_call_is_sent_again(
 ) -> None:
     monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     owners = users(calls)
-    async with pool(settings, database_pool_size=1) as database:
+    async with open_database(settings, database_pool_size=1) as database:
         arguments = [creation(user_id) if statement.writes else (user_id, 10, None) for user_id in owners]
         async with connection.transaction():
             await connection.execute("LOCK TABLE tasks")
@@ -253,7 +253,7 @@ async def test_cancelled_calls_do_not_affect_the_others_of_their_batch(
 ) -> None:
     monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     owners = users(10)
-    async with pool(settings, database_pool_size=1, database_batch_size=6) as database:
+    async with open_database(settings, database_pool_size=1, database_batch_size=6) as database:
         async with connection.transaction():
             await connection.execute("LOCK TABLE tasks")
             calls = [asyncio.create_task(create(database, user_id, user_id)) for user_id in owners]
@@ -273,8 +273,8 @@ async def close_after_cancelled_calls(settings: Settings, errors: list[dict[str,
     """Adds the errors that no task handles to `errors`."""
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
     slow = Statement("test/slow", "SELECT $1::text, pg_sleep(0.02)::text", writes=False)
-    async with pool(settings) as database:
-        await asyncio.gather(database.run(TRANSACTION, "x"), database.run(WRITE, "x"))
+    async with open_database(settings) as database:
+        await asyncio.gather(database.run(READ, "x"), database.run(WRITE, "x"))
         calls = [asyncio.create_task(database.run(slow, str(number))) for number in range(MAX_IN_FLIGHT)]
         await asyncio.sleep(0.01)
         calls.append(asyncio.create_task(database.run(slow, "waits for them")))

@@ -129,7 +129,7 @@ def ignored(folder: str, names: list[str]) -> set[str]:
     }
 
 
-def run(command: str, cwd: Path) -> None:
+def run_shell(command: str, cwd: Path) -> None:
     """Runs a command of the guide or the Makefile with the tools of these tests; an assertion fails with its output."""
     command = command.replace("$(BIN)", ".venv/bin").replace(".venv/bin", SCRIPTS)
     foreign = ("TEST_", "PYTEST_", "COV_", "COVERAGE_")
@@ -149,7 +149,7 @@ def follow(folder: Path) -> None:
             text = file.read_text()
             file.write_text(patched(text, renumbered(block.text, text)))
         else:
-            run(block.text, folder)
+            run_shell(block.text, folder)
 
 
 def changed(folder: Path) -> set[str]:
@@ -192,12 +192,12 @@ def test_the_guide_shows_the_whole_migration() -> None:
 @pytest.mark.slow
 def test_make_check_passes_after_the_steps(copy: Path) -> None:
     [recipe] = re.findall(r"^check:.*\n((?:\t.*\n)+)", (copy / "Makefile").read_text(), re.MULTILINE)
-    run(recipe, copy)
+    run_shell(recipe, copy)
 
 
 @pytest.mark.slow
 def test_the_tests_pass_after_the_steps(copy: Path) -> None:
-    run('.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m "not slow"', copy)
+    run_shell('.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m "not slow"', copy)
 
 
 @pytest.mark.database

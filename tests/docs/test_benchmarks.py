@@ -57,7 +57,7 @@ def test_a_run_with_failures_does_not_count(wrong: dict[str, int]) -> None:
 
 
 @pytest.fixture
-def family() -> Iterator[int]:
+def process_tree() -> Iterator[int]:
     with subprocess.Popen([sys.executable, "-c", FAMILY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
@@ -65,8 +65,8 @@ def family() -> Iterator[int]:
         process.communicate(b"\n")
 
 
-def test_processor_time_includes_children_that_run_and_children_that_have_ended(family: int) -> None:
-    assert processor_seconds(family) > 0.8  # the system counts in steps of 0.01 s
+def test_processor_time_includes_children_that_run_and_children_that_have_ended(process_tree: int) -> None:
+    assert processor_seconds(process_tree) > 0.8  # the system counts in steps of 0.01 s
 
 
 def test_processor_time_is_divided_by_the_requests_that_were_answered() -> None:

@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 
 from tests.support.api import TASKS
 from tests.support.pgbouncer import not_through_pgbouncer
-from tests.support.processes import SECRET, UP_TO_DATE, run, served, wait_until
+from tests.support.processes import SECRET, UP_TO_DATE, run_command, served, wait_until
 from todo_service.auth.tokens import sign_token
 
 pytestmark = pytest.mark.database
@@ -30,7 +30,7 @@ ROWS = [
 
 
 @pytest.fixture
-async def plan(empty_database: str, connection: asyncpg.Connection) -> AsyncIterator[str]:
+async def limited_database(empty_database: str, connection: asyncpg.Connection) -> AsyncIterator[str]:
     """A database whose owner may have 20 connections."""
     role, name = f"plan_{uuid4().hex}", urlsplit(empty_database).path[1:]
     await connection.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 20")
@@ -52,16 +52,16 @@ def test_the_numbers_of_each_plan_are_right_and_fit_20_connections() -> None:
 @pytest.mark.slow
 @not_through_pgbouncer
 async def test_a_release_with_preboot_fits_20_connections_and_fails_no_request(
-    plan: str, connection: asyncpg.Connection, tmp_path: Path
+    limited_database: str, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     _, workers, size, _, released = ROWS[0]
     settings = {
-        "DATABASE_URL": plan,
+        "DATABASE_URL": limited_database,
         "WEB_CONCURRENCY": str(workers),
         "DATABASE_POOL_SIZE": str(size),
         "DATABASE_TIMEOUT": "60",
     }
-    assert run("migrate", DATABASE_URL=plan).returncode == 0
+    assert run_command("migrate", DATABASE_URL=limited_database).returncode == 0
     statuses: Counter[int] = Counter()
     counts = []
     done = asyncio.Event()
@@ -79,14 +79,14 @@ async def test_a_release_with_preboot_fits_20_connections_and_fails_no_request(
     async def watch() -> None:
         query = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1"
         while not done.is_set():
-            counts.append(await connection.fetchval(query, urlsplit(plan).username))
+            counts.append(await connection.fetchval(query, urlsplit(limited_database).username))
 
     with served(tmp_path / "old", **settings) as (_, old), served(tmp_path / "new", **settings) as (_, new):
         async with asyncio.TaskGroup() as group:
             for number in range(40):
                 group.create_task(use((old, new)[number % 2], f"user-{number}"))
             group.create_task(watch())
-            migration = await asyncio.to_thread(run, "migrate", DATABASE_URL=plan)
+            migration = await asyncio.to_thread(run_command, "migrate", DATABASE_URL=limited_database)
             answered = statuses.total()
             await wait_until(lambda: max(counts) >= 2 * workers and statuses.total() >= answered + 200)
             done.set()

@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 from pytest_aiohttp import AiohttpClient
 
-from tests.support.api import Api, ask, path_of, problem_of, tag_of
+from tests.support.api import Api, call_with_header, path_of, problem_of, tag_of
 from tests.support.idempotency import OTHER, assert_created, post
-from tests.support.processes import UP_TO_DATE, run
+from tests.support.processes import UP_TO_DATE, run_command
 from tests.support.servers import run_program
 from todo_service.app import create_app
 from todo_service.database.statements import SQL, read_statement
@@ -93,8 +93,8 @@ async def test_an_idempotency_key_of_a_lost_task_creates_a_task_with_a_new_tag(
     task = await assert_created(await post(owner, OTHER))
 
     assert task["id"] == lost["id"]
-    assert (await ask(owner, "GET", path_of(task), "If-None-Match", ", ".join(tags))).status == 200
-    stale = await ask(owner, "PATCH", path_of(task), "If-Match", ", ".join(tags), json={"title": "stale"})
+    assert (await call_with_header(owner, "GET", path_of(task), "If-None-Match", ", ".join(tags))).status == 200
+    stale = await call_with_header(owner, "PATCH", path_of(task), "If-Match", ", ".join(tags), json={"title": "stale"})
     await problem_of(stale, 412, "precondition-failed")
     assert (await owner.call("GET", "/api/tasks", headers={"If-None-Match": f'"{seen}"'})).status == 200
 
@@ -113,7 +113,7 @@ async def test_the_documented_steps_restore_the_tasks_and_clients_start_over(
 
     run_program("pg_dump", "--format=custom", "--no-blobs", f"--file={backup}", f"--dbname={database_url}")
     run_program("pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", f"--dbname={restored}", backup)
-    assert run("migrate", DATABASE_URL=restored).stdout == f"{UP_TO_DATE}\n"
+    assert run_command("migrate", DATABASE_URL=restored).stdout == f"{UP_TO_DATE}\n"
     options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
     run_program("psql", *options, f"--file={SQL / 'maintenance/renew_generations.sql'}", restored)
 

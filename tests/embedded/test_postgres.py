@@ -48,7 +48,7 @@ def binaries(request: pytest.FixtureRequest) -> Path | None:
 
 
 @pytest.fixture(scope="module")
-def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def existing_cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with a cluster that is not running."""
     data = tmp_path_factory.mktemp("used") / ".todo-service"
     with run_postgres(data, options=FAST):
@@ -63,31 +63,31 @@ def test_a_new_cluster_has_utf8_and_the_same_collation_on_every_system(tmp_path:
         assert query(postgres.url, "SELECT current_database() || current_user") == "postgrespostgres"
 
 
-def test_postgres_listens_only_on_a_private_socket_and_removes_it(used: Path) -> None:
-    with run_postgres(used, options=FAST) as postgres:
-        runtime = (used / "runtime").readlink()
+def test_postgres_listens_only_on_a_private_socket_and_removes_it(existing_cluster: Path) -> None:
+    with run_postgres(existing_cluster, options=FAST) as postgres:
+        runtime = (existing_cluster / "runtime").readlink()
         server = psutil.Process(postgres.process.pid)
         connections = [each for each in server.net_connections("all") if each.status == psutil.CONN_LISTEN]
         assert connections == []
         assert runtime.stat().st_mode & 0o777 == 0o700
-        assert runtime.stat().st_uid == server.uids().real == (used / "postgres").stat().st_uid != 0
+        assert runtime.stat().st_uid == server.uids().real == (existing_cluster / "postgres").stat().st_uid != 0
         assert runtime.name in postgres.url
     assert not runtime.exists()
-    assert sorted(path.name for path in used.iterdir()) == ["lock", "postgres", "postgres.log"]
+    assert sorted(path.name for path in existing_cluster.iterdir()) == ["lock", "postgres", "postgres.log"]
 
 
-def test_files_that_a_killed_service_left_do_not_prevent_a_start(used: Path) -> None:
+def test_files_that_a_killed_service_left_do_not_prevent_a_start(existing_cluster: Path) -> None:
     left = Path(tempfile.mkdtemp(prefix="todo-service-"))
-    (used / "runtime").symlink_to(left)
-    (used / "postgres.new").mkdir()
-    (used / "postgres.log").write_text("of the previous run")
-    stale = f"{os.getpid()}\n{used}\n{int(time.time())}\n5432\n{left}\n\n  16039950 24\nready\n"
-    (used / "postgres" / "postmaster.pid").write_text(stale)  # this process exists, but is not a PostgreSQL
-    os.chmod(used / "postgres" / "postmaster.pid", 0o666)  # noqa: PTH101
-    with run_postgres(used, options=FAST) as postgres:
+    (existing_cluster / "runtime").symlink_to(left)
+    (existing_cluster / "postgres.new").mkdir()
+    (existing_cluster / "postgres.log").write_text("of the previous run")
+    stale = f"{os.getpid()}\n{existing_cluster}\n{int(time.time())}\n5432\n{left}\n\n  16039950 24\nready\n"
+    (existing_cluster / "postgres" / "postmaster.pid").write_text(stale)  # this process exists, but is not a PostgreSQL
+    os.chmod(existing_cluster / "postgres" / "postmaster.pid", 0o666)  # noqa: PTH101
+    with run_postgres(existing_cluster, options=FAST) as postgres:
         assert query(postgres.url, "SELECT 1") == 1
     assert not left.exists()
-    assert "of the previous run" not in (used / "postgres.log").read_text()
+    assert "of the previous run" not in (existing_cluster / "postgres.log").read_text()
 
 
 def test_an_incomplete_cluster_is_created_again(tmp_path: Path) -> None:
@@ -98,27 +98,30 @@ def test_an_incomplete_cluster_is_created_again(tmp_path: Path) -> None:
     assert not (tmp_path / "postgres.new").exists()
 
 
-def test_a_second_start_is_refused_and_the_first_keeps_running(used: Path) -> None:
-    with run_postgres(used, options=FAST) as postgres:
-        assert refusal(used) == (
-            f"The data directory {used} is in use by another todo-service (process {os.getpid()}): stop that one first."
+def test_a_second_start_is_refused_and_the_first_keeps_running(existing_cluster: Path) -> None:
+    with run_postgres(existing_cluster, options=FAST) as postgres:
+        assert refusal(existing_cluster) == (
+            f"The data directory {existing_cluster} is in use by another todo-service (process {os.getpid()}): "
+            "stop that one first."
         )
         assert query(postgres.url, "SELECT 1") == 1
 
 
-def test_a_start_waits_for_a_postgres_without_a_supervisor_to_end(used: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with run_postgres(used, options=FAST) as postgres:
-        (used / "lock").unlink()  # as if its supervisor had ended
+def test_a_start_waits_for_a_postgres_without_a_supervisor_to_end(
+    existing_cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_postgres(existing_cluster, options=FAST) as postgres:
+        (existing_cluster / "lock").unlink()  # as if its supervisor had ended
         pid = postgres.process.pid
         with monkeypatch.context() as patch:
             patch.setattr(postgres_module, "PREDECESSOR_SECONDS", 0.2)
-            assert refusal(used) == (
-                f"PostgreSQL (process {pid}) runs on {used} without a todo-service: "
+            assert refusal(existing_cluster) == (
+                f"PostgreSQL (process {pid}) runs on {existing_cluster} without a todo-service: "
                 f"stop it with `kill -INT {pid}`, then start again."
             )
         assert query(postgres.url, "SELECT 1") == 1
         monkeypatch.setattr(postgres_module, "PREDECESSOR_SECONDS", 120.0)
-        with subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -INT {pid}"]), run_postgres(used) as successor:
+        with subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -INT {pid}"]), run_postgres(existing_cluster) as successor:
             assert query(successor.url, "SELECT 1") == 1
 
 
@@ -145,11 +148,11 @@ def test_an_unusable_data_directory_is_refused_by_name(tmp_path: Path) -> None:
         signing_secret(file / "below")
 
 
-def test_a_failed_start_of_postgres_is_reported_with_its_reason(used: Path) -> None:
-    sentence = refusal(used, "-c", "shared_buffers=few")
+def test_a_failed_start_of_postgres_is_reported_with_its_reason(existing_cluster: Path) -> None:
+    sentence = refusal(existing_cluster, "-c", "shared_buffers=few")
     assert sentence.startswith("PostgreSQL did not start: ")
     assert 'FATAL:  invalid value for parameter "shared_buffers": "few"' in sentence
-    assert str(used / "postgres.log") in sentence
+    assert str(existing_cluster / "postgres.log") in sentence
 
 
 def test_without_the_wheel_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

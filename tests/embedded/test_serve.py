@@ -18,7 +18,7 @@ import asyncpg
 import psutil
 import pytest
 
-from tests.support.processes import COMMAND, PATIENCE, environment, free_port, refused_command, wait_until_blocking
+from tests.support.processes import COMMAND, TEST_TIMEOUT, environment, free_port, refused_command, wait_until_blocking
 from todo_service.__main__ import main
 from todo_service.server.command import check_port
 from todo_service.settings import SettingsError
@@ -41,12 +41,12 @@ class Service:
     def output(self) -> str:
         return self.log.read_text()
 
-    def ready(self) -> "Service":
+    def wait_until_ready(self) -> "Service":
         wait_until_blocking(lambda: "Ctrl-C" in self.output() or self.process.poll() is not None)
         assert self.process.poll() is None, self.output()
         return self
 
-    def family(self) -> list[psutil.Process]:
+    def process_tree(self) -> list[psutil.Process]:
         return [self.process, *self.process.children(recursive=True)]
 
     def token(self) -> str:
@@ -85,7 +85,7 @@ def serving(place: Path, port: int, **variables: str) -> Iterator[Service]:
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             service.process.terminate()
-        service.process.wait(PATIENCE)
+        service.process.wait(TEST_TIMEOUT)
 
 
 def count_tasks(place: Path) -> object:
@@ -100,18 +100,18 @@ def count_tasks(place: Path) -> object:
     return asyncio.run(count())
 
 
-def assert_gone(family: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
+def assert_ended(process_tree: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(process_tree, timeout=TEST_TIMEOUT)
     assert alive == []
 
 
 def assert_both_end_after_a_kill_of(victim: str, service: Service) -> None:
     """Kills `PostgreSQL` or `The service`: the words with which the message about it begins."""
-    family = service.family()
+    process_tree = service.process_tree()
     children = service.process.children()
     next(child for child in children if (child.name() == "postgres") == (victim == "PostgreSQL")).kill()
-    assert service.process.wait(PATIENCE) == 1
-    assert_gone(family)
+    assert service.process.wait(TEST_TIMEOUT) == 1
+    assert_ended(process_tree)
     assert f"{victim} ended by itself" in service.output()
     assert "Traceback" not in service.output()
 
@@ -119,37 +119,37 @@ def assert_both_end_after_a_kill_of(victim: str, service: Service) -> None:
 @pytest.mark.slow
 def test_tasks_survive_a_kill_of_all_processes_and_of_the_supervisor(tmp_path: Path, port: int) -> None:
     with serving(tmp_path, port) as service:
-        output = service.ready().output()
+        output = service.wait_until_ready().output()
         assert f"\ntodo-service is ready on http://127.0.0.1:{port}\n" in output
         assert f"http://127.0.0.1:{port}/docs\n" in output
         assert "201" in service.curl().splitlines()[0]
         assert service.token_on_the_page(port) == service.token()
-        family = service.family()
-        assert len(family) > 5
-        for process in family:
+        process_tree = service.process_tree()
+        assert len(process_tree) > 5
+        for process in process_tree:
             with contextlib.suppress(psutil.NoSuchProcess):  # some end when the first is killed
                 process.kill()
-        assert_gone(family)
+        assert_ended(process_tree)
 
     with serving(tmp_path, port) as service:  # after a kill of everything
-        service.ready()
+        service.wait_until_ready()
         assert count_tasks(tmp_path) == 1
         assert "201" in service.curl().splitlines()[0]
-        family = service.family()
+        process_tree = service.process_tree()
         service.process.kill()
-        assert_gone(family)
+        assert_ended(process_tree)
 
     with serving(tmp_path, port) as service:  # after a kill of the supervisor alone
-        service.ready()
+        service.wait_until_ready()
         assert count_tasks(tmp_path) == 2
-        family = service.family()
+        process_tree = service.process_tree()
         second = Service(tmp_path, port)
-        assert second.process.wait(PATIENCE) == 1
+        assert second.process.wait(TEST_TIMEOUT) == 1
         service.process.terminate()
         service.process.terminate()
         service.process.send_signal(signal.SIGINT)
-        assert service.process.wait(PATIENCE) == 0
-        assert_gone(family)
+        assert service.process.wait(TEST_TIMEOUT) == 0
+        assert_ended(process_tree)
     assert not (tmp_path / ".todo-service" / "runtime").is_symlink()
 
 
@@ -168,11 +168,11 @@ def test_a_signal_during_the_start_ends_all_processes(
                 assert service.process.poll() is None, service.output()
                 time.sleep(0.005)
             time.sleep(seconds)
-            family = service.family()
+            process_tree = service.process_tree()
             for _ in range(3):
                 service.process.send_signal(number)
-            assert service.process.wait(PATIENCE) == 0, service.output()
-            assert_gone(family)
+            assert service.process.wait(TEST_TIMEOUT) == 0, service.output()
+            assert_ended(process_tree)
             assert "Traceback" not in service.output()
         if "postmaster.pid" not in stage:  # created at every start; the others only once
             shutil.rmtree(tmp_path / ".todo-service")
@@ -218,7 +218,7 @@ def test_a_port_in_use_is_refused_before_postgres_starts(tmp_path: Path) -> None
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with serving(tmp_path, port) as service:
-            assert service.process.wait(PATIENCE) == 1
+            assert service.process.wait(TEST_TIMEOUT) == 1
             assert f"Port {port} on 127.0.0.1 is in use: stop the other program" in service.output()
             assert "Traceback" not in service.output()
     assert not (tmp_path / ".todo-service" / "postgres").exists()
@@ -233,7 +233,7 @@ def test_ipv6_and_an_own_secret_work_and_the_service_ends_with_postgres(tmp_path
         host = name = "127.0.0.1"
     own = {"BETTER_AUTH_SECRET": "x" * 32, "JWT_AUDIENCE": "api", "DATABASE_URL": "postgres://nowhere/at-all"}
     with serving(tmp_path, port, HOST=host, **own) as service:
-        assert "201" in service.ready().curl().splitlines()[0]
+        assert "201" in service.wait_until_ready().curl().splitlines()[0]
         assert f"http://{name}:{port}/api/tasks" in service.output()
         assert "DATABASE_URL is set, but not used" in service.output()
         assert_both_end_after_a_kill_of("PostgreSQL", service)
@@ -243,7 +243,7 @@ def test_ipv6_and_an_own_secret_work_and_the_service_ends_with_postgres(tmp_path
 @pytest.mark.slow
 def test_an_issuer_replaces_the_token_and_postgres_ends_with_the_service(tmp_path: Path, port: int) -> None:
     with serving(tmp_path, port, JWT_JWKS_URL="http://127.0.0.1:9/keys", EMBEDDED_DOCS_TOKEN="mine") as service:
-        output = service.ready().output()
+        output = service.wait_until_ready().output()
         assert "tokens come from the issuer with the keys at http://127.0.0.1:9/keys" in output
         assert service.token_on_the_page(port) == ""
         assert "curl " not in output

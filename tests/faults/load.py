@@ -86,7 +86,7 @@ class Load:
                 with suppress(ClientError, OSError):  # the service is down, which its clients record
                     async with session.get("/health"):
                         pass
-                self.record.slowest_of_control = max(self.record.slowest_of_control, time.monotonic() - began)
+                self.record.slowest_health_request = max(self.record.slowest_health_request, time.monotonic() - began)
                 await asyncio.sleep(PAUSE)
 
 

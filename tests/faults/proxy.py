@@ -23,7 +23,7 @@ class Proxy:
         self._target = target
         self._passes = asyncio.Event()
         self._passes.set()
-        self._swallows = False
+        self._discards = False
         self._delay = 0.0
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,13 +55,13 @@ class Proxy:
             self._passes.set()
 
     @asynccontextmanager
-    async def swallowing(self) -> AsyncIterator[None]:
+    async def discarding(self) -> AsyncIterator[None]:
         """Accepts connections and discards what arrives, although TCP acknowledges it."""
-        self._swallows = True
+        self._discards = True
         try:
             yield
         finally:
-            self._swallows = False
+            self._discards = False
 
     @asynccontextmanager
     async def losing(self) -> AsyncIterator[None]:
@@ -130,7 +130,7 @@ class Proxy:
                 data = await source.read(CHUNK)
             except OSError:
                 data = b""
-            if not self._swallows or not data:
+            if not self._discards or not data:
                 arrived.put_nowait((loop.time() + self._delay, data))
 
     async def _deliver(self, arrived: asyncio.Queue[tuple[float, bytes]], target: asyncio.StreamWriter) -> None:

@@ -50,7 +50,7 @@ class Record:
     last_served: dict[int, float] = field(default_factory=dict)
     """The time at which each client was served last."""
     slowest: float = 0.0
-    slowest_of_control: float = 0.0
+    slowest_health_request: float = 0.0
     """The slowest request that needs no database, which tells how busy the machine was."""
 
     def answered(self, client: int, outcome: str, seconds: float, *, served: bool) -> None:

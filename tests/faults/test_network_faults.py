@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster import Cluster
-from tests.faults.faults import LONG_FORM, Deployment, repeat, run_deployment, wait_until_ready
+from tests.faults.faults import ALL_VARIANTS, Deployment, repeat, run_deployment, wait_until_ready
 from tests.faults.proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
@@ -19,14 +19,14 @@ Fault = Callable[[Proxy], AbstractAsyncContextManager[None]]
 VARIANTS = [
     ("frozen", Proxy.frozen, 2, 3.5),
     ("all packets lost", Proxy.losing, 2, 3.5),
-    ("sent data swallowed", Proxy.swallowing, 2, 1.0),
+    ("sent data discarded", Proxy.discarding, 2, 1.0),
     ("frozen", Proxy.frozen, 2, 1.0),
     ("frozen", Proxy.frozen, 10, 5.0),
-    ("sent data swallowed", Proxy.swallowing, 2, 3.5),
-    ("sent data swallowed", Proxy.swallowing, 10, 12.0),
+    ("sent data discarded", Proxy.discarding, 2, 3.5),
+    ("sent data discarded", Proxy.discarding, 10, 12.0),
     ("all packets lost", Proxy.losing, 2, 1.0),
     ("all packets lost", Proxy.losing, 10, 8.0),
-][: None if LONG_FORM else 3]
+][: None if ALL_VARIANTS else 3]
 
 
 async def test_the_service_recovers_after_its_connections_are_reset(deployment: Deployment) -> None:
@@ -51,7 +51,7 @@ async def test_the_service_recovers_after_the_network_transmits_nothing(
         await repeat(f"{name} for {seconds:g} s, DATABASE_TIMEOUT={limit}", deployment, fault)
 
 
-@pytest.mark.parametrize("seconds", [0.1, 0.3] if LONG_FORM else [0.1])
+@pytest.mark.parametrize("seconds", [0.1, 0.3] if ALL_VARIANTS else [0.1])
 async def test_the_service_reconnects_through_a_slow_network(cluster: Cluster, tmp_path: Path, seconds: float) -> None:
     """All connections are lost; opening new ones takes several times the delay."""
     async with run_deployment(cluster, tmp_path / "log", DATABASE_TIMEOUT="5") as deployment:

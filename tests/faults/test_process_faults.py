@@ -11,7 +11,7 @@ import pytest
 from tests.faults.cluster import Cluster
 from tests.faults.faults import Deployment, repeat, run_deployment
 from tests.faults.load import BROKEN, NOT_CONNECTED
-from tests.support.processes import PATIENCE, wait_until
+from tests.support.processes import TEST_TIMEOUT, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]
 
@@ -53,7 +53,7 @@ async def test_a_restart_by_sigterm_sent_twice_causes_no_5xx(patient_deployment:
             for process in everything:
                 process.send_signal(signal.SIGTERM)
             await asyncio.sleep(0.1)
-        assert await asyncio.to_thread(deployment.process.wait, PATIENCE) == 0
+        assert await asyncio.to_thread(deployment.process.wait, TEST_TIMEOUT) == 0
         await deployment.serve()
 
     record = await repeat(

@@ -11,8 +11,8 @@ from aiohttp import ClientResponse
 
 from tests.support.api import TASKS, Api, path_of, problem_of
 from tests.support.cors import ORIGIN, assert_readable
-from tests.support.database import Start
-from tests.support.processes import PATIENCE, free_port
+from tests.support.database import StartService
+from tests.support.processes import TEST_TIMEOUT, free_port
 from todo_service.database import connecting
 
 pytestmark = pytest.mark.database
@@ -74,8 +74,8 @@ async def test_deleting_an_account_with_a_query_gets_400_and_deletes_nothing(own
     assert await owner.tasks() == [task]
 
 
-async def test_deleting_an_account_without_a_database_gets_503(start: Start) -> None:
-    owner = await start(database_url=f"postgres://u:p@127.0.0.1:{free_port()}/d")
+async def test_deleting_an_account_without_a_database_gets_503(start_service: StartService) -> None:
+    owner = await start_service(database_url=f"postgres://u:p@127.0.0.1:{free_port()}/d")
     await problem_of(await owner.call("DELETE", ME), 503, "unavailable")
 
 
@@ -88,10 +88,10 @@ COUNT_BLOCKED = """
 
 
 async def test_a_concurrent_write_is_applied_before_or_after_the_deletion(
-    start: Start, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    start_service: StartService, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
-    owner = await start(database_pool_size=WRITERS + 1, database_batch_size=1)
+    owner = await start_service(database_pool_size=WRITERS + 1, database_batch_size=1)
     for _ in range(20):
         task = await owner.create()
         requests: list[tuple[str, str, dict[str, Any]]] = [
@@ -106,7 +106,7 @@ async def test_a_concurrent_write_is_applied_before_or_after_the_deletion(
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", owner.user_id)
             calls = [asyncio.create_task(owner.call(method, path, **rest)) for method, path, rest in requests]
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TEST_TIMEOUT):
                 while await connection.fetchval(COUNT_BLOCKED) < WRITERS:
                     await connection.execute("SELECT pg_stat_clear_snapshot()")
         responses = await asyncio.gather(*calls)

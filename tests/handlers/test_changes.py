@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from marshmallow import RAISE
 
 from tests.support.api import TASKS, Api, path_of, problem_of, task_of
-from tests.support.database import Start
+from tests.support.database import StartService
 from tests.support.synchronisation import CHANGES, ME, STATUSES, Round, Simulation, Write
 from todo_service.database import connecting
 from todo_service.database.batching import Batch, BatchQueue
@@ -337,7 +337,11 @@ ROUNDS = st.builds(
 
 @pytest.fixture
 async def simulation(
-    start: Start, settings: Settings, database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    start_service: StartService,
+    settings: Settings,
+    database_url: str,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Simulation]:
     observer = await asyncpg.connect(database_url)
     simulation = Simulation(connection, observer, settings)
@@ -356,7 +360,7 @@ async def simulation(
     monkeypatch.setattr(Database, "run", counted_run)
     monkeypatch.setattr(BatchQueue, "next_batch", counted_batch)
     monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")  # longer than writes are blocked, on a busy machine too
-    simulation.workers += [(await start()).client for _ in range(2)]
+    simulation.workers += [(await start_service()).client for _ in range(2)]
     yield simulation
     await observer.close()
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.api import TASKS, Api, path_of, problem_of
 from tests.support.cors import ORIGIN, assert_readable
-from tests.support.database import Gateway, Start
+from tests.support.database import Gateway, StartService
 from tests.support.exports import EXPORT, between_pages, tasks_in
 from tests.support.pages import walk
 from tests.support.processes import free_port
@@ -68,9 +68,9 @@ async def export(api: Api) -> list[dict[str, Any]]:
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.tuples(TEXTS.map(lambda text: f"x{text}x"), st.none() | TEXTS), min_size=1, max_size=8))
 async def test_an_export_has_the_same_tasks_as_the_list(
-    user: Callable[[], Api], connection: asyncpg.Connection, texts: list[tuple[str, str | None]]
+    make_user: Callable[[], Api], connection: asyncpg.Connection, texts: list[tuple[str, str | None]]
 ) -> None:
-    api = user()
+    api = make_user()
     await insert(connection, api, texts)
 
     tasks = await export(api)
@@ -157,15 +157,15 @@ async def test_an_export_with_a_query_gets_400(owner: Api) -> None:
 # Failures
 
 
-async def test_an_export_without_a_database_gets_503(start: Start) -> None:
-    owner = await start(database_url=f"postgres://u:p@127.0.0.1:{free_port()}/d")
+async def test_an_export_without_a_database_gets_503(start_service: StartService) -> None:
+    owner = await start_service(database_url=f"postgres://u:p@127.0.0.1:{free_port()}/d")
     await problem_of(await owner.call("GET", EXPORT), 503, "unavailable")
 
 
 async def test_an_export_breaks_off_if_the_database_connection_is_lost(
-    start: Start, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start_service: StartService, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    owner = await start(database_url=gateway.url)
+    owner = await start_service(database_url=gateway.url)
     tasks = [await owner.create() for _ in range(2)]
     between_pages(monkeypatch, 1, gateway.close)
 
@@ -182,10 +182,10 @@ async def test_an_export_breaks_off_if_the_database_connection_is_lost(
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_a_broken_off_export_ends_with_a_connection_reset(
-    start: Start, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, version: str
+    start_service: StartService, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     """HTTP/1.0 has no chunks: a client takes an orderly end of the connection for the end of the body."""
-    owner = await start(database_url=gateway.url)
+    owner = await start_service(database_url=gateway.url)
     for _ in range(2):
         await owner.create()
     between_pages(monkeypatch, 1, gateway.close)

@@ -22,7 +22,7 @@ from tests.support.exports import (
     User,
     between_pages,
     read_fast,
-    run,
+    run_in_process,
     slow_client,
     start_export,
     start_export_without_chunks,
@@ -160,7 +160,7 @@ async def test_stopping_waits_for_an_export_in_progress(
     user_with: MakeUser, connection: asyncpg.Connection, settings: Settings
 ) -> None:
     user = await user_with(4_000, LONGEST)
-    async with run(settings) as (runner, url), slow_client(url, user) as session:
+    async with run_in_process(settings) as (runner, url), slow_client(url, user) as session:
         export = await start_export(session)
         stopping = asyncio.create_task(runner.cleanup())
         await wait_until(lambda: runner.app[IN_FLIGHT].stopping)
@@ -176,7 +176,7 @@ async def test_stopping_waits_for_an_export_that_reads_its_first_page(
 ) -> None:
     user = await user_with(4_000, LONGEST)
     read_page = me._page
-    async with run(settings) as (runner, url), slow_client(url, user) as session:
+    async with run_in_process(settings) as (runner, url), slow_client(url, user) as session:
         counter = runner.app[IN_FLIGHT]
 
         async def read_late(*arguments: Any) -> me.Page:
@@ -196,7 +196,7 @@ async def test_stopping_waits_for_an_export_that_reads_its_first_page(
 
 async def test_stopping_waits_until_every_write_buffer_is_empty(user_with: MakeUser, settings: Settings) -> None:
     user = await user_with(1_000, LONGEST)
-    async with run(settings) as (runner, url), slow_client(url, user) as session:
+    async with run_in_process(settings) as (runner, url), slow_client(url, user) as session:
         response = await session.get("/api/tasks")
         assert runner.server
         [connection] = runner.server.connections
@@ -220,7 +220,7 @@ async def test_an_export_longer_than_the_drain_time_is_reset(
     """HTTP/1.0 has no chunks: a client takes an orderly end of the connection for the end of the body."""
     monkeypatch.setattr(graceful, "DRAIN_SECONDS", 0.1)
     user = await user_with(4_000, LONGEST)
-    async with run(settings) as (runner, _):
+    async with run_in_process(settings) as (runner, _):
         reader, writer = await start_export_without_chunks(runner, user)
 
         await runner.cleanup()
@@ -243,7 +243,7 @@ async def test_an_export_between_two_pages_at_the_end_of_the_drain_time_is_reset
         await stopped.wait()
 
     between_pages(monkeypatch, me.PAGE_SIZE, wait_for_stop)
-    async with run(settings) as (runner, _):
+    async with run_in_process(settings) as (runner, _):
         reader, writer = await start_export_without_chunks(runner, user)
         await second_page_begins.wait()
 
@@ -257,7 +257,7 @@ async def test_an_export_between_two_pages_at_the_end_of_the_drain_time_is_reset
 
 async def test_stopping_does_not_wait_for_a_client_that_disconnected(user_with: MakeUser, settings: Settings) -> None:
     user = await user_with(4_000, LONGEST)
-    async with run(settings) as (runner, url), slow_client(url, user) as session:
+    async with run_in_process(settings) as (runner, url), slow_client(url, user) as session:
         export = await start_export(session)
 
         export.close()

@@ -146,7 +146,7 @@ INSERT = """
     limit=st.integers(1, 4),
 )
 async def test_pages_contain_exactly_the_tasks_that_match_all_filters(
-    user: Callable[[], Api],
+    make_user: Callable[[], Api],
     connection: asyncpg.Connection,
     sort: str,
     order: str,
@@ -154,7 +154,7 @@ async def test_pages_contain_exactly_the_tasks_that_match_all_filters(
     queries: list[Query],
     limit: int,
 ) -> None:
-    api = user()
+    api = make_user()
     await connection.execute("INSERT INTO users (id, revision) VALUES ($1, 99)", api.user_id)
     await connection.execute(INSERT, api.user_id, *map(list, zip(*tasks, strict=True)))
     everything = await api.tasks()

@@ -83,7 +83,7 @@ WRITES = st.lists(st.tuples(st.sampled_from(["create", "delete", "change"]), st.
     writes=st.lists(WRITES, max_size=12),
 )
 async def test_pages_contain_each_unchanged_task_once_while_other_tasks_change(
-    user: Callable[[], Api],
+    make_user: Callable[[], Api],
     sort: str,
     order: str,
     titles: list[str],
@@ -91,7 +91,7 @@ async def test_pages_contain_each_unchanged_task_once_while_other_tasks_change(
     limit: int,
     writes: list[list[tuple[str, int]]],
 ) -> None:
-    api = user()
+    api = make_user()
     existing = {}
     for title, due in zip(titles, due_dates, strict=False):
         task = await api.create(title, due_date=due and f"2026-01-0{due}T00:00:00Z")

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.api import JSON, TASKS, Api, path_of, problem_of, task_of
-from tests.support.members import CHANGED, CLEARED, CREATED, EDGES, NAMES
+from tests.support.members import AT_LIMITS, CHANGED, CLEARED, CREATED, NAMES
 
 pytestmark = pytest.mark.database
 
@@ -80,7 +80,7 @@ async def test_due_dates_come_back_in_utc(owner: Api, sent: str, stored: str) ->
     assert await owner.get(task) == task
 
 
-@pytest.mark.parametrize(("name", "value"), EDGES, ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(("name", "value"), AT_LIMITS, ids=lambda value: str(value)[:20])
 async def test_values_at_their_limits_come_back_as_they_were_sent(owner: Api, name: str, value: Any) -> None:
     assert (await owner.create(**{name: value}))[name] == value
 
@@ -186,8 +186,8 @@ async def test_a_body_with_a_user_id_gets_400(owner: Api) -> None:
 
 
 @pytest.mark.parametrize("user_id", ["é" * 255, "a'b\"c\\d", "%00", " ", "null"])
-async def test_any_text_can_be_a_user(user: Callable[[str], Api], user_id: str) -> None:
-    api = user(user_id)
+async def test_any_text_can_be_a_user(make_user: Callable[[str], Api], user_id: str) -> None:
+    api = make_user(user_id)
     task = await api.create()
     assert task["user_id"] == user_id
     assert task in await api.tasks()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.api import TASKS, Api
 from tests.support.plans import BIG_USER, buffers, explain, nodes
-from tests.support.sql_files import OWNED
+from tests.support.sql_files import USER_STATEMENTS
 from todo_service.database.database import Database
 from todo_service.database.statements import Statement
 
@@ -122,7 +122,7 @@ async def rolled_back(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 async def work_of(planner: asyncpg.Connection, name: str, user_id: str, task_id: UUID) -> object:
     """The work of PostgreSQL for a statement: each node of the plan, with its rows and pages."""
-    file = OWNED[name]
+    file = USER_STATEMENTS[name]
     async with rolled_back(planner):
         plan = await explain(planner, file, file.arguments(user_id=user_id, id=task_id))
     return [[*(node.get(key) for key in PROPERTIES), buffers(node)] for node in nodes(plan)]

@@ -11,9 +11,9 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
-from tests.support.api import TASKS, Api, Client, ask, path_of, problem_of, tag_of
+from tests.support.api import TASKS, Api, Client, call_with_header, path_of, problem_of, tag_of
 from tests.support.pages import create_some, next_page
-from tests.support.processes import PATIENCE
+from tests.support.processes import TEST_TIMEOUT
 from todo_service.app import create_app
 from todo_service.database import batching, connecting
 from todo_service.database.batching import StatementQueue
@@ -108,7 +108,7 @@ async def test_the_etag_of_every_list_is_the_owners_generation_and_revision(
         for method in ("GET", "HEAD"):
             response = await owner.call(method, address)
             assert (response.status, response.headers["ETag"]) == (200, f'"{tag}"')
-            await assert_304(await ask(owner, method, address, "If-None-Match", f'"{tag}"'), tag)
+            await assert_304(await call_with_header(owner, method, address, "If-None-Match", f'"{tag}"'), tag)
 
 
 async def test_the_etag_of_a_task_is_its_revision(owner: Api) -> None:
@@ -128,7 +128,7 @@ async def test_every_write_changes_the_etag_of_the_list(owner: Api, method: str,
     path = path_of(await owner.create())
     before = await tag_of(owner)
     await owner.call(method, TASKS if below is None else path + below, json=body)
-    response = await ask(owner, "GET", TASKS, "If-None-Match", f'"{before}"')
+    response = await call_with_header(owner, "GET", TASKS, "If-None-Match", f'"{before}"')
     assert (response.status, await response.json()) == (200, await owner.tasks())
     assert response.headers["ETag"] != f'"{before}"'
 
@@ -154,20 +154,24 @@ async def test_lists_of_two_users_at_the_same_revision_have_different_etags(
     other, own = await tag_of(owner), await tag_of(stranger)
     assert other.rpartition("-")[2] == own.rpartition("-")[2] == str(writes)
     for query in QUERIES:
-        response = await ask(stranger, "GET", TASKS + query, "If-None-Match", f'"{other}"')
+        response = await call_with_header(stranger, "GET", TASKS + query, "If-None-Match", f'"{other}"')
         assert (response.status, response.headers["ETag"]) == (200, f'"{own}"')
-        await assert_304(await ask(stranger, "GET", TASKS + query, "If-None-Match", f'"{other}", "{own}"'), own)
+        await assert_304(
+            await call_with_header(stranger, "GET", TASKS + query, "If-None-Match", f'"{other}", "{own}"'), own
+        )
 
 
 async def test_the_list_etag_is_new_after_the_user_deleted_all_data(owner: Api) -> None:
     tags = [await tag_of(owner)]
     for _ in range(2):
         task = await owner.create()
-        response = await ask(owner, "GET", TASKS, "If-None-Match", ",".join(f'"{tag}"' for tag in tags))
+        response = await call_with_header(owner, "GET", TASKS, "If-None-Match", ",".join(f'"{tag}"' for tag in tags))
         assert (response.status, await response.json()) == (200, [task])
         tags.append(await tag_of(owner))
         assert (await owner.call("DELETE", "/api/me")).status == 204
-        response = await ask(owner, "GET", TASKS, "If-None-Match", ",".join(f'"{tag}"' for tag in tags[1:]))
+        response = await call_with_header(
+            owner, "GET", TASKS, "If-None-Match", ",".join(f'"{tag}"' for tag in tags[1:])
+        )
         assert (response.status, await response.json()) == (200, [])
     assert [tag.rpartition("-")[2] for tag in tags] == ["0", "1", "1"]
 
@@ -181,7 +185,7 @@ async def test_a_read_with_a_matching_if_none_match_gets_304(owner: Api, method:
     path = path_of(await owner.create())
     for address in (path, TASKS):
         tag = await tag_of(owner, address)
-        await assert_304(await ask(owner, method, address, "If-None-Match", value.format(tag)), tag)
+        await assert_304(await call_with_header(owner, method, address, "If-None-Match", value.format(tag)), tag)
 
 
 @pytest.mark.parametrize("value", NOT_MATCHING)
@@ -189,7 +193,7 @@ async def test_a_read_without_a_matching_if_none_match_gets_200(owner: Api, valu
     task = await owner.create()
     for address, expected in ((path_of(task), task), (TASKS, [task])):
         tag = await tag_of(owner, address)
-        response = await ask(owner, "GET", address, "If-None-Match", value.format(tag))
+        response = await call_with_header(owner, "GET", address, "If-None-Match", value.format(tag))
         assert (response.status, await response.json(), response.headers["ETag"]) == (200, expected, f'"{tag}"')
 
 
@@ -207,7 +211,7 @@ async def test_a_304_for_a_list_reads_no_tasks(owner: Api, monkeypatch: pytest.M
     monkeypatch.setattr(Database, "run", record)
     for query in QUERIES:
         for value in (f'"x", W/"{tag}"', "*"):
-            await assert_304(await ask(owner, "GET", TASKS + query, "If-None-Match", value), tag)
+            await assert_304(await call_with_header(owner, "GET", TASKS + query, "If-None-Match", value), tag)
     assert bodies == ["[]"] * 2 * len(QUERIES)
 
 
@@ -220,7 +224,7 @@ async def test_a_write_with_the_current_etag_succeeds(owner: Api, call: Call) ->
     for value in MATCHING:
         task = await change(owner, await owner.create())
         sent = value.format(task["revision"])
-        response = await ask(owner, method, path_of(task) + below, "If-Match", sent, json=body)
+        response = await call_with_header(owner, method, path_of(task) + below, "If-Match", sent, json=body)
         assert response.status == (204 if method == "DELETE" else 200), value
         after = await owner.get(task)
         assert after == (None if method == "DELETE" else await response.json())
@@ -234,7 +238,7 @@ async def test_a_write_with_a_stale_etag_gets_412_and_the_current_etag(owner: Ap
     task = await change(owner, await owner.create())
     before = await tag_of(owner)
     for value in ['"1"', '"3"', f'"{before}"', *WEAKLY_MATCHING, *NOT_MATCHING]:
-        response = await ask(owner, method, path_of(task) + below, "If-Match", value.format(2), json=body)
+        response = await call_with_header(owner, method, path_of(task) + below, "If-Match", value.format(2), json=body)
         await assert_412(response, 2)
     assert (await owner.get(task), await tag_of(owner)) == (task, before)
 
@@ -243,13 +247,13 @@ async def test_a_write_with_a_stale_etag_gets_412_and_the_current_etag(owner: Ap
 async def test_an_update_without_effect_with_a_stale_etag_gets_412(owner: Api, call: Call) -> None:
     method, below, body = call
     task = await owner.create()
-    await assert_412(await ask(owner, method, path_of(task) + below, "If-Match", '"7"', json=body), 1)
+    await assert_412(await call_with_header(owner, method, path_of(task) + below, "If-Match", '"7"', json=body), 1)
 
 
 @pytest.mark.parametrize(("value", "second"), [('"1"', 412), ('"1", "2"', 200), ("*", 200)])
 async def test_a_repeated_toggle_with_a_single_etag_toggles_once(owner: Api, value: str, second: int) -> None:
     path = path_of(await owner.create()) + "/complete"
-    responses = [await ask(owner, "PATCH", path, "If-Match", value) for _ in range(2)]
+    responses = [await call_with_header(owner, "PATCH", path, "If-Match", value) for _ in range(2)]
     assert [response.status for response in responses] == [200, second]
     [task] = await owner.tasks()
     assert task["completed"] is (second == 412), "other conditions let the second request toggle it back"
@@ -261,9 +265,9 @@ async def test_a_read_with_if_match_gets_200_or_412(owner: Api, method: str) -> 
     for address in (path_of(task), f"{TASKS}?sort=title", TASKS):
         tag = await tag_of(owner, address)
         for value in MATCHING:
-            assert (await ask(owner, method, address, "If-Match", value.format(tag))).status == 200
+            assert (await call_with_header(owner, method, address, "If-Match", value.format(tag))).status == 200
         for value in [*WEAKLY_MATCHING, *NOT_MATCHING, '"1"']:
-            await assert_412(await ask(owner, method, address, "If-Match", value.format(tag)), tag)
+            await assert_412(await call_with_header(owner, method, address, "If-Match", value.format(tag)), tag)
 
 
 async def test_if_match_is_evaluated_before_if_none_match(owner: Api) -> None:
@@ -277,9 +281,9 @@ async def test_if_match_is_evaluated_before_if_none_match(owner: Api) -> None:
 async def test_a_condition_may_have_thousands_of_etags(owner: Api) -> None:
     task = await owner.create()
     others, tag = ", ".join(f'"{number}"' for number in range(10_000, 16_000)), await tag_of(owner)
-    await assert_412(await ask(owner, "PATCH", path_of(task), "If-Match", others, json={"title": "y"}), 1)
-    await assert_304(await ask(owner, "GET", TASKS, "If-None-Match", f'{others}, "{tag}"'), tag)
-    response = await ask(owner, "PATCH", path_of(task), "If-Match", f'{others}, "1"', json={"title": "y"})
+    await assert_412(await call_with_header(owner, "PATCH", path_of(task), "If-Match", others, json={"title": "y"}), 1)
+    await assert_304(await call_with_header(owner, "GET", TASKS, "If-None-Match", f'{others}, "{tag}"'), tag)
+    response = await call_with_header(owner, "PATCH", path_of(task), "If-Match", f'{others}, "1"', json={"title": "y"})
     assert response.status == 200
 
 
@@ -294,7 +298,7 @@ async def test_a_404_with_a_condition_reveals_no_etag(owner: Api, stranger: Api,
     names = ("If-Match", "If-None-Match") if method in ("GET", "HEAD") else ("If-Match",)
     for name, value in itertools.product(names, ("*", '"1"', '"2"', '"7"', 'W/"1"')):
         responses = [
-            await ask(stranger, method, f"{TASKS}/{id_}{below}", name, value, json=body)
+            await call_with_header(stranger, method, f"{TASKS}/{id_}{below}", name, value, json=body)
             for id_ in (UNKNOWN_ID, task["id"], deleted["id"], "no-id")
         ]
         assert {(response.status, "ETag" in response.headers) for response in responses} == {(404, False)}
@@ -309,7 +313,9 @@ async def test_a_malformed_condition_gets_400(owner: Api, value: str) -> None:
     requests = [("If-Match", method, path_of(task) + below, body) for method, below, body in WRITES]
     requests += [(n, "GET", path, None) for n in ("If-Match", "If-None-Match") for path in (TASKS, path_of(task))]
     for name, method, path, body in requests:
-        document = await problem_of(await ask(owner, method, path, name, value, json=body), 400, "invalid-header")
+        document = await problem_of(
+            await call_with_header(owner, method, path, name, value, json=body), 400, "invalid-header"
+        )
         assert list(document["errors"]) == [name]
     assert (await owner.get(task), await tag_of(owner)) == (task, before)
 
@@ -323,7 +329,7 @@ async def test_a_condition_that_an_endpoint_does_not_support_gets_400(owner: Api
     for name in ("If-Match", "If-None-Match"):
         requests += [(name, method, path, {"title": "x"} if method == "POST" else None) for method, path in others]
     for name, method, path, body in requests:
-        response = await ask(owner, method, path, name, value, json=body)
+        response = await call_with_header(owner, method, path, name, value, json=body)
         document = await problem_of(response, 400, "invalid-header")
         assert list(document["errors"]) == [name]
     assert (await owner.tasks(), await tag_of(owner)) == ([task], before)
@@ -339,7 +345,7 @@ async def test_a_problem_names_both_invalid_conditions(owner: Api) -> None:
 @pytest.mark.parametrize("path", [f"{TASKS}/changes", "/api/export"])
 async def test_changes_and_export_ignore_conditions(owner: Api, path: str) -> None:
     task = await owner.create()
-    response = await ask(owner, "GET", path, "If-None-Match", '"x"')
+    response = await call_with_header(owner, "GET", path, "If-None-Match", '"x"')
     assert response.status == 200
     assert task["id"] in await response.text()
 
@@ -355,7 +361,7 @@ async def until_all_are_blocked(
     """Waits until the workers hold this number of writes, and this number of their connections waits for a lock."""
     batch_queues = [worker.app[DATABASE]._queue for worker in workers]
     blocked = received = 0
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TEST_TIMEOUT):
         while (received, blocked) != (requests, connections):
             await connection.execute("SELECT pg_stat_clear_snapshot()")  # or this transaction reads the same again
             blocked = await connection.fetchval(
@@ -411,7 +417,7 @@ async def test_one_of_many_concurrent_writes_with_the_same_etag_succeeds(
         for number in range(REQUESTS):
             api = replace(owner, client=workers[number % 2])
             own = body and {**body, "description": f"By {number}"}
-            requests.append(ask(api, method, path_of(task) + below, "If-Match", '"2"', json=own))
+            requests.append(call_with_header(api, method, path_of(task) + below, "If-Match", '"2"', json=own))
         running = asyncio.gather(*requests)
         await until_all_are_blocked(connection, workers, REQUESTS, REQUESTS if size == 1 else 2)
     responses = await running
@@ -441,7 +447,9 @@ async def test_a_write_that_waited_for_a_lock_is_checked_against_the_new_etag(
         for table, condition in (("users", "id = $1"), ("tasks", "user_id = $1")):
             await connection.execute(f"UPDATE {table} SET revision = 2 WHERE {condition}", owner.user_id)
         api = replace(owner, client=workers[0])
-        running = asyncio.create_task(ask(api, method, path_of(task) + below, "If-Match", '"1"', json=body))
+        running = asyncio.create_task(
+            call_with_header(api, method, path_of(task) + below, "If-Match", '"1"', json=body)
+        )
         await until_all_are_blocked(connection, workers, 1, 1)
 
     await assert_412(await running, 2)

@@ -14,7 +14,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.described import operations
-from tests.support.processes import PATIENCE, SECRET, served
+from tests.support.processes import SECRET, TEST_TIMEOUT, served
 from todo_service.auth.tokens import sign_token
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one at a time
@@ -29,7 +29,7 @@ class Page:
         self.wait(lambda: self.all(".opblock"))
 
     def wait(self, condition: Callable[[], Any]) -> Any:
-        return WebDriverWait(self.browser, PATIENCE).until(lambda _browser: condition())
+        return WebDriverWait(self.browser, TEST_TIMEOUT).until(lambda _browser: condition())
 
     def all(self, selector: str) -> list[WebElement]:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)

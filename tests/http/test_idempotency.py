@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from tests.support.api import TASKS, Api, path_of, problem_of, tag_of
-from tests.support.database import Start, wait_for_blocked_session
+from tests.support.database import StartService, wait_for_blocked_session
 from tests.support.idempotency import KEY, OTHER, PAYLOAD, assert_created, assert_replayed, post
 from tests.support.members import CHANGED, CLEARED, CREATED
-from tests.support.processes import PATIENCE
-from tests.support.writers import hold_up
+from tests.support.processes import TEST_TIMEOUT
+from tests.support.writers import block_writes
 from todo_service.database import connecting
 from todo_service.database.sending import Senders
 from todo_service.http.idempotency import derive_task_id, fingerprint
@@ -342,22 +342,24 @@ def long_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def send_concurrently(
-    start: Start, long_lock_timeout: None, connection: asyncpg.Connection, observer: asyncpg.Connection
+    start_service: StartService, long_lock_timeout: None, connection: asyncpg.Connection, observer: asyncpg.Connection
 ) -> SendConcurrently:
     """Sends concurrent requests of one user. Each connection for writes waits for the user's row first."""
 
     async def send(
         requests: list[tuple[str, dict[str, Any]]], known: bool, connections: int, batch_size: int
     ) -> tuple[Api, list[ClientResponse]]:
-        api = await start(database_pool_size=connections, database_batch_size=batch_size, database_timeout=PATIENCE)
+        api = await start_service(
+            database_pool_size=connections, database_batch_size=batch_size, database_timeout=TEST_TIMEOUT
+        )
         if known:
             await api.create()
-        gate = await hold_up(connection, api.user_id)
+        blocker = await block_writes(connection, api.user_id)
         sending = asyncio.gather(*(post(api, payload, key) for key, payload in requests))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TEST_TIMEOUT):
             while await observer.fetchval(WAITING) < max(connections - 1, 1):  # one is kept for reads
                 pass
-        await gate.rollback()
+        await blocker.rollback()
         return api, await sending
 
     return send
@@ -418,15 +420,19 @@ async def test_concurrent_requests_with_different_keys_create_a_task_each(
 
 @KNOWN
 async def test_a_request_that_was_lost_before_its_commit_can_be_repeated(
-    start: Start, long_lock_timeout: None, connection: asyncpg.Connection, observer: asyncpg.Connection, known: bool
+    start_service: StartService,
+    long_lock_timeout: None,
+    connection: asyncpg.Connection,
+    observer: asyncpg.Connection,
+    known: bool,
 ) -> None:
-    api = await start(database_pool_size=1, database_timeout=PATIENCE)
+    api = await start_service(database_pool_size=1, database_timeout=TEST_TIMEOUT)
     before = [await api.create()] if known else []
-    gate = await hold_up(connection, api.user_id)
+    blocker = await block_writes(connection, api.user_id)
     sending = asyncio.create_task(post(api))
     await observer.execute("SELECT pg_terminate_backend($1)", await wait_for_blocked_session(observer))
     lost = await sending
-    await gate.rollback()
+    await blocker.rollback()
 
     repeated = [await post(api), await post(api)]
 

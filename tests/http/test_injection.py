@@ -141,9 +141,9 @@ async def test_sql_in_an_idempotency_key_is_text(owner: Api) -> None:
     assert len(made) == len({task["id"] for task in made})
 
 
-async def test_sql_in_a_user_id_or_a_cursor_is_text(user: Callable[..., Api]) -> None:
+async def test_sql_in_a_user_id_or_a_cursor_is_text(make_user: Callable[..., Api]) -> None:
     for text in SQL:
-        api = user(f"{text} {uuid4()}")
+        api = make_user(f"{text} {uuid4()}")
         task = await api.create(text)
         assert await api.tasks() == [task]
         cursor = encode_cursor(Cursor("title", "asc", text.lower(), "00000000-0000-0000-0000-000000000000"))
@@ -157,9 +157,9 @@ def assert_nothing_was_injected(headers: Any) -> None:
         assert all(" " <= character <= "~" for character in name + value), (name, value)
 
 
-async def test_line_ends_in_a_task_or_a_user_id_reach_no_response_header(user: Callable[..., Api]) -> None:
+async def test_line_ends_in_a_task_or_a_user_id_reach_no_response_header(make_user: Callable[..., Api]) -> None:
     for text in LINE_ENDS:
-        api = user(f"{text} {uuid4()}")
+        api = make_user(f"{text} {uuid4()}")
         made = await api.call("POST", TASKS, json={"title": text, "description": text})
         assert made.status == 201
         await api.create(f"{text} too")

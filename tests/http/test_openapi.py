@@ -10,7 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.support.api import Client, task_of
 from tests.support.described import DOCUMENT, SCHEMAS, operation_of, operations, parameters_of
 from tests.support.members import CHANGED, CREATED, MEMBERS
-from tests.support.processes import run
+from tests.support.processes import run_command
 from tests.support.tools import npm_command
 from todo_service.app import description
 from todo_service.http.headers import RESPONSE_HEADERS
@@ -238,7 +238,7 @@ def test_the_schema_of_a_task_describes_every_member() -> None:
         name: {keyword: value for keyword, value in schema.items() if keyword not in left_out}
         for name, schema in task.items()
     }
-    assert described == {member.name: member.described for member in MEMBERS}
+    assert described == {member.name: member.openapi_schema for member in MEMBERS}
     assert sorted(SCHEMAS["Task"]["required"]) == sorted(task)
 
 
@@ -284,6 +284,6 @@ async def test_the_description_is_served_with_an_etag(client: Client) -> None:
 
 
 def test_the_openapi_command_prints_the_committed_description() -> None:
-    printed = run("openapi")
+    printed = run_command("openapi")
     assert (printed.returncode, printed.stderr) == (0, "")
     assert printed.stdout == COMMITTED.read_text(), "stale: run `todo-service openapi > docs/openapi.json`"

@@ -90,9 +90,9 @@ async def test_titles_are_trimmed_of_white_space_and_nothing_else(owner: Api, sp
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
-async def test_user_ids_are_compared_code_point_by_code_point(user: Callable[..., Api], text: str) -> None:
+async def test_user_ids_are_compared_code_point_by_code_point(make_user: Callable[..., Api], text: str) -> None:
     user_id = f"{text[:100]}{uuid4()}"
-    one, other = user(user_id), user(f"{user_id}\u200b")
+    one, other = make_user(user_id), make_user(f"{user_id}\u200b")
     task = await one.create()
     assert task["user_id"] == user_id
     assert await one.tasks() == [task]

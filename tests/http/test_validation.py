@@ -18,9 +18,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from tests.support.api import JSON, TASKS, Api, Client, ask, path_of, problem_of
+from tests.support.api import JSON, TASKS, Api, Client, call_with_header, path_of, problem_of
 from tests.support.members import CHANGED, CREATED, MEMBERS
-from tests.support.processes import PATIENCE
+from tests.support.processes import TEST_TIMEOUT
 from todo_service.http.schemas import NewTaskSchema
 
 pytestmark = pytest.mark.database
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.database
 UNKNOWN_ID = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 
 INVALID_VALUES: dict[str, Sequence[Any]] = {
-    **{member.name: member.refused for member in MEMBERS},
+    **{member.name: member.invalid for member in MEMBERS},
     **{name: ["x"] for name in ("Title", "", "__proto__")},
 }
 INVALID_MEMBERS = [(name, value) for name, values in INVALID_VALUES.items() for value in values]
@@ -290,10 +290,10 @@ async def test_a_request_without_a_body_gets_the_first_error_in_this_order(
 ) -> None:
     task, unknown = path_of(await owner.create()), f"{TASKS}/{UNKNOWN_ID}"
     await problem_of(await client.request(method, f"{unknown}?x=1", headers={"If-Match": "1"}), 401, "unauthorized")
-    await problem_of(await ask(owner, method, f"{TASKS}/no-id?x=1", "If-Match", "1"), 400, "invalid-query")
-    await problem_of(await ask(owner, method, f"{TASKS}/no-id", "If-Match", "1"), 400, "invalid-header")
-    await problem_of(await ask(owner, method, unknown, "If-Match", '"7"'), 404, "task-not-found")
-    await problem_of(await ask(owner, method, task, "If-Match", '"7"'), 412, "precondition-failed")
+    await problem_of(await call_with_header(owner, method, f"{TASKS}/no-id?x=1", "If-Match", "1"), 400, "invalid-query")
+    await problem_of(await call_with_header(owner, method, f"{TASKS}/no-id", "If-Match", "1"), 400, "invalid-header")
+    await problem_of(await call_with_header(owner, method, unknown, "If-Match", '"7"'), 404, "task-not-found")
+    await problem_of(await call_with_header(owner, method, task, "If-Match", '"7"'), 412, "precondition-failed")
 
 
 # Incomplete messages
@@ -305,7 +305,7 @@ async def send_and_close(client: Client, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(request)
     writer.write_eof()
-    response = await asyncio.wait_for(reader.read(), timeout=PATIENCE)
+    response = await asyncio.wait_for(reader.read(), timeout=TEST_TIMEOUT)
     writer.close()
     await writer.wait_closed()
     return response

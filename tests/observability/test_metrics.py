@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import TASKS, Api, Client, path_of, problem_of
-from tests.support.processes import PATIENCE, SECRET, served, wait_until, wait_until_blocking
+from tests.support.processes import SECRET, TEST_TIMEOUT, served, wait_until, wait_until_blocking
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
 from todo_service.settings import Settings
@@ -105,7 +105,7 @@ async def test_metrics_include_all_workers_even_those_that_have_ended(
 ) -> None:
     async def wait_for_count(session: ClientSession, expected: int) -> None:
         """Waits until this many requests have been counted: each worker adds its own after a moment, but only once."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TEST_TIMEOUT):
             count = 0.0
             while count != expected:
                 numbers = await numbers_of(session, "todo_service_request_duration_seconds_count")

@@ -53,8 +53,10 @@ def test_every_problem_type_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_problem_is_as_its_type_and_the_description_of_the_api_say(user: Callable[[], Api], name: str) -> None:
-    api, call, kind = user(), CALLS[name], TYPES[name]
+async def test_a_problem_is_as_its_type_and_the_description_of_the_api_say(
+    make_user: Callable[[], Api], name: str
+) -> None:
+    api, call, kind = make_user(), CALLS[name], TYPES[name]
     task = await api.create()
     for key, title in (("gone", "x"), ("k", "x")):
         sent = await api.call("POST", TASKS, json={"title": title}, headers={"Idempotency-Key": key})

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.support.database import wait_for_blocked_session
-from tests.support.processes import PATIENCE, SECRET, UP_TO_DATE, answers, run, served, wait_until_blocking
+from tests.support.processes import SECRET, TEST_TIMEOUT, UP_TO_DATE, answers, run_command, served, wait_until_blocking
 from tests.support.service_role import grant_service
 from todo_service.auth.tokens import sign_token
 
@@ -30,22 +30,22 @@ def test_the_procfile_migrates_and_serves() -> None:
 
 
 @pytest.fixture
-async def migrated(empty_database: str) -> str:
+async def migrated_database(empty_database: str) -> str:
     for expected in ("applied 0001_create_users_and_tasks.sql", UP_TO_DATE):
-        result = run("migrate", DATABASE_URL=empty_database)
+        result = run_command("migrate", DATABASE_URL=empty_database)
         assert (result.returncode, result.stderr) == (0, "")
         assert result.stdout.splitlines()[0] == expected
     return await grant_service(empty_database)
 
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
-async def test_tasks_survive_a_restart_of_the_service(migrated: str, tmp_path: Path, workers: str) -> None:
+async def test_tasks_survive_a_restart_of_the_service(migrated_database: str, tmp_path: Path, workers: str) -> None:
     task: dict[str, Any]
-    with served(tmp_path / "log", DATABASE_URL=migrated, WEB_CONCURRENCY=workers) as (process, url):
+    with served(tmp_path / "log", DATABASE_URL=migrated_database, WEB_CONCURRENCY=workers) as (process, url):
         assert len(psutil.Process(process.pid).children()) == int(workers)
         async with ClientSession(url, headers=ALICE) as session:
             task = await (await session.post("/api/tasks", json={"title": "Buy milk"})).json()
-    with served(tmp_path / "log", DATABASE_URL=migrated) as (process, url):
+    with served(tmp_path / "log", DATABASE_URL=migrated_database) as (process, url):
         async with ClientSession(url, headers=ALICE) as session:
             assert await (await session.get("/api/tasks")).json() == [task]
             response = await session.get("/api/tasks", headers={"Authorization": "Bearer " + "x" * 30_000})
@@ -56,8 +56,8 @@ async def test_tasks_survive_a_restart_of_the_service(migrated: str, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_restart_by_sighup_replaces_the_workers_and_logs_no_errors(migrated: str, tmp_path: Path) -> None:
-    with served(tmp_path / "log", DATABASE_URL=migrated, WEB_CONCURRENCY="2") as (process, url):
+def test_a_restart_by_sighup_replaces_the_workers_and_logs_no_errors(migrated_database: str, tmp_path: Path) -> None:
+    with served(tmp_path / "log", DATABASE_URL=migrated_database, WEB_CONCURRENCY="2") as (process, url):
         before = psutil.Process(process.pid).children()
         assert answers(f"{url}/health/ready")
         process.send_signal(signal.SIGHUP)
@@ -71,10 +71,10 @@ def test_a_restart_by_sighup_replaces_the_workers_and_logs_no_errors(migrated: s
 
 
 @pytest.mark.slow
-async def test_in_flight_requests_finish_when_all_processes_get_sigterm(migrated: str, tmp_path: Path) -> None:
-    with served(tmp_path / "log", DATABASE_URL=migrated, WEB_CONCURRENCY="2") as (process, url):
+async def test_in_flight_requests_finish_when_all_processes_get_sigterm(migrated_database: str, tmp_path: Path) -> None:
+    with served(tmp_path / "log", DATABASE_URL=migrated_database, WEB_CONCURRENCY="2") as (process, url):
         processes = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        connection, observer = [await asyncpg.connect(migrated) for _ in range(2)]
+        connection, observer = [await asyncpg.connect(migrated_database) for _ in range(2)]
         async with ClientSession(url, headers=ALICE) as session:
             await session.post("/api/tasks", json={"title": "One"})
             transaction = connection.transaction()
@@ -91,16 +91,16 @@ async def test_in_flight_requests_finish_when_all_processes_get_sigterm(migrated
             assert (await response.json())["title"] == "Two"
         await connection.close()
         await observer.close()
-        assert process.wait(timeout=PATIENCE) == 0
+        assert process.wait(timeout=TEST_TIMEOUT) == 0
         assert not [each for each in processes if each.is_running()]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_request_whose_body_arrives_after_the_signal_is_answered(
-    migrated: str, tmp_path: Path, stop: signal.Signals
+    migrated_database: str, tmp_path: Path, stop: signal.Signals
 ) -> None:
-    with served(tmp_path / "log", DATABASE_URL=migrated) as (process, url):
+    with served(tmp_path / "log", DATABASE_URL=migrated_database) as (process, url):
         workers = psutil.Process(process.pid).children()
         _, host, port = url.replace("//", "").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -115,7 +115,7 @@ async def test_a_request_whose_body_arrives_after_the_signal_is_answered(
         else:
             wait_until_blocking(lambda: not answers(f"{url}/health"))
         writer.write(b'e": "x"}')
-        answer = await asyncio.wait_for(reader.read(), timeout=PATIENCE)
+        answer = await asyncio.wait_for(reader.read(), timeout=TEST_TIMEOUT)
         assert answer.startswith(b"HTTP/1.1 201 ")
         assert stop == signal.SIGHUP or b"Connection: close" in answer
         writer.close()
@@ -136,7 +136,7 @@ def test_the_gunicorn_master_imports_no_module_that_a_restart_must_reload() -> N
         "import sys, todo_service.server.gunicorn_config, todo_service.server.worker\n"
         "print(*sorted(name for name in sys.modules if name.startswith('todo_service')))"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=TEST_TIMEOUT)
     assert ran.stdout.split() == [
         "todo_service",
         "todo_service.observability",

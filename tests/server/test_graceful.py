@@ -7,8 +7,8 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 
 from tests.support.clocks import LoopClock
-from tests.support.exports import EXPORT, LONGEST, MakeUser, run
-from tests.support.processes import PATIENCE, wait_until
+from tests.support.exports import EXPORT, LONGEST, MakeUser, run_in_process
+from tests.support.processes import TEST_TIMEOUT, wait_until
 from todo_service.http.in_flight import IN_FLIGHT
 from todo_service.server import graceful
 from todo_service.server.graceful import Runner
@@ -27,31 +27,34 @@ async def stop(runner: Runner) -> asyncio.Task[None]:
 @pytest.fixture(autouse=True)
 def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a test may take: a shutdown that ends within the test has not waited for these limits."""
-    monkeypatch.setattr(graceful, "LINGER_SECONDS", 10 * PATIENCE)
-    monkeypatch.setattr(graceful, "DRAIN_SECONDS", 20 * PATIENCE)
+    monkeypatch.setattr(graceful, "LINGER_SECONDS", 10 * TEST_TIMEOUT)
+    monkeypatch.setattr(graceful, "DRAIN_SECONDS", 20 * TEST_TIMEOUT)
 
 
 async def test_during_a_shutdown_a_request_on_an_idle_connection_is_answered(settings: Settings) -> None:
-    async with run(settings) as (runner, url), ClientSession(url, connector=TCPConnector(limit=1)) as session:
+    async with (
+        run_in_process(settings) as (runner, url),
+        ClientSession(url, connector=TCPConnector(limit=1)) as session,
+    ):
         async with session.get("/health") as response:
             assert "Connection" not in response.headers
         stopping = await stop(runner)
         async with session.get("/health") as response:
             assert response.status == 200
             assert response.headers["Connection"] == "close"
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TEST_TIMEOUT):
             await stopping
 
 
 async def test_during_a_shutdown_the_first_request_of_a_connection_is_answered(settings: Settings) -> None:
-    async with run(settings) as (runner, _):
+    async with run_in_process(settings) as (runner, _):
         reader, writer = await asyncio.open_connection(*runner.addresses[0])
         await wait_until(lambda: bool(runner.server and runner.server.connections))
         stopping = await stop(runner)
         writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
         writer.close()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TEST_TIMEOUT):
             await stopping
 
 
@@ -59,17 +62,17 @@ async def test_during_a_shutdown_an_idle_connection_is_closed_after_a_moment(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graceful, "LINGER_SECONDS", 0.2)
-    async with run(settings) as (runner, _):
+    async with run_in_process(settings) as (runner, _):
         reader, writer = await asyncio.open_connection(*runner.addresses[0])
         await wait_until(lambda: bool(runner.server and runner.server.connections))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TEST_TIMEOUT):
             await (await stop(runner))
             assert await reader.read() == b""
         writer.close()
 
 
 async def test_a_shutdown_without_connections_does_not_wait(settings: Settings) -> None:
-    async with run(settings) as (runner, _), asyncio.timeout(PATIENCE):
+    async with run_in_process(settings) as (runner, _), asyncio.timeout(TEST_TIMEOUT):
         await runner.cleanup()
 
 
@@ -81,7 +84,10 @@ async def test_during_a_shutdown_a_request_after_the_end_of_an_export_is_answere
     monkeypatch.setattr(graceful, "asyncio", clock)
     user = await user_with(4_000, LONGEST)
     connector: Any = TCPConnector(limit=1)
-    async with run(settings) as (runner, url), ClientSession(url, headers=user.headers, connector=connector) as session:
+    async with (
+        run_in_process(settings) as (runner, url),
+        ClientSession(url, headers=user.headers, connector=connector) as session,
+    ):
         async with session.get(EXPORT) as export:
             stopping = await stop(runner)
             clock.ahead = graceful.LINGER_SECONDS + 1  # since the shutdown began, not since the export's end
@@ -90,5 +96,5 @@ async def test_during_a_shutdown_a_request_after_the_end_of_an_export_is_answere
             assert len((await export.read()).splitlines()) == 4_000
         async with session.get("/health") as response:
             assert response.headers["Connection"] == "close"
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TEST_TIMEOUT):
             await stopping

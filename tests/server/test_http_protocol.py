@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.api import TASKS
-from tests.support.processes import PATIENCE, wait_until
+from tests.support.processes import TEST_TIMEOUT, wait_until
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
 from todo_service.http import validation
@@ -61,11 +61,11 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
 
 async def assert_refused(reader: asyncio.StreamReader, status: int, name: str) -> None:
     """Checks that the response is this problem document, and that the connection is closed."""
-    answered, headers, body = await asyncio.wait_for(read_answer(reader), timeout=PATIENCE)
+    answered, headers, body = await asyncio.wait_for(read_answer(reader), timeout=TEST_TIMEOUT)
     assert answered == status
     assert headers["content-type"] == "application/problem+json"
     assert json.loads(body)["type"] == f"/problems#{name}"
-    assert await asyncio.wait_for(reader.read(), timeout=PATIENCE) == b""
+    assert await asyncio.wait_for(reader.read(), timeout=TEST_TIMEOUT) == b""
 
 
 async def test_headers_that_take_too_long_get_408(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ async def test_complete_headers_stop_their_time_limit(
     runner: Runner, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise it would close an idle connection, or interrupt the headers of the next request."""
-    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 10 * TEST_TIMEOUT)
     async with connected(port) as (reader, writer):
         for _ in range(2):
             writer.write(HEALTH[:20])

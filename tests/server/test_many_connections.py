@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.support.api import JSON, TASKS
-from tests.support.processes import PATIENCE, SECRET, served
+from tests.support.processes import SECRET, TEST_TIMEOUT, served
 from tests.support.tools import missing
 from todo_service.auth.tokens import sign_token
 
@@ -70,7 +70,7 @@ async def trickle(senders: list[socket.socket], address: tuple[str, int]) -> Non
 
 
 async def first_line(sock: socket.socket) -> bytes:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TEST_TIMEOUT):
         answer = await asyncio.get_running_loop().sock_recv(sock, 1000)
     return answer.partition(b"\r\n")[0]
 

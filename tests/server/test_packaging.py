@@ -15,7 +15,7 @@ from aiohttp import ClientSession
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.support.processes import SECRET, UP_TO_DATE, run, served
+from tests.support.processes import SECRET, UP_TO_DATE, run_command, served
 from todo_service.auth.tokens import sign_token
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def test_the_wheel_contains_all_modules_sql_files_and_static_files(installed: Pa
 async def test_a_service_from_the_wheel_migrates_and_serves(installed: Path, database_url: str, tmp_path: Path) -> None:
     """Some modules are named in strings only: the command, gunicorn's configuration, the worker and the runner."""
     variables = {"PYTHONPATH": str(installed), "DATABASE_URL": database_url}
-    assert run("migrate", cwd=tmp_path, **variables).stdout.splitlines() == [UP_TO_DATE]
+    assert run_command("migrate", cwd=tmp_path, **variables).stdout.splitlines() == [UP_TO_DATE]
     with served(tmp_path / "log", code=str(installed), DATABASE_URL=database_url, DOCS="off") as (_, url):
         async with ClientSession(url) as session:
             headers = {"Authorization": f"Bearer {sign_token(SECRET, str(uuid4()), days=1)}"}

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from aiohttp import ClientSession
 
-from tests.support.processes import PATIENCE, free_port, run, served
+from tests.support.processes import TEST_TIMEOUT, free_port, run_command, served
 from tests.support.service_role import grant_service
 from todo_service.__main__ import main
 from todo_service.auth.tokens import sign_token
@@ -97,7 +97,7 @@ async def all_responses(url: str) -> str:
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(request.encode())
         writer.write_eof()
-        responses.append((await asyncio.wait_for(reader.read(), timeout=PATIENCE)).decode())
+        responses.append((await asyncio.wait_for(reader.read(), timeout=TEST_TIMEOUT)).decode())
         writer.close()
     return "\n".join(responses)
 
@@ -195,6 +195,8 @@ def test_help_and_usage_contain_no_secret(call: CallCommand, arguments: tuple[st
 
 
 def test_a_failed_migration_prints_no_secret() -> None:
-    ran = run("migrate", cwd=None, **ENVIRONMENT, DATABASE_URL=f"postgres://todo:{PASSWORD}@127.0.0.1:{free_port()}/d")
+    ran = run_command(
+        "migrate", cwd=None, **ENVIRONMENT, DATABASE_URL=f"postgres://todo:{PASSWORD}@127.0.0.1:{free_port()}/d"
+    )
     assert ran.returncode == 1
     assert needles_in(ran.stdout + ran.stderr) == []

@@ -10,7 +10,7 @@ import pytest
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from tests.support.api import Api
-from tests.support.processes import PATIENCE
+from tests.support.processes import TEST_TIMEOUT
 from tests.support.wire import PROBE, exchange, read_answers, receive, statuses
 
 pytestmark = pytest.mark.database
@@ -239,7 +239,7 @@ async def test_data_that_arrives_later_after_an_upgrade_is_not_read(owner: Api) 
     writer.write(octets(get("/health", *UPGRADE), owner) + head)
     await asyncio.sleep(0.05)
     writer.write(hidden)
-    answers = list(read_answers(await asyncio.wait_for(receive(reader), timeout=PATIENCE)))
+    answers = list(read_answers(await asyncio.wait_for(receive(reader), timeout=TEST_TIMEOUT)))
     writer.close()
     assert statuses(answers) == [200]
     assert await titles(owner) == []

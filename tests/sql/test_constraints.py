@@ -7,7 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from tests.support.members import CREATED, EDGES, MEMBERS
+from tests.support.members import AT_LIMITS, CREATED, MEMBERS
 
 pytestmark = pytest.mark.database
 
@@ -25,14 +25,14 @@ async def insert(connection: asyncpg.Connection, **members: Any) -> None:
     await connection.execute(INSERT, user_id, json.dumps({"title": "x", **members}))
 
 
-@pytest.mark.parametrize(("name", "value"), EDGES, ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(("name", "value"), AT_LIMITS, ids=lambda value: str(value)[:20])
 async def test_values_within_the_limits_are_stored(connection: asyncpg.Connection, name: str, value: str) -> None:
     await insert(connection, **{name: value})
 
 
 @pytest.mark.parametrize(
     ("name", "value", "constraint"),
-    [(member.name, value, member.constraint) for member in MEMBERS for value in member.beyond],
+    [(member.name, value, member.constraint) for member in MEMBERS for value in member.violating],
     ids=lambda value: str(value)[:20],
 )
 async def test_values_beyond_the_limits_violate_a_constraint(

@@ -17,10 +17,10 @@ from tests.support.writers import (
     Call,
     Row,
     create,
-    race,
     revision_of,
-    run,
     run_at_once,
+    run_on_all_writers,
+    run_statement,
     task_of,
     until_all_wait,
 )
@@ -52,7 +52,7 @@ def once(task_id: UUID, fingerprint: bytes = ONE, **changed: object) -> Call:
 
 async def create_once(connection: asyncpg.Connection, user_id: str, task_id: UUID) -> Row:
     name, given = once(task_id)
-    return await run(connection, name, user_id=user_id, **given)
+    return await run_statement(connection, name, user_id=user_id, **given)
 
 
 def revision_in(row: Row) -> int:
@@ -80,7 +80,7 @@ async def test_concurrent_creates_have_consecutive_revisions(
 ) -> None:
     before = (await create(connection, user_id))["revision"] if known else 0
 
-    rows = await race(connection, writers, "create_task", user_id, title="Buy milk")
+    rows = await run_on_all_writers(connection, writers, "create_task", user_id, title="Buy milk")
 
     tasks = [task_of(row) for row in rows]
     assert {task["revision"] for task in tasks} == {before + n for n in range(1, WRITERS + 1)}
@@ -128,7 +128,7 @@ async def test_one_of_many_concurrent_creates_with_the_same_id_creates_the_task(
             before = revision_in(await create_once(connection, user_id, uuid4()))
         name, given = once(task_id)
 
-        rows = await race(connection, writers, name, user_id, **given)
+        rows = await run_on_all_writers(connection, writers, name, user_id, **given)
 
         [stored] = [row for row in await tasks_of(connection, user_id) if row["id"] == task_id]
         assert Counter(row["created"] for row in rows) == {True: 1, False: WRITERS - 1}
@@ -201,12 +201,12 @@ async def test_a_repetition_changes_nothing_after_any_write_to_the_task(
 ) -> None:
     await create_once(connection, user_id, task_id)
     if change:
-        await run(connection, change, user_id=user_id, id=task_id, **CHANGES[change])
+        await run_statement(connection, change, user_id=user_id, id=task_id, **CHANGES[change])
     await create(connection, user_id)  # the task is not the last that was written
     before = await everything_of(connection, user_id)
     name, given = once(task_id, fingerprint, title="Sent again")
 
-    row = await run(connection, name, user_id=user_id, **given)
+    row = await run_statement(connection, name, user_id=user_id, **given)
 
     assert await everything_of(connection, user_id) == before
     [stored] = [task for task in before if task["id"] == task_id]
@@ -240,7 +240,7 @@ async def test_concurrent_first_creates_may_leave_a_gap_in_the_revisions(
 ) -> None:
     name, given = once(task_id)
 
-    [first] = {revision_in(row) for row in await race(connection, writers, name, user_id, **given)}
+    [first] = {revision_in(row) for row in await run_on_all_writers(connection, writers, name, user_id, **given)}
 
     # A statement that waits for another one to insert the user must take a revision (ON CONFLICT DO UPDATE).
     last = await revision_of(connection, user_id)

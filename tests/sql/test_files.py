@@ -10,13 +10,13 @@ from pglast import ast, parse_sql
 
 from tests.support.ownership import FUNCTIONS
 from tests.support.sql_files import (
+    ENDPOINT_STATEMENTS,
     EXPECTS,
     FILES,
     MIGRATIONS,
-    OWNED,
     PARAMETER,
-    REQUESTS,
     STATEMENTS,
+    USER_STATEMENTS,
     SqlFile,
     for_each,
     squawk,
@@ -78,12 +78,12 @@ async def test_the_parameter_types_are_those_that_postgresql_infers(
     assert [parameter.type for parameter in file.parameters] == [SQL_NAMES.get(name, name) for name in inferred]
 
 
-@for_each(OWNED.values())
+@for_each(USER_STATEMENTS.values())
 def test_the_first_parameter_is_the_owner(file: SqlFile) -> None:
     assert file.header.count("-- $1 user_id text  the owner, from the token") == 1
 
 
-@for_each(OWNED.values())
+@for_each(USER_STATEMENTS.values())
 def test_a_header_ends_with_the_expected_indexes(file: SqlFile) -> None:
     assert [line for line in file.header if EXPECTS.fullmatch(line)] == file.header[-1:]
 
@@ -105,7 +105,7 @@ def test_a_file_is_one_statement_without_templating(file: SqlFile) -> None:
     assert not re.search(r"[{}]|%[s(]|(?<!:):[a-z]", re.sub("'[^']*'", "''", file.code))
 
 
-@for_each(REQUESTS)
+@for_each(ENDPOINT_STATEMENTS)
 def test_a_statement_returns_exactly_one_row(file: SqlFile) -> None:
     [select] = [raw.stmt for raw in parse_sql(file.text)]
 
@@ -136,7 +136,7 @@ async def test_statements_leave_no_session_state(connection: asyncpg.Connection)
     before = Counter(row[0] for row in await connection.fetch(SESSION_STATE))
     user_id = uuid4().hex
 
-    for file in REQUESTS:
+    for file in ENDPOINT_STATEMENTS:
         await connection.fetch(file.text, *file.arguments(**({"user_id": user_id} if file.parameters else {})))
 
     assert Counter(row[0] for row in await connection.fetch(SESSION_STATE)) == before

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.support.ownership import violations
-from tests.support.sql_files import OWNED, REQUESTS, SqlFile, for_each
+from tests.support.sql_files import ENDPOINT_STATEMENTS, USER_STATEMENTS, SqlFile, for_each
 
 OWNER_CONJUNCT = re.compile(r"(\b\w+\.)?\b(user_id|id) = \$1(?!\d)")
 
@@ -13,12 +13,12 @@ OWNER_CONJUNCT = re.compile(r"(\b\w+\.)?\b(user_id|id) = \$1(?!\d)")
 # The statements of the service
 
 
-@for_each(REQUESTS)
+@for_each(ENDPOINT_STATEMENTS)
 def test_each_statement_touches_only_rows_of_its_user(file: SqlFile) -> None:
     assert violations(file.text) == []
 
 
-@for_each(OWNED.values())
+@for_each(USER_STATEMENTS.values())
 def test_a_missing_or_wrong_owner_condition_is_detected(file: SqlFile) -> None:
     missing = [_replace(file.code, match, "true") for match in OWNER_CONJUNCT.finditer(file.code)]
     wrong = [_replace(file.code, match, "$2") for match in re.finditer(r"\$1(?!\d)", file.code)]

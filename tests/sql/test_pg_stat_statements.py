@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.support.database import pool
+from tests.support.database import open_database
 from tests.support.servers import BINARIES, require_oldest
 from tests.support.tools import missing
 from todo_service.database.migrations import migrate
@@ -31,7 +31,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 async def test_pg_stat_statements_shows_the_names_of_the_files(server: str, settings: Settings) -> None:
     await migrate(server, lambda _line: None)
-    async with pool(settings, database_url=server) as database:
+    async with open_database(settings, database_url=server) as database:
         for _ in range(3):
             await database.run(LIST_TASKS, "alice", 10, None)
     connection = await asyncpg.connect(server)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.support.sql_files import OWNED, SqlFile
+from tests.support.sql_files import USER_STATEMENTS, SqlFile
 
 # The key that each list is sorted by, and the first key of a list without a cursor.
 KEYS = {
@@ -38,7 +38,7 @@ def without_order(name: str) -> str:
     key, first_key = KEYS[name]
     order = name.rpartition("_")[2]
     forward, backward, comparison = ("", " DESC", ">=") if order == "asc" else (" DESC", "", "<=")
-    code = OWNED[f"list_tasks_by_{name}"].code
+    code = USER_STATEMENTS[f"list_tasks_by_{name}"].code
     for text, placeholder in (
         (f"        {key} AS key,\n", "<key>"),
         (f"AND ({key}, id) {comparison} (\n", "<comparison>"),
@@ -68,7 +68,7 @@ def cte(file: SqlFile, name: str) -> str:
 
 @pytest.mark.parametrize("name", REPEATED)
 def test_a_repeated_cte_is_equal_in_all_its_files(name: str) -> None:
-    copies = {cte(OWNED[file], name) for file in REPEATED[name]}
+    copies = {cte(USER_STATEMENTS[file], name) for file in REPEATED[name]}
     assert len(copies) == 1, copies
 
 
@@ -76,6 +76,9 @@ def test_a_repeated_cte_is_equal_in_all_its_files(name: str) -> None:
 def test_writes_lock_and_compare_revisions_in_the_same_way(file: str) -> None:
     """Only the columns of `current`, and the condition for a change in `bump`, differ."""
     for name, part in (("current", r"FROM owner.*"), ("bump", r"UPDATE.*?FROM current|AND \(\$if_match.*?\)\)$")):
-        texts = [re.findall(part, cte(OWNED[each], name), re.DOTALL | re.MULTILINE) for each in (file, "update_task")]
+        texts = [
+            re.findall(part, cte(USER_STATEMENTS[each], name), re.DOTALL | re.MULTILINE)
+            for each in (file, "update_task")
+        ]
         assert texts[0], name
         assert texts[0] == texts[1], name

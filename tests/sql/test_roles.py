@@ -10,10 +10,10 @@ import pytest
 from pglast import ast, parse_sql
 
 from tests.support.api import JSON, TASKS, problem_of
-from tests.support.database import Start
+from tests.support.database import StartService
 from tests.support.servers import run_program
 from tests.support.service_role import ROLE, ROLES, grant_service, service_url
-from tests.support.sql_files import REQUESTS
+from tests.support.sql_files import ENDPOINT_STATEMENTS
 from todo_service.database.migrations import migrate
 from todo_service.database.statements import SQL
 
@@ -140,7 +140,7 @@ async def needed(connection: asyncpg.Connection) -> set[Right]:
         " WHERE attrelid IN ('users'::regclass, 'tasks'::regclass) AND attnum > 0 AND NOT attisdropped"
     )
     reads = {("SELECT", row[0], row[1]) for row in found}
-    return reads | {right for file in REQUESTS for raw in parse_sql(file.text) for right in writes(raw.stmt)}
+    return reads | {right for file in ENDPOINT_STATEMENTS for raw in parse_sql(file.text) for right in writes(raw.stmt)}
 
 
 @pytest.fixture
@@ -249,9 +249,9 @@ async def test_the_file_fails_if_the_role_has_other_rights(connection: asyncpg.C
     await transaction.rollback()
 
 
-async def test_requests_get_503_until_the_rights_are_granted(start: Start, empty_database: str) -> None:
+async def test_requests_get_503_until_the_rights_are_granted(start_service: StartService, empty_database: str) -> None:
     await migrate(empty_database, lambda _line: None)
-    owner = await start(database_url=service_url(empty_database))
+    owner = await start_service(database_url=service_url(empty_database))
     for call in (owner.call("GET", TASKS), owner.call("POST", TASKS, json={"title": "x"}, headers=JSON)):
         await problem_of(await call, 503, "unavailable")
     await grant_service(empty_database)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.members import CLEARED, CREATED, EDGES, MEMBERS, NAMES
-from tests.support.sql_files import OWNED
+from tests.support.members import AT_LIMITS, CLEARED, CREATED, MEMBERS, NAMES
+from tests.support.sql_files import USER_STATEMENTS
 
 pytestmark = pytest.mark.database
 
@@ -62,7 +62,7 @@ def columns(**given: object) -> dict[str, object]:
 
 
 # Times are sent as text: asyncpg turns the first and the last datetime of Python into infinities.
-TIMES = {member.name for member in MEMBERS if member.described.get("format") == "date-time"} | {"deleted_at"}
+TIMES = {member.name for member in MEMBERS if member.openapi_schema.get("format") == "date-time"} | {"deleted_at"}
 ARGUMENTS = [
     f"{name} => ${n}::text::timestamptz" if name in TIMES else f"{name} => ${n}" for n, name in enumerate(columns(), 1)
 ]
@@ -112,7 +112,7 @@ async def test_times_are_written_in_utc_with_microseconds(time: str, connection:
     [
         {"completed": True, "priority": "high", "revision": 2**63 - 1},
         {"completed": False, "priority": "low", "revision": 2**53 + 1},
-        *({name: value} for name, value in EDGES if name not in TIMES),
+        *({name: value} for name, value in AT_LIMITS if name not in TIMES),
         CREATED,
     ],
 )
@@ -153,7 +153,7 @@ async def test_a_stored_task_has_the_json_of_its_columns(connection: asyncpg.Con
         "description": SPECIAL_TEXTS[1],
         "due_date": FIRST,
     }
-    create = OWNED["create_task"]
+    create = USER_STATEMENTS["create_task"]
 
     [created] = await connection.fetch(create.text, *create.arguments(**given))
 

@@ -8,20 +8,20 @@ import asyncpg
 import pytest
 
 from tests.support.members import CLEARED, CREATED
-from tests.support.sql_files import OWNED
+from tests.support.sql_files import USER_STATEMENTS
 from tests.support.writers import (
     LOCK_TASKS,
     ROUNDS,
     WRITERS,
-    applied,
+    block_writes,
     create,
-    hold_up,
-    race,
+    read_task_row,
     revision_of,
-    run,
-    stored,
+    run_on_all_writers,
+    run_statement,
     task_of,
     until_all_wait,
+    was_applied,
 )
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]  # one process at a time has 32 connections
@@ -45,11 +45,13 @@ async def test_one_of_many_concurrent_writes_with_the_same_revision_is_applied(
         task = await create(connection, user_id)
         sent = task["revision"]
 
-        rows = await race(connection, writers, name, user_id, id=task["id"], if_match=[str(sent)], **WRITES[name])
+        rows = await run_on_all_writers(
+            connection, writers, name, user_id, id=task["id"], if_match=[str(sent)], **WRITES[name]
+        )
 
-        [winner] = [row for row in rows if applied(row)]
-        losers = [row for row in rows if not applied(row)]
-        written = await stored(connection, task)
+        [winner] = [row for row in rows if was_applied(row)]
+        losers = [row for row in rows if not was_applied(row)]
+        written = await read_task_row(connection, task)
         assert winner.get("body") == written["body"]
         assert written["revision"] == sent + 1
         assert {row["revision"] for row in losers} == {None if name == "delete_task" else sent + 1}
@@ -61,7 +63,7 @@ async def test_concurrent_writes_without_if_match_are_all_applied_in_turn(
 ) -> None:
     task = await create(connection, user_id)
 
-    rows = await race(connection, writers, "complete_task", user_id, id=task["id"])
+    rows = await run_on_all_writers(connection, writers, "complete_task", user_id, id=task["id"])
 
     tasks = sorted((task_of(row) for row in rows), key=lambda each: each["revision"])
     assert [each["revision"] for each in tasks] == [task["revision"] + n for n in range(1, WRITERS + 1)]
@@ -77,15 +79,15 @@ async def test_a_write_locks_the_user_before_the_task(
     user_id: str,
 ) -> None:
     task = await create(connection, user_id)
-    gate = await hold_up(connection, user_id)
-    running = asyncio.create_task(run(writers[0], name, user_id=user_id, id=task["id"], **values))
+    blocker = await block_writes(connection, user_id)
+    running = asyncio.create_task(run_statement(writers[0], name, user_id=user_id, id=task["id"], **values))
     await until_all_wait(connection, writers[:1])
 
     locked = await connection.fetch(LOCK_TASKS, user_id)
 
-    await gate.rollback()
+    await blocker.rollback()
     assert len(locked) == 1
-    assert applied(await running)
+    assert was_applied(await running)
 
 
 # Revisions
@@ -98,13 +100,13 @@ async def test_a_write_with_a_different_revision_changes_nothing(
 ) -> None:
     task, later = await create(connection, user_id), await create(connection, user_id)
     assert (task["revision"], later["revision"]) == (1, 2)
-    before = await stored(connection, task)
+    before = await read_task_row(connection, task)
 
-    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=[if_match], **WRITES[name])
+    row = await run_statement(connection, name, user_id=user_id, id=task["id"], if_match=[if_match], **WRITES[name])
 
-    assert not applied(row)
+    assert not was_applied(row)
     assert row["revision"] == task["revision"]
-    assert await stored(connection, task) == before
+    assert await read_task_row(connection, task) == before
     assert await revision_of(connection, user_id) == later["revision"]
 
 
@@ -114,9 +116,11 @@ async def test_a_write_with_the_task_s_revision_is_applied(
 ) -> None:
     task, _ = await create(connection, user_id), await create(connection, user_id)
 
-    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=[str(task["revision"])], **WRITES[name])
+    row = await run_statement(
+        connection, name, user_id=user_id, id=task["id"], if_match=[str(task["revision"])], **WRITES[name]
+    )
 
-    assert applied(row)
+    assert was_applied(row)
     assert await revision_of(connection, user_id) == 3
 
 
@@ -135,13 +139,13 @@ async def test_a_write_without_a_change_keeps_the_revision(
     name: str, values: dict[str, object], if_match: list[str] | None, connection: asyncpg.Connection, user_id: str
 ) -> None:
     task, later = await create(connection, user_id), await create(connection, user_id)
-    before = await stored(connection, task)
+    before = await read_task_row(connection, task)
 
-    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=if_match, **values)
+    row = await run_statement(connection, name, user_id=user_id, id=task["id"], if_match=if_match, **values)
 
     assert task_of(row) == task
     assert row["revision"] == task["revision"] == 1
-    assert await stored(connection, task) == before
+    assert await read_task_row(connection, task) == before
     assert await revision_of(connection, user_id) == later["revision"]
 
 
@@ -155,13 +159,13 @@ async def test_a_stranger_s_write_changes_nothing_and_returns_nothing(
 ) -> None:
     task = await create(connection, user_id)
     stranger = (await create(connection, uuid4().hex))["user_id"]
-    before = await stored(connection, task)
+    before = await read_task_row(connection, task)
 
-    row = await run(connection, name, user_id=stranger, id=task["id"], if_match=if_match, **WRITES[name])
+    row = await run_statement(connection, name, user_id=stranger, id=task["id"], if_match=if_match, **WRITES[name])
 
-    assert not applied(row)
+    assert not was_applied(row)
     assert row["revision"] is None
-    assert await stored(connection, task) == before
+    assert await read_task_row(connection, task) == before
     assert (await revision_of(connection, user_id), await revision_of(connection, stranger)) == (1, 1)
 
 
@@ -174,16 +178,16 @@ async def test_a_tombstone_is_blank_and_later_writes_do_not_change_it(
 ) -> None:
     task = await create(connection, user_id)
     await connection.execute("UPDATE tasks SET completed = true, fingerprint = 'x' WHERE user_id = $1", user_id)
-    content = await stored(connection, task)
+    content = await read_task_row(connection, task)
     assert [column for column in content if content[column] is None] == ["deleted_at"], "CREATED sets every field"
-    await run(connection, "delete_task", user_id=user_id, id=task["id"])
-    tombstone = await stored(connection, task)
+    await run_statement(connection, "delete_task", user_id=user_id, id=task["id"])
+    tombstone = await read_task_row(connection, task)
 
-    row = await run(connection, name, user_id=user_id, id=task["id"], if_match=if_match, **WRITES[name])
+    row = await run_statement(connection, name, user_id=user_id, id=task["id"], if_match=if_match, **WRITES[name])
 
-    assert not applied(row)
+    assert not was_applied(row)
     assert row["revision"] is None
-    assert await stored(connection, task) == tombstone
+    assert await read_task_row(connection, task) == tombstone
     assert await revision_of(connection, user_id) == tombstone["revision"] == 2
     assert tombstone["deleted_at"] == tombstone["updated_at"]
     kept = {"user_id", "id", "created_at", "updated_at", "revision", "deleted_at"}
@@ -193,12 +197,14 @@ async def test_a_tombstone_is_blank_and_later_writes_do_not_change_it(
 
 async def test_reads_do_not_return_deleted_tasks(connection: asyncpg.Connection, user_id: str) -> None:
     kept, deleted = await create(connection, user_id), await create(connection, user_id)
-    await run(connection, "delete_task", user_id=user_id, id=deleted["id"])
+    await run_statement(connection, "delete_task", user_id=user_id, id=deleted["id"])
 
     lists = [
-        await run(connection, name, user_id=user_id, page_size=9) for name in OWNED if name.startswith("list_tasks")
+        await run_statement(connection, name, user_id=user_id, page_size=9)
+        for name in USER_STATEMENTS
+        if name.startswith("list_tasks")
     ]
 
     assert lists
     assert all(json.loads(row["body"]) == [kept] for row in lists)
-    assert (await run(connection, "get_task", user_id=user_id, id=deleted["id"]))["task"] is None
+    assert (await run_statement(connection, "get_task", user_id=user_id, id=deleted["id"]))["task"] is None

@@ -9,14 +9,16 @@ from uuid import uuid4
 
 import asyncpg
 
-from tests.support.sql_files import OWNED
+from tests.support.sql_files import USER_STATEMENTS
 from todo_service.database.database import Database
 from todo_service.database.statements import Statement
 from todo_service.handlers.tasks import CREATE_TASK
 
-TRANSACTION = Statement("test/transaction", "SELECT now() AS began, $1::text AS user_id", writes=False)
-WRITE = Statement("test/write", TRANSACTION.text, writes=True)
-GATE = Statement("test/gate", "SELECT pg_advisory_xact_lock_shared(hashtext($1::text)) AS opened", writes=False)
+READ = Statement("test/read", "SELECT now() AS began, $1::text AS user_id", writes=False)
+WRITE = Statement("test/write", READ.text, writes=True)
+WAIT_FOR_LOCK = Statement(
+    "test/wait_for_lock", "SELECT pg_advisory_xact_lock_shared(hashtext($1::text)) AS opened", writes=False
+)
 
 
 def users(count: int) -> list[str]:
@@ -24,7 +26,7 @@ def users(count: int) -> list[str]:
 
 
 def creation(user_id: str, title: str = "x") -> tuple[Any, ...]:
-    return (*OWNED["create_task"].arguments(user_id=user_id, title=title),)
+    return (*USER_STATEMENTS["create_task"].arguments(user_id=user_id, title=title),)
 
 
 async def create(database: Database, user_id: str, title: str = "x") -> dict[str, Any]:
@@ -43,8 +45,8 @@ async def tasks_of(connection: asyncpg.Connection, *user_ids: str) -> int:
 
 
 @asynccontextmanager
-async def gate(connection: asyncpg.Connection) -> AsyncIterator[str]:
-    """Holds a lock within the block, and returns its name: the statement GATE waits for it."""
+async def advisory_lock(connection: asyncpg.Connection) -> AsyncIterator[str]:
+    """Holds a lock within the block, and returns its name: the statement WAIT_FOR_LOCK waits for it."""
     name = str(uuid4())
     await connection.execute("SELECT pg_advisory_lock(hashtext($1))", name)
     yield name

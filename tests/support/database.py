@@ -16,7 +16,7 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import Api, problem_of
 from tests.support.pgbouncer import socket_of
-from tests.support.processes import PATIENCE, free_port
+from tests.support.processes import TEST_TIMEOUT, free_port
 from tests.support.service_role import ROLE
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
@@ -27,9 +27,9 @@ from todo_service.database.statements import Statement
 from todo_service.http.in_flight import reset
 from todo_service.settings import Settings
 
-Start = Callable[..., Awaitable[Api]]
+StartService = Callable[..., Awaitable[Api]]
 
-SETTINGS = Statement(
+SHOW_SETTINGS = Statement(
     "test/settings",
     """SELECT current_setting('application_name') AS application_name, current_setting('jit') AS jit,
         current_setting('lock_timeout') AS lock_timeout, current_setting('plan_cache_mode') AS plan_cache_mode,
@@ -99,19 +99,19 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-def start(aiohttp_client: AiohttpClient, settings: Settings) -> Start:
+def start_service(aiohttp_client: AiohttpClient, settings: Settings) -> StartService:
     """Starts a service with changed settings, and returns the Api of a new user."""
 
-    async def start(**changes: Any) -> Api:
+    async def start_service(**changes: Any) -> Api:
         client = await aiohttp_client(create_app(replace(settings, **changes)))
         user_id = f"user-{uuid4()}"
         return Api(client, user_id, sign_token(settings.jwt_secret, user_id, days=1))
 
-    return start
+    return start_service
 
 
 @asynccontextmanager
-async def pool(settings: Settings, **changes: Any) -> AsyncIterator[Database]:
+async def open_database(settings: Settings, **changes: Any) -> AsyncIterator[Database]:
     """A `Database` with changed settings."""
     app = web.Application()
     async with asynccontextmanager(database_context(replace(settings, **changes)))(app):
@@ -119,7 +119,7 @@ async def pool(settings: Settings, **changes: Any) -> AsyncIterator[Database]:
 
 
 @contextmanager
-def limit(database: Database, seconds: float) -> Iterator[None]:
+def call_timeout(database: Database, seconds: float) -> Iterator[None]:
     """Sets the timeout of calls within the block. The time to open and close connections is still DATABASE_TIMEOUT."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "_timeout", seconds)
@@ -136,7 +136,7 @@ def timeout_of_the_locked(monkeypatch: pytest.MonkeyPatch) -> int:
 
 async def wait_for_blocked_session(connection: asyncpg.Connection) -> int:
     """Waits until a session of the service waits for a lock, and returns its process ID."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TEST_TIMEOUT):
         while not (
             pid := await connection.fetchval(
                 "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
@@ -151,7 +151,7 @@ async def wait_for_blocked_session(connection: asyncpg.Connection) -> int:
 async def wait_for_session_count(connection: asyncpg.Connection, count: int, name: str = "todo-service") -> None:
     """Waits until this database has this number of sessions with the name. Sessions of earlier tests may end late."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TEST_TIMEOUT):
         while await connection.fetchval(query, name) != count:
             await connection.execute("SELECT pg_sleep(0.01)")
 

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from aiohttp import AddrInfoType, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
 
-from tests.support.processes import PATIENCE, SECRET
+from tests.support.processes import SECRET, TEST_TIMEOUT
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
 from todo_service.handlers import me
@@ -95,7 +95,7 @@ def small_socket(address: AddrInfoType) -> socket.socket:
 async def slow_client(url: str, user: User) -> AsyncIterator[ClientSession]:
     """A client that receives hardly more of a response than the test has read."""
     connector = TCPConnector(socket_factory=small_socket)
-    timeout = ClientTimeout(total=PATIENCE)
+    timeout = ClientTimeout(total=TEST_TIMEOUT)
     async with ClientSession(
         url, headers=user.headers, connector=connector, read_bufsize=4096, timeout=timeout
     ) as session:
@@ -125,7 +125,7 @@ def read_fast(response: ClientResponse) -> None:
 
 
 @asynccontextmanager
-async def run(settings: Settings) -> AsyncIterator[tuple[Runner, str]]:
+async def run_in_process(settings: Settings) -> AsyncIterator[tuple[Runner, str]]:
     """The service in this process, and its address. Connections that it doesn't wait for are closed after 10 ms."""
     options: dict[str, Any] = SERVER_OPTIONS | {"shutdown_timeout": 0.01}
     runner = Runner(create_app(replace(settings, jwt_secret=SECRET)), **options)

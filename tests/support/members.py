@@ -10,28 +10,28 @@ class Member:
     """A member of a task, with its values as they are in JSON."""
 
     name: str
-    described: dict[str, Any]
+    openapi_schema: dict[str, Any]
     """Its schema in the description of the API, without texts and patterns."""
     created: Any = None
     """A value to create it with; None if the client can't."""
     changed: Any = None
     """A value to change it to; None if the client can't."""
-    edges: Sequence[Any] = ()
+    limits: Sequence[Any] = ()
     """Values just within its limits, which are returned as they were sent."""
-    refused: Sequence[Any] = ("x",)
-    """Values that the service refuses."""
+    invalid: Sequence[Any] = ("x",)
+    """Values that the service refuses with 400."""
     constraint: str = ""
-    """The constraint by which the database refuses the values in `beyond`."""
-    beyond: Sequence[Any] = ()
+    """The constraint by which the database refuses the values in `violating`."""
+    violating: Sequence[Any] = ()
 
     @property
-    def clears(self) -> bool:
-        """Whether null clears it."""
-        return "null" in self.described["type"]
+    def is_nullable(self) -> bool:
+        """Whether it can be null."""
+        return "null" in self.openapi_schema["type"]
 
     @property
     def is_free_text(self) -> bool:
-        return "string" in self.described["type"] and not self.described.keys() & {"format", "enum"}
+        return "string" in self.openapi_schema["type"] and not self.openapi_schema.keys() & {"format", "enum"}
 
 
 MEMBERS = [
@@ -42,39 +42,39 @@ MEMBERS = [
         {"type": "string", "minLength": 1, "maxLength": 200},
         created="Buy milk",
         changed="Buy bread",
-        edges=["😀" * 200],
-        refused=[None, 1, True, [], {}, "", " ", "\u3000\t\n", "x" * 201, " " * 200 + "x", "a\0b"],
+        limits=["😀" * 200],
+        invalid=[None, 1, True, [], {}, "", " ", "\u3000\t\n", "x" * 201, " " * 200 + "x", "a\0b"],
         constraint="tasks_title_length_check",
-        beyond=["", "x" * 201],
+        violating=["", "x" * 201],
     ),
     Member(
         "description",
         {"type": ["string", "null"], "maxLength": 1000},
         created="Two bottles",
         changed="One",
-        edges=["", "😀" * 1000],
-        refused=[1, False, [], {}, "x" * 1001, "a\0b"],
+        limits=["", "😀" * 1000],
+        invalid=[1, False, [], {}, "x" * 1001, "a\0b"],
         constraint="tasks_description_length_check",
-        beyond=["x" * 1001],
+        violating=["x" * 1001],
     ),
-    Member("completed", {"type": "boolean"}, changed=True, refused=[None, 1, 0, "true", "yes", [], {}]),
+    Member("completed", {"type": "boolean"}, changed=True, invalid=[None, 1, 0, "true", "yes", [], {}]),
     Member(
         "priority",
         {"type": ["string", "null"], "enum": ["low", "medium", "high", None]},
         created="high",
         changed="low",
-        edges=["low", "high"],
-        refused=["", "High", "urgent", 1, True, [], "low\0"],
+        limits=["low", "high"],
+        invalid=["", "High", "urgent", 1, True, [], "low\0"],
         constraint="tasks_priority_check",
-        beyond=["urgent"],
+        violating=["urgent"],
     ),
     Member(
         "due_date",
         {"type": ["string", "null"], "format": "date-time"},
         created="2030-01-01T00:00:00.000000Z",
         changed="2027-01-01T00:00:00.000000Z",
-        edges=["0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"],
-        refused=[
+        limits=["0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"],
+        invalid=[
             "",
             0,
             1767225600,
@@ -106,7 +106,7 @@ MEMBERS = [
             "-0001-01-01T00:00:00Z",
         ],
         constraint="tasks_due_date_finite_check",
-        beyond=["infinity"],
+        violating=["infinity"],
     ),
     Member("created_at", {"type": "string", "format": "date-time"}),
     Member("updated_at", {"type": "string", "format": "date-time"}),
@@ -118,6 +118,6 @@ CREATED = {member.name: member.created for member in MEMBERS if member.created i
 """A body that creates a task with all members that a client can set."""
 CHANGED = {member.name: member.changed for member in MEMBERS if member.changed is not None}
 """A body that changes all members that a client can change."""
-CLEARED = dict.fromkeys(member.name for member in MEMBERS if member.clears)
-"""A body that clears all members that null clears."""
-EDGES = [(member.name, value) for member in MEMBERS for value in member.edges]
+CLEARED = dict.fromkeys(member.name for member in MEMBERS if member.is_nullable)
+"""A body that clears all members that can be null."""
+AT_LIMITS = [(member.name, value) for member in MEMBERS for value in member.limits]

@@ -26,7 +26,7 @@ PORT = "6432"
 
 STOP = ((signal.SIGTERM, 10.0),)  # SIGTERM stops it at once, even with clients connected
 
-SETTINGS = {"DATABASE_STATEMENT_CACHE": "0"}
+POOLER_SETTINGS = {"DATABASE_STATEMENT_CACHE": "0"}
 """The settings of a service behind pgbouncer, as in the documentation."""
 
 # Each transaction uses another server connection than the one before. Unused ones are closed soon: many tests have a

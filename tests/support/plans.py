@@ -157,7 +157,7 @@ def buffers(plan: dict[str, Any]) -> int:
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
-def assert_keeps_to_its_indexes(plan: dict[str, Any], file: SqlFile) -> None:
+def assert_uses_only_expected_indexes(plan: dict[str, Any], file: SqlFile) -> None:
     assert indexes(plan) == file.indexes
     assert "Seq Scan" not in {node["Node Type"] for node in nodes(plan)}
     assert max(sorted_rows(plan), default=0) <= PAGE_SIZE + 1

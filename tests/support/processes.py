@@ -16,20 +16,20 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from tests.support.pgbouncer import SETTINGS, pooled
+from tests.support.pgbouncer import POOLER_SETTINGS, pooled
 from todo_service.__main__ import main
 from todo_service.database.migrations import Migration, read_migrations
 from todo_service.settings import VARIABLES
 
 COMMAND = str(Path(sys.executable).with_name("todo-service"))
 SECRET = "a secret that is certainly long enough for tests"
-PATIENCE = 120
+TEST_TIMEOUT = 120
 """Seconds after which a test that hangs fails. Nothing takes that long, even on a busy machine."""
 
 PORTS = range(20_000, 32_768)
 """Below the ports of outgoing connections: otherwise one could take a port that a test uses twice."""
 
-FOREIGN = {variable for known in VARIABLES.values() for variable in (known.name, *known.aliases)} | {"DYNO"}
+SETTING_VARIABLES = {variable for known in VARIABLES.values() for variable in (known.name, *known.aliases)} | {"DYNO"}
 
 
 def up_to_date(newest: Migration) -> str:
@@ -42,16 +42,16 @@ UP_TO_DATE = up_to_date(read_migrations()[-1])
 
 def environment(**variables: str) -> dict[str, str]:
     """The environment of the tests, without its settings, and with these variables."""
-    return {name: value for name, value in os.environ.items() if name not in FOREIGN} | variables
+    return {name: value for name, value in os.environ.items() if name not in SETTING_VARIABLES} | variables
 
 
 def service(**variables: str) -> dict[str, str]:
     """The settings of a service, changed to use pgbouncer if the tests use it."""
     url = variables["DATABASE_URL"]
-    return variables if pooled(url) == url else {**SETTINGS, **variables, "DATABASE_URL": pooled(url)}
+    return variables if pooled(url) == url else {**POOLER_SETTINGS, **variables, "DATABASE_URL": pooled(url)}
 
 
-def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs `todo-service` with these arguments and settings to its end."""
     return subprocess.run(
         [COMMAND, *arguments],
@@ -59,7 +59,7 @@ def run(*arguments: str, cwd: Path | None = None, **variables: str) -> subproces
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TEST_TIMEOUT,
         check=False,
     )
 
@@ -83,7 +83,7 @@ def free_port() -> int:
             return port
 
 
-def wait_until_blocking(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+def wait_until_blocking(condition: Callable[[], bool], seconds: float = TEST_TIMEOUT) -> None:
     """Waits until the condition is true. Fails if it does not become true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -93,7 +93,7 @@ def wait_until_blocking(condition: Callable[[], bool], seconds: float = PATIENCE
 
 async def wait_until(condition: Callable[[], bool]) -> None:
     """Like `wait_until_blocking`, but lets other tasks run."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TEST_TIMEOUT):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 
@@ -127,7 +127,7 @@ def served(log: Path, code: str = "", **variables: str) -> Iterator[tuple[subpro
         yield process, url
     finally:
         process.terminate()
-        process.wait(timeout=PATIENCE)
+        process.wait(timeout=TEST_TIMEOUT)
 
 
 def _has(process: subprocess.Popen[bytes], workers: int) -> bool:

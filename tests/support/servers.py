@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.support.processes import PATIENCE, free_port
+from tests.support.processes import TEST_TIMEOUT, free_port
 from tests.support.tools import missing
 from todo_service.embedded.postgres import Postgres, find_binaries, run_postgres
 
@@ -86,4 +86,6 @@ def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def run_program(name: str, *arguments: str, stdin: str = "") -> str:
     """Runs a program of PostgreSQL, such as pg_dump, in the version of the tests' server."""
     command = [str(PROGRAMS / name), *arguments]
-    return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True).stdout
+    return subprocess.run(
+        command, input=stdin, stdout=subprocess.PIPE, text=True, timeout=TEST_TIMEOUT, check=True
+    ).stdout

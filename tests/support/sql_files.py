@@ -82,9 +82,11 @@ def read_sql_file(path: Path) -> SqlFile:
 FILES = [read_sql_file(path) for path in sorted(SQL.glob("*/*.sql"))]
 MIGRATIONS = [file for file in FILES if file.folder == "migrations"]
 STATEMENTS = [file for file in FILES if file.folder != "migrations"]
-REQUESTS = [file for file in STATEMENTS if file.folder != "maintenance"]
+ENDPOINT_STATEMENTS = [file for file in STATEMENTS if file.folder != "maintenance"]
 """The statements of the endpoints."""
-OWNED = {file.name.removeprefix(f"{file.folder}/"): file for file in REQUESTS if file.folder != "health"}
+USER_STATEMENTS = {
+    file.name.removeprefix(f"{file.folder}/"): file for file in ENDPOINT_STATEMENTS if file.folder != "health"
+}
 """The statements on the rows of one user, by the names of their files."""
 
 

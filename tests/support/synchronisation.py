@@ -14,7 +14,8 @@ from uuid import uuid4
 import asyncpg
 
 from tests.support.api import TASKS, Api, Client, path_of, problem_of
-from tests.support.processes import PATIENCE
+from tests.support.processes import TEST_TIMEOUT
+from tests.support.writers import BLOCK_WRITES
 from todo_service.auth.tokens import sign_token
 from todo_service.settings import Settings
 
@@ -22,11 +23,6 @@ CHANGES = f"{TASKS}/changes"
 ME = "/api/me"
 
 REPLICAS = 2
-
-# Blocks all writes of the user, new or not, until the transaction is rolled back.
-BLOCK_WRITES = """
-    INSERT INTO users (id, revision) VALUES ($1, 0) ON CONFLICT (id) DO UPDATE SET revision = users.revision
-"""
 
 COUNT_BLOCKED = """
     SELECT count(*) FROM pg_stat_activity
@@ -200,7 +196,7 @@ class Simulation:
         try:
             await self.blocker.execute(BLOCK_WRITES, user_id)
             yield
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TEST_TIMEOUT):
                 while await self.observer.fetchval(COUNT_BLOCKED) < len(self.workers) or self.writes < before + count:
                     pass
         finally:

@@ -23,7 +23,12 @@ EDDSA, EDDSA_2, ES256, RS256 = eddsa_key(kid="e"), eddsa_key(kid="e2"), es256_ke
 SMALL_RS256 = rs256_key(1024, kid="small")
 
 # Parts of the details with which tokens are refused.
-MALFORMED, ALG, SIGNATURE, HEADER = "is malformed", "`alg` is not accepted", "signature is wrong", "`crit` or `b64`"
+MALFORMED, ALG, SIGNATURE, CRIT_OR_B64 = (
+    "is malformed",
+    "`alg` is not accepted",
+    "signature is wrong",
+    "`crit` or `b64`",
+)
 EXP = "`exp` and `nbf` must be numbers"
 
 
@@ -58,7 +63,7 @@ def good_token(**values: Any) -> str:
     return hmac_token(SECRET, HS256, claims(**values))
 
 
-def header_like(**members: Any) -> str:
+def token_with_header(**members: Any) -> str:
     return hmac_token(SECRET, {**HS256, **members}, claims())
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.support.api import Client
-from tests.support.processes import PATIENCE
+from tests.support.processes import TEST_TIMEOUT
 
 PROBE = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 """A request to send after another one: its response shows where the service ended the first."""
@@ -33,7 +33,7 @@ async def exchange(client: Client, octets: bytes, *, at_a_time: int = 1 << 30) -
         for start in range(0, len(octets), at_a_time):
             writer.write(octets[start : start + at_a_time])
             await asyncio.sleep(0)
-    received = await asyncio.wait_for(receiving, timeout=PATIENCE)
+    received = await asyncio.wait_for(receiving, timeout=TEST_TIMEOUT)
     writer.close()
     return list(read_answers(received))
 

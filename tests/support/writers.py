@@ -11,14 +11,16 @@ import pytest
 from asyncpg.transaction import Transaction
 
 from tests.support.members import CREATED
-from tests.support.processes import PATIENCE
-from tests.support.sql_files import OWNED
+from tests.support.processes import TEST_TIMEOUT
+from tests.support.sql_files import USER_STATEMENTS
 
 WRITERS = 32
 ROUNDS = 10
 
 # Blocks all writes of the user, even of a new one, until it is rolled back.
-GATE = "INSERT INTO users (id, revision) VALUES ($1, 0) ON CONFLICT (id) DO UPDATE SET revision = users.revision"
+BLOCK_WRITES = (
+    "INSERT INTO users (id, revision) VALUES ($1, 0) ON CONFLICT (id) DO UPDATE SET revision = users.revision"
+)
 # Fails if a write has locked a task: two writes that lock in different orders would deadlock.
 LOCK_TASKS = "SELECT FROM tasks WHERE user_id = $1 FOR UPDATE NOWAIT"
 WAITING = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid = ANY($1)"
@@ -40,24 +42,24 @@ def user_id() -> str:
     return uuid4().hex
 
 
-async def run(connection: asyncpg.Connection, name: str, **given: object) -> Row:
+async def run_statement(connection: asyncpg.Connection, name: str, **given: object) -> Row:
     """Runs a statement of sql/tasks or sql/me, and returns its row."""
-    [row] = await connection.fetch(OWNED[name].text, *OWNED[name].arguments(**given))
+    [row] = await connection.fetch(USER_STATEMENTS[name].text, *USER_STATEMENTS[name].arguments(**given))
     return row
 
 
-async def hold_up(connection: asyncpg.Connection, user_id: str) -> Transaction:
-    """Blocks all writes of the user until the returned transaction is rolled back."""
-    gate = connection.transaction()
-    await gate.start()
-    await connection.execute(GATE, user_id)
-    return gate
+async def block_writes(connection: asyncpg.Connection, user_id: str) -> Transaction:
+    """Blocks all writes of the user, even of a new one, until the returned transaction is rolled back."""
+    blocker = connection.transaction()
+    await blocker.start()
+    await connection.execute(BLOCK_WRITES, user_id)
+    return blocker
 
 
 async def until_all_wait(connection: asyncpg.Connection, writers: list[asyncpg.Connection]) -> None:
     """Waits until each of the writers waits for a lock."""
     pids = [writer.get_server_pid() for writer in writers]
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TEST_TIMEOUT):
         while await connection.fetchval(WAITING, pids) < len(pids):
             pass
 
@@ -67,16 +69,19 @@ async def run_at_once(
 ) -> list[Row]:
     """Runs each call on a writer of its own: all of them wait for the user's row before one can lock it."""
     writers = writers[: len(calls)]
-    gate = await hold_up(connection, user_id)
+    blocker = await block_writes(connection, user_id)
     running = asyncio.gather(
-        *(run(writer, name, user_id=user_id, **given) for writer, (name, given) in zip(writers, calls, strict=True))
+        *(
+            run_statement(writer, name, user_id=user_id, **given)
+            for writer, (name, given) in zip(writers, calls, strict=True)
+        )
     )
     await until_all_wait(connection, writers)
-    await gate.rollback()
+    await blocker.rollback()
     return await running
 
 
-async def race(
+async def run_on_all_writers(
     connection: asyncpg.Connection, writers: list[asyncpg.Connection], name: str, user_id: str, **given: object
 ) -> list[Row]:
     """Runs the same call on all writers at once."""
@@ -84,7 +89,7 @@ async def race(
 
 
 async def create(connection: asyncpg.Connection, user_id: str) -> Task:
-    return task_of(await run(connection, "create_task", user_id=user_id, **CREATED))
+    return task_of(await run_statement(connection, "create_task", user_id=user_id, **CREATED))
 
 
 def task_of(row: Row) -> Task:
@@ -92,7 +97,7 @@ def task_of(row: Row) -> Task:
     return task
 
 
-def applied(row: Row) -> bool:
+def was_applied(row: Row) -> bool:
     """Whether the row of a write says that the write was applied."""
     return row["deleted"] if "deleted" in row else row["body"] is not None
 
@@ -102,7 +107,7 @@ async def revision_of(connection: asyncpg.Connection, user_id: str) -> int:
     return revision
 
 
-async def stored(connection: asyncpg.Connection, task: Task) -> dict[str, Any]:
+async def read_task_row(connection: asyncpg.Connection, task: Task) -> dict[str, Any]:
     """All columns of the task in the table."""
     [row] = await connection.fetch("SELECT * FROM tasks WHERE id = $1", UUID(task["id"]))
     return dict(row)
