@@ -18,8 +18,8 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import FAILING, Api, Client, ServiceServer
 from tests.support.pgbouncer import DIRECTORY, PROGRAM, pooled, run_pgbouncer
+from tests.support.postgres_servers import run_server
 from tests.support.processes import SETTING_VARIABLES, free_port
-from tests.support.servers import run_server
 from tests.support.service_role import grant_service, service_url
 from todo_service import background
 from todo_service.app import create_app
@@ -29,7 +29,7 @@ from todo_service.http.routes import ROUTES, Route
 from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
 
-pytest_plugins = [f"tests.support.{name}" for name in ("database", "exports", "plans", "servers", "writers")]
+pytest_plugins = [f"tests.support.{name}" for name in ("database", "exports", "plans", "postgres_servers", "writers")]
 
 SERVER_URL = "TEST_DATABASE_URL"
 """The address of the tests' PostgreSQL: the first process of a run sets it, the others inherit it."""

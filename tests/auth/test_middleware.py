@@ -8,8 +8,8 @@ import pytest
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
+from tests.support.raw_http import Answer, exchange
 from tests.support.tokens import bearer, client_for, good_token, secret_settings
-from tests.support.wire import Answer, exchange
 
 Client = TestClient[Any, Any]
 

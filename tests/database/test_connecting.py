@@ -20,8 +20,8 @@ from tests.support.database import (
     wait_for_session_count,
 )
 from tests.support.pgbouncer import not_through_pgbouncer
+from tests.support.postgres_servers import TcpServer
 from tests.support.processes import TEST_TIMEOUT, wait_until
-from tests.support.servers import TcpServer
 from todo_service.database import connecting
 from todo_service.database.connecting import SERVER_TCP_OPTIONS, TCP_OPTIONS, connect
 from todo_service.database.statements import Statement

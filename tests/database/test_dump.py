@@ -8,8 +8,8 @@ import pytest
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import Api, path_of
+from tests.support.postgres_servers import run_program, session
 from tests.support.processes import UP_TO_DATE
-from tests.support.servers import run_program, session
 from tests.support.service_role import grant_service
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token

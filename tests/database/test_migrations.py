@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from tests.support.postgres_servers import session
 from tests.support.processes import TEST_TIMEOUT, UP_TO_DATE, free_port, up_to_date
-from tests.support.servers import session
 from todo_service.__main__ import main
 from todo_service.database import migrations
 from todo_service.database.migrations import Migration, MigrationError, migrate, read_migrations

@@ -15,10 +15,10 @@ import pytest
 
 from tests.support.calls import create, creation, gather, tasks_of, users
 from tests.support.database import SHOW_SETTINGS, call_timeout, open_database, pauses_after, wait_for_blocked_session
+from tests.support.external_programs import require
 from tests.support.pgbouncer import POOLER_SETTINGS, behind, run_pgbouncer
+from tests.support.postgres_servers import TcpServer
 from tests.support.processes import TEST_TIMEOUT
-from tests.support.servers import TcpServer
-from tests.support.tools import require
 from todo_service.database.database import Database
 from todo_service.database.failures import RowCountError
 from todo_service.database.migrations import MigrationError, migrate

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.support.api import TASKS
+from tests.support.external_programs import missing
 from tests.support.processes import SECRET, TEST_TIMEOUT, environment, served
 from tests.support.service_role import grant_service
-from tests.support.tools import missing
 from todo_service.auth.tokens import sign_token
 from todo_service.database.migrations import migrate, read_migrations
 

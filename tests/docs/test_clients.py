@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.external_programs import NODE_MODULES, require_node_modules
 from tests.support.processes import SECRET, environment, served
-from tests.support.tools import NODE_MODULES, require_node_modules
 from todo_service.auth.tokens import sign_token
 from todo_service.problems import TYPES
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.external_programs import require
 from tests.support.members import CREATED, NAMES
 from tests.support.processes import COMMAND, SECRET, environment, served
-from tests.support.tools import require
 from todo_service.app import API, DOCS, SUPPORT
 from todo_service.settings import Settings
 

@@ -11,8 +11,8 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import Api, call_with_header, path_of, problem_of, tag_of
 from tests.support.idempotency import OTHER, assert_created, post
+from tests.support.postgres_servers import run_program
 from tests.support.processes import UP_TO_DATE, run_command
-from tests.support.servers import run_program
 from todo_service.app import create_app
 from todo_service.database.statements import SQL, read_statement
 from todo_service.settings import Settings

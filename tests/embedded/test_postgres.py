@@ -15,7 +15,7 @@ import asyncpg
 import psutil
 import pytest
 
-from tests.support.servers import require_oldest
+from tests.support.postgres_servers import require_oldest
 from todo_service.embedded import postgres as postgres_module
 from todo_service.embedded.postgres import EmbeddedError, read_secret, run_postgres, signing_secret
 

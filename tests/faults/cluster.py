@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import psutil
 
-from tests.support.servers import run_server
+from tests.support.postgres_servers import run_server
 from todo_service.embedded.postgres import Postgres
 
 CONNECTIONS = "-c", "max_connections=50"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster import Cluster
-from tests.faults.faults import Deployment, report, run_deployment
+from tests.faults.deployment import Deployment, report, run_deployment
 
 HEADER = (
     "| fault | times | requests | acknowledged writes | lost | twice or unasked | slowest answer (s) | outcomes "

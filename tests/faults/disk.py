@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.tools import missing
+from tests.support.external_programs import missing
 
 MEGABYTES = 192
 

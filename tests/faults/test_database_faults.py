@@ -11,8 +11,8 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.faults.cluster import Cluster
+from tests.faults.deployment import Deployment, repeat, run_deployment, wait_until_ready
 from tests.faults.disk import fill, free, small_disk
-from tests.faults.faults import Deployment, repeat, run_deployment, wait_until_ready
 from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster import Cluster
-from tests.faults.faults import ALL_VARIANTS, Deployment, repeat, run_deployment, wait_until_ready
+from tests.faults.deployment import ALL_VARIANTS, Deployment, repeat, run_deployment, wait_until_ready
 from tests.faults.proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest.mark.xdist_group("faults")]

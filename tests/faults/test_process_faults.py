@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.faults.cluster import Cluster
-from tests.faults.faults import Deployment, repeat, run_deployment
+from tests.faults.deployment import Deployment, repeat, run_deployment
 from tests.faults.load import BROKEN, NOT_CONNECTED
 from tests.support.processes import TEST_TIMEOUT, wait_until
 

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from tests.support.api import TASKS, Api, Client, path_of, problem_of
-from tests.support.described import operations
+from tests.support.openapi_document import operations
 
 pytestmark = pytest.mark.database
 

@@ -15,7 +15,7 @@ from tests.support.api import TASKS, Api, path_of, problem_of
 from tests.support.cors import ORIGIN, assert_readable
 from tests.support.database import Gateway, StartService
 from tests.support.exports import EXPORT, between_pages, tasks_in
-from tests.support.pages import walk
+from tests.support.list_pages import walk
 from tests.support.processes import free_port
 from todo_service.handlers import me
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from tests.support.api import TASKS, Api, path_of, problem_of
-from tests.support.pages import LISTS, in_order, page, walk
+from tests.support.list_pages import LISTS, in_order, page, walk
 from todo_service.database.database import Database
 from todo_service.database.statements import Statement
 from todo_service.http.parameters import STATUSES

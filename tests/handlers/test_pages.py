@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.support.api import TASKS, Api, path_of, problem_of
-from tests.support.pages import LISTS, create_some, in_order, page, walk
+from tests.support.list_pages import LISTS, create_some, in_order, page, walk
 from todo_service.http.cursors import ORDERS, Cursor, decode_cursor, encode_cursor
 
 pytestmark = pytest.mark.database

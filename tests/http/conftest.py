@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from tests.support.tools import require
+from tests.support.external_programs import require
 
 SWITCHES = (
     "--headless",

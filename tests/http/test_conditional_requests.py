@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import TASKS, Api, Client, call_with_header, path_of, problem_of, tag_of
-from tests.support.pages import create_some, next_page
+from tests.support.list_pages import create_some, next_page
 from tests.support.processes import TEST_TIMEOUT
 from todo_service.app import create_app
 from todo_service.database import batching, connecting

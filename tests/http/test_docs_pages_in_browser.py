@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.support.described import operations
+from tests.support.openapi_document import operations
 from tests.support.processes import SECRET, TEST_TIMEOUT, served
 from todo_service.auth.tokens import sign_token
 

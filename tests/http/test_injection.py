@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from tests.support.api import JSON, TASKS, Api, Client, path_of, problem_of
-from tests.support.described import operations
-from tests.support.wire import exchange
+from tests.support.openapi_document import operations
+from tests.support.raw_http import exchange
 from todo_service.http.cursors import Cursor, encode_cursor
 
 pytestmark = pytest.mark.database

@@ -8,10 +8,10 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.support.api import Client, task_of
-from tests.support.described import DOCUMENT, SCHEMAS, operation_of, operations, parameters_of
+from tests.support.external_programs import npm_command
 from tests.support.members import CHANGED, CREATED, MEMBERS
+from tests.support.openapi_document import DOCUMENT, SCHEMAS, operation_of, operations, parameters_of
 from tests.support.processes import run_command
-from tests.support.tools import npm_command
 from todo_service.app import description
 from todo_service.http.headers import RESPONSE_HEADERS
 from todo_service.problems import TYPES

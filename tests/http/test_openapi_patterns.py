@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from tests.support.described import SCHEMAS, parameters_of
+from tests.support.openapi_document import SCHEMAS, parameters_of
 from todo_service.http.cursors import Cursor, encode_cursor
 from todo_service.http.etags import empty_list_token, parse_sync_token, parse_tags
 from todo_service.http.schemas import EXAMPLE_ID as ID

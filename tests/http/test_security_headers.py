@@ -9,7 +9,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import FAILING, JSON, TASKS, Api, Client, ServiceServer, path_of, problem_of
-from tests.support.wire import exchange
+from tests.support.raw_http import exchange
 from todo_service.app import create_app
 from todo_service.http.docs_pages import POLICY
 from todo_service.server.runner import SERVER_OPTIONS

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.api import JSON, TASKS, Api, path_of
-from tests.support.described import operations
+from tests.support.openapi_document import operations
 from todo_service.problems import BODY_BYTES, TYPES
 
 pytestmark = pytest.mark.database

@@ -14,8 +14,8 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.support.api import JSON, TASKS
+from tests.support.external_programs import missing
 from tests.support.processes import SECRET, TEST_TIMEOUT, served
-from tests.support.tools import missing
 from todo_service.auth.tokens import sign_token
 
 pytestmark = [pytest.mark.slow, pytest.mark.database, pytest.mark.xdist_group("connections")]

@@ -11,7 +11,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from tests.support.api import Api
 from tests.support.processes import TEST_TIMEOUT
-from tests.support.wire import PROBE, exchange, read_answers, receive, statuses
+from tests.support.raw_http import PROBE, exchange, read_answers, receive, statuses
 
 pytestmark = pytest.mark.database
 

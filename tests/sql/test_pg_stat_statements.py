@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from tests.support.database import open_database
-from tests.support.servers import BINARIES, require_oldest
-from tests.support.tools import missing
+from tests.support.external_programs import missing
+from tests.support.postgres_servers import BINARIES, require_oldest
 from todo_service.database.migrations import migrate
 from todo_service.embedded.postgres import run_postgres
 from todo_service.handlers.tasks import LIST_TASKS

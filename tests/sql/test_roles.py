@@ -11,7 +11,7 @@ from pglast import ast, parse_sql
 
 from tests.support.api import JSON, TASKS, problem_of
 from tests.support.database import StartService
-from tests.support.servers import run_program
+from tests.support.postgres_servers import run_program
 from tests.support.service_role import ROLE, ROLES, grant_service, service_url
 from tests.support.sql_files import ENDPOINT_STATEMENTS
 from todo_service.database.migrations import migrate

@@ -10,8 +10,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.support.external_programs import missing
 from tests.support.processes import TEST_TIMEOUT, free_port
-from tests.support.tools import missing
 from todo_service.embedded.postgres import Postgres, find_binaries, run_postgres
 
 BINARIES = "TEST_POSTGRES_BINARIES"

@@ -17,8 +17,8 @@ import asyncpg
 import psutil
 from aiohttp import ClientSession
 
-from tests.faults.check import Findings, compare
 from tests.faults.cluster import Cluster
+from tests.faults.compare import Findings, compare
 from tests.faults.load import BROKEN_AFTER_SILENCE, CLIENTS, Load
 from tests.faults.proxy import Proxy
 from tests.faults.record import Record
