@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.support.api import TASKS, Api, path_of, problem_of
 from tests.support.list_pages import LISTS, create_some, in_order, page, walk
-from todo_service.http.cursors import ORDERS, Cursor, decode_cursor, encode_cursor
+from todo_service.http.cursors import ORDERS
 
 pytestmark = pytest.mark.database
 
@@ -195,21 +195,3 @@ async def test_a_forged_cursor_gets_400(owner: Api, payload: tuple[Any, ...]) ->
 async def test_a_cursor_with_a_forged_title_gets_400(owner: Api, key: Any) -> None:
     response = await owner.call("GET", TASKS, params={"sort": "title", "cursor": forge("title", "asc", key, ANY_ID)})
     await problem_of(response, 400, "invalid-query")
-
-
-@given(
-    st.builds(
-        Cursor,
-        st.just("title"),
-        st.sampled_from(ORDERS),
-        st.text(st.characters(codec="utf-8", exclude_characters="\0")),
-        st.uuids().map(str),
-    )
-)
-def test_a_decoded_cursor_equals_the_encoded_one(cursor: Cursor) -> None:
-    assert decode_cursor(encode_cursor(cursor)) == cursor
-
-
-@given(st.text())
-def test_decoding_any_text_raises_no_error(text: str) -> None:
-    decode_cursor(text)

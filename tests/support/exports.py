@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -54,6 +55,8 @@ INSERT = """
     FROM generate_series(1, $3::integer) AS n
 """
 
+EXPORTED_LINES = "SELECT body || E'\\n' FROM tasks WHERE user_id = $1 ORDER BY created_at, id"
+
 
 @dataclass(frozen=True)
 class User:
@@ -82,6 +85,25 @@ async def user_with(connection: asyncpg.Connection) -> AsyncIterator[MakeUser]:
 
     yield make
     await connection.execute("DELETE FROM users WHERE id = ANY($1)", [user.id for user in users])
+
+
+async def digest_of(chunks: AsyncIterator[bytes]) -> str:
+    """The SHA-256 digest of a response: it may be too long to be kept."""
+    digest = sha256()
+    async for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+async def expected_digest(connection: asyncpg.Connection, user: User) -> str:
+    """The digest of the user's export, from the rows of the database."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        async for (line,) in connection.cursor(EXPORTED_LINES, user.id, prefetch=1000):
+            yield line.encode()
+
+    async with connection.transaction():
+        return await digest_of(lines())
 
 
 def small_socket(address: AddrInfoType) -> socket.socket:
