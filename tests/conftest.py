@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
@@ -18,7 +17,7 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import FAILING, Api, Client, ServiceServer
 from tests.support.pgbouncer import DIRECTORY, PROGRAM, pooled, run_pgbouncer
-from tests.support.postgres_servers import run_server
+from tests.support.postgres_servers import SERVER_URL, create_test_database, drop_test_database, run_server
 from tests.support.processes import SETTING_VARIABLES, free_port
 from tests.support.service_role import grant_service, service_url
 from todo_service import background
@@ -30,9 +29,6 @@ from todo_service.server.runner import SERVER_OPTIONS
 from todo_service.settings import Settings
 
 pytest_plugins = [f"tests.support.{name}" for name in ("database", "exports", "plans", "postgres_servers", "writers")]
-
-SERVER_URL = "TEST_DATABASE_URL"
-"""The address of the tests' PostgreSQL: the first process of a run sets it, the others inherit it."""
 
 # Faster, but a crash of the machine would lose data: these servers are deleted after the run.
 NOT_DURABLE = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=200")
@@ -72,48 +68,25 @@ def background_failures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     assert failed == []
 
 
-async def _create_database() -> str:
-    server = os.environ[SERVER_URL]
-    name = f"test_{uuid4().hex}"
-    connection = await asyncpg.connect(server)
-    await connection.execute(f'CREATE DATABASE "{name}"')
-    await connection.close()
-    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
-
-
-async def _drop_database(url: str) -> None:
-    connection = await asyncpg.connect(os.environ[SERVER_URL])
-    await connection.execute(f'DROP DATABASE "{urlsplit(url).path[1:]}" WITH (FORCE)')
-    await connection.close()
-
-
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
     """A migrated database for all tests of this process: its address for the owner, without a pooler."""
 
     async def create() -> str:
-        url = await _create_database()
+        url = await create_test_database()
         await migrate(url, lambda _line: None)
         await grant_service(url)
         return url
 
     url = asyncio.run(create())
     yield url
-    asyncio.run(_drop_database(url))
+    asyncio.run(drop_test_database(url))
 
 
 @pytest.fixture(scope="session")
 def service_database_url(database_url: str) -> str:
     """The same database for the role of sql/roles.sql, as the service connects to it."""
     return service_url(database_url)
-
-
-@pytest.fixture
-async def empty_database() -> AsyncIterator[str]:
-    """An empty database for one test."""
-    url = await _create_database()
-    yield url
-    await _drop_database(url)
 
 
 @pytest.fixture

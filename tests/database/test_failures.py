@@ -26,7 +26,6 @@ from tests.support.pgbouncer import PROGRAM
 from tests.support.processes import TEST_TIMEOUT, wait_until
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
-from todo_service.database import connecting
 from todo_service.database.database import DATABASE
 from todo_service.database.statements import Statement
 from todo_service.handlers.tasks import CREATE_TASK
@@ -124,10 +123,10 @@ async def test_an_asyncpg_error_after_a_lost_connection_is_an_outage(
 # Expired calls
 
 
+@pytest.mark.usefixtures("long_lock_timeout")
 async def test_an_expired_call_that_was_not_sent_is_unavailable(
-    settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, connection: asyncpg.Connection
 ) -> None:
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     sent, waiting = users(2)
     async with open_database(settings, database_pool_size=1, database_batch_size=1) as database:
         await database.run(WRITE, "opens the connection")
@@ -144,13 +143,12 @@ async def test_an_expired_call_that_was_not_sent_is_unavailable(
     assert await tasks_of(connection, waiting) == 1
 
 
+@pytest.mark.usefixtures("long_lock_timeout")
 async def test_an_expired_call_that_was_rolled_back_is_unavailable(
     settings: Settings,
     connection: asyncpg.Connection,
     observer: asyncpg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     locked, other = sorted(users(2))
     async with open_database(settings, database_pool_size=1) as database:
         await create(database, locked)

@@ -344,10 +344,10 @@ async def test_a_parked_call_succeeds_after_an_earlier_one_has_expired(
 
 @pytest.mark.database
 async def test_writes_of_a_locked_user_get_503_and_are_not_applied(
-    start_service: StartService, connection: asyncpg.Connection, timeout_of_the_locked: int
+    start_service: StartService, connection: asyncpg.Connection, short_lock_retry_timeout: int
 ) -> None:
     owner, other = (
-        await start_service(database_timeout=timeout_of_the_locked, database_pool_size=2),
+        await start_service(database_timeout=short_lock_retry_timeout, database_pool_size=2),
         await start_service(),
     )
     task = await owner.create()

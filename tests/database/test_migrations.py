@@ -1,7 +1,6 @@
 """Migrations: each file is applied once, in order and completely, or the error says why not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,7 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from tests.support.postgres_servers import session
+from tests.support.postgres_servers import CreateDatabase, session
 from tests.support.processes import TEST_TIMEOUT, UP_TO_DATE, free_port, up_to_date
 from todo_service.__main__ import main
 from todo_service.database import migrations
@@ -44,7 +43,7 @@ async def tables_of(url: str) -> set[str]:
         return {row["relname"] for row in rows}
 
 
-async def wait_for_lock(connection: asyncpg.Connection) -> None:
+async def wait_for_blocked_migration(connection: asyncpg.Connection) -> None:
     """Returns as soon as another session of this database waits for a lock."""
     async with asyncio.timeout(TEST_TIMEOUT):
         while not await connection.fetchval(
@@ -102,7 +101,7 @@ async def test_an_index_is_created_concurrently_while_another_run_waits(empty_da
         await transaction.start()
         await writer.execute("INSERT INTO first VALUES (1)")  # the index waits for the end of this transaction
         one = group.create_task(report_of(empty_database, FIRST, INDEX))
-        await wait_for_lock(observer)
+        await wait_for_blocked_migration(observer)
         group.create_task(migrate(empty_database, report, [FIRST, INDEX]))
         await waiting.wait()
         await transaction.commit()
@@ -186,7 +185,7 @@ async def test_a_lost_connection_fails_the_run_and_the_next_run_succeeds(
     async with session(empty_database) as connection, session(empty_database) as observer, connection.transaction():
         await connection.execute("LOCK TABLE first IN ACCESS SHARE MODE")
         run = asyncio.ensure_future(report_of(empty_database, FIRST, CHANGE))
-        await wait_for_lock(observer)
+        await wait_for_blocked_migration(observer)
         await observer.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = 'todo-service migrate'"
@@ -200,9 +199,7 @@ async def test_a_lost_connection_fails_the_run_and_the_next_run_succeeds(
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP"])
-async def test_a_database_without_utf8_is_refused(
-    create_database: Callable[[str], Awaitable[str]], encoding: str
-) -> None:
+async def test_a_database_without_utf8_is_refused(create_database: CreateDatabase, encoding: str) -> None:
     url = await create_database(
         f"ENCODING '{encoding}' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
     )
@@ -212,7 +209,7 @@ async def test_a_database_without_utf8_is_refused(
 
 
 async def test_a_database_with_ascii_only_letters_works_with_a_warning(
-    create_database: Callable[[str], Awaitable[str]],
+    create_database: CreateDatabase,
 ) -> None:
     url = await create_database("ENCODING 'UTF8' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
     warning, *lines = await report_of(url)

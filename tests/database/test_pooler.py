@@ -160,14 +160,13 @@ async def slow_commit(connection: asyncpg.Connection) -> AsyncIterator[str]:
     await connection.execute("DROP FUNCTION wait CASCADE")
 
 
+@pytest.mark.usefixtures("long_lock_timeout")
 async def test_a_connection_lost_during_the_commit_is_outcome_unknown(
     settings: Settings,
     pooled_url: str,
     connection: asyncpg.Connection,
     slow_commit: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("todo_service.database.connecting.LOCK_TIMEOUT", "30s")
     async with service(settings, pooled_url) as database:
         await connection.execute("SELECT pg_advisory_lock(1)")
         call = asyncio.create_task(database.run(CREATE_TASK, *creation(slow_commit)))
@@ -185,11 +184,11 @@ async def test_a_commit_that_postgresql_rejects_is_not_applied(
     connection: asyncpg.Connection,
     slow_commit: str,
     monkeypatch: pytest.MonkeyPatch,
-    timeout_of_the_locked: int,
+    short_lock_retry_timeout: int,
 ) -> None:
     monkeypatch.setattr("todo_service.database.connecting.LOCK_TIMEOUT", "50ms")
     other = users(1)[0]
-    changes = {"database_pool_size": 1, "database_timeout": timeout_of_the_locked}
+    changes = {"database_pool_size": 1, "database_timeout": short_lock_retry_timeout}
     async with service(settings, pooled_url, **changes) as database:
         await connection.execute("SELECT pg_advisory_lock(1)")
         rejected, created = await gather(*(database.run(CREATE_TASK, *creation(user)) for user in (slow_commit, other)))

@@ -9,7 +9,7 @@ from tests.support.batch_queues import GETS, LISTS, fill, is_rejected, queued, t
 from tests.support.calls import WAIT_FOR_LOCK, advisory_lock, create, gather, users
 from tests.support.database import open_database, wait_for_blocked_session
 from tests.support.processes import wait_until
-from todo_service.database import batching, connecting
+from todo_service.database import batching
 from todo_service.database.batching import MAX_QUEUED, MIN_QUEUE_BEFORE_REJECTING, BatchQueue
 from todo_service.database.statements import Statement
 from todo_service.problems import Problem
@@ -109,11 +109,11 @@ async def test_calls_beyond_the_limit_are_rejected_and_all_others_succeed(settin
 
 
 @pytest.mark.database
+@pytest.mark.usefixtures("long_lock_timeout")
 async def test_a_full_queue_rejects_calls_of_its_statement_only(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batching, "MAX_QUEUED", 40)
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")  # otherwise the calls in flight would be parked
     async with open_database(settings, database_pool_size=2, database_batch_size=5) as database:
         async with advisory_lock(connection) as name:
             in_flight = [asyncio.create_task(database.run(WAIT_FOR_LOCK, name)) for _ in range(5)]

@@ -16,7 +16,7 @@ from tests.support.calls import READ, WAIT_FOR_LOCK, WRITE, advisory_lock, creat
 from tests.support.database import open_database, wait_for_blocked_session
 from tests.support.pgbouncer import PROGRAM, not_through_pgbouncer
 from tests.support.processes import wait_until
-from todo_service.database import batching, connecting, sending
+from todo_service.database import batching, sending
 from todo_service.database.batching import MAX_IN_FLIGHT
 from todo_service.database.failures import RowCountError
 from todo_service.database.statements import Statement
@@ -91,10 +91,10 @@ async def test_slow_reads_do_not_delay_writes(settings: Settings, connection: as
         await asyncio.gather(*lists)
 
 
+@pytest.mark.usefixtures("long_lock_timeout")
 async def test_calls_succeed_while_only_one_connection_can_be_opened(
     settings: Settings, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     monkeypatch.setattr(sending, "RECONNECT_SECONDS", 0.2)
     tried = asyncio.Event()
     async with open_database(settings, database_pool_size=2) as database:
@@ -120,6 +120,7 @@ async def test_calls_succeed_while_only_one_connection_can_be_opened(
 
 
 @not_through_pgbouncer
+@pytest.mark.usefixtures("long_lock_timeout")
 async def test_a_failure_to_open_one_more_connection_is_logged_once(
     settings: Settings,
     connection: asyncpg.Connection,
@@ -127,7 +128,6 @@ async def test_a_failure_to_open_one_more_connection_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(sending, "RECONNECT_SECONDS", 0.01)
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     attempts = 0
 
     async def refuse(_pool: asyncpg.Pool) -> None:
@@ -220,16 +220,15 @@ async def test_a_wrong_number_of_rows_fails_all_calls_of_the_batch(settings: Set
 @pytest.mark.parametrize(
     ("statement", "name"), [(CREATE_TASK, "outcome-unknown"), (LIST_TASKS, "unavailable")], ids=["write", "read"]
 )
+@pytest.mark.usefixtures("long_lock_timeout")
 async def test_a_lost_connection_fails_its_batch_and_no_call_is_sent_again(
     settings: Settings,
     connection: asyncpg.Connection,
     observer: asyncpg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
     statement: Statement,
     name: str,
     calls: int,
 ) -> None:
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     owners = users(calls)
     async with open_database(settings, database_pool_size=1) as database:
         arguments = [creation(user_id) if statement.writes else (user_id, 10, None) for user_id in owners]
@@ -248,10 +247,10 @@ async def test_a_lost_connection_fails_its_batch_and_no_call_is_sent_again(
 # Cancelled calls
 
 
+@pytest.mark.usefixtures("long_lock_timeout")
 async def test_cancelled_calls_do_not_affect_the_others_of_their_batch(
-    settings: Settings, connection: asyncpg.Connection, observer: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, connection: asyncpg.Connection, observer: asyncpg.Connection
 ) -> None:
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     owners = users(10)
     async with open_database(settings, database_pool_size=1, database_batch_size=6) as database:
         async with connection.transaction():

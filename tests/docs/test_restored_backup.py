@@ -1,6 +1,5 @@
 """docs/operations.md, "Restore": a restored database has all data, and clients start over."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import Api, path_of, problem_of, tag_of
-from tests.support.postgres_servers import run_program, session
+from tests.support.postgres_servers import CreateDatabase, run_program, session
 from tests.support.processes import UP_TO_DATE, run_command
 from tests.support.service_role import grant_service
 from todo_service.app import create_app
@@ -60,9 +59,9 @@ def dump(url: str) -> str:
 
 
 async def test_a_restored_dump_has_all_data(
-    aiohttp_client: AiohttpClient, settings: Settings, create_database: Callable[[str], Awaitable[str]]
+    aiohttp_client: AiohttpClient, settings: Settings, create_database: CreateDatabase
 ) -> None:
-    original, restored = await create_database(""), await create_database("")
+    original, restored = await create_database(), await create_database()
 
     async def api_of(url: str) -> Api:
         client = await aiohttp_client(create_app(replace(settings, database_url=await grant_service(url))))

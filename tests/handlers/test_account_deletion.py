@@ -11,9 +11,8 @@ from aiohttp import ClientResponse
 
 from tests.support.api import TASKS, Api, path_of, problem_of
 from tests.support.cors import ORIGIN, assert_readable
-from tests.support.database import StartService
-from tests.support.processes import TEST_TIMEOUT, free_port
-from todo_service.database import connecting
+from tests.support.database import StartService, wait_for_blocked_sessions
+from tests.support.processes import free_port
 
 pytestmark = pytest.mark.database
 
@@ -81,16 +80,12 @@ async def test_deleting_an_account_without_a_database_gets_503(start_service: St
 
 # Each of these writes waits for the user's row on a connection of its own. The pool keeps one more for reads.
 WRITERS = 7
-COUNT_BLOCKED = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'todo-service' AND wait_event_type = 'Lock'
-"""
 
 
+@pytest.mark.usefixtures("long_lock_timeout")
 async def test_a_concurrent_write_is_applied_before_or_after_the_deletion(
-    start_service: StartService, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    start_service: StartService, connection: asyncpg.Connection
 ) -> None:
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     owner = await start_service(database_pool_size=WRITERS + 1, database_batch_size=1)
     for _ in range(20):
         task = await owner.create()
@@ -106,9 +101,7 @@ async def test_a_concurrent_write_is_applied_before_or_after_the_deletion(
         async with connection.transaction():
             await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", owner.user_id)
             calls = [asyncio.create_task(owner.call(method, path, **rest)) for method, path, rest in requests]
-            async with asyncio.timeout(TEST_TIMEOUT):
-                while await connection.fetchval(COUNT_BLOCKED) < WRITERS:
-                    await connection.execute("SELECT pg_stat_clear_snapshot()")
+            await wait_for_blocked_sessions(connection, WRITERS)
         responses = await asyncio.gather(*calls)
 
         assert {response.status for response in responses} <= {200, 201, 204, 404}

@@ -12,10 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from marshmallow import RAISE
 
-from tests.support.api import TASKS, Api, path_of, problem_of, task_of
+from tests.support.api import TASKS, UNKNOWN_ID, Api, path_of, problem_of, task_of
 from tests.support.database import StartService
 from tests.support.synchronisation import CHANGES, ME, STATUSES, Round, Simulation, Write
-from todo_service.database import connecting
 from todo_service.database.batching import Batch, BatchQueue
 from todo_service.database.database import Database
 from todo_service.database.statements import Statement
@@ -25,7 +24,7 @@ from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
 
-GENERATION = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
+GENERATION = UNKNOWN_ID
 INSERT = "INSERT INTO tasks (user_id, title, revision) SELECT $1, 'x', unnest($2::bigint[])"
 NOTHING: dict[str, Any] = {"tasks": [], "deleted": [], "more": False}
 
@@ -342,6 +341,7 @@ async def simulation(
     database_url: str,
     connection: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
+    long_lock_timeout: None,
 ) -> AsyncIterator[Simulation]:
     observer = await asyncpg.connect(database_url)
     simulation = Simulation(connection, observer, settings)
@@ -359,7 +359,6 @@ async def simulation(
 
     monkeypatch.setattr(Database, "run", counted_run)
     monkeypatch.setattr(BatchQueue, "next_batch", counted_batch)
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")  # longer than writes are blocked, on a busy machine too
     simulation.workers += [(await start_service()).client for _ in range(2)]
     yield simulation
     await observer.close()

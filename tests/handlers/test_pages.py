@@ -14,13 +14,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.support.api import TASKS, Api, path_of, problem_of
+from tests.support.api import TASKS, UNKNOWN_ID, Api, path_of, problem_of
 from tests.support.list_pages import LISTS, create_some, in_order, page, walk
 from todo_service.http.cursors import ORDERS
 
 pytestmark = pytest.mark.database
-
-ANY_ID = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 
 
 @pytest.mark.parametrize(("sort", "order"), LISTS)
@@ -167,21 +165,21 @@ def forge(*payload: Any) -> str:
     [
         (),
         ("created", "desc"),
-        ("created", "desc", None, ANY_ID),
-        ("created", "desc", "yesterday", ANY_ID),
-        ("created", "desc", "infinity", ANY_ID),
-        ("created", "desc", "2026-02-30T00:00:00Z", ANY_ID),
-        ("created", "desc", "2026-01-01", ANY_ID),
-        ("created", "desc", 1, ANY_ID),
-        ("created", "desc", "2026-01-01T00:00:00." + "0" * 10_000 + "Z", ANY_ID),
-        ("due_date", "asc", "9999-12-31T23:59:59-23:00", ANY_ID),
-        ("due_date", "asc", "0001-01-01T00:00:00.000000+23:00", ANY_ID),
-        ("created", "desc", "2026-02-30T00:00:00.000000Z", ANY_ID),
+        ("created", "desc", None, UNKNOWN_ID),
+        ("created", "desc", "yesterday", UNKNOWN_ID),
+        ("created", "desc", "infinity", UNKNOWN_ID),
+        ("created", "desc", "2026-02-30T00:00:00Z", UNKNOWN_ID),
+        ("created", "desc", "2026-01-01", UNKNOWN_ID),
+        ("created", "desc", 1, UNKNOWN_ID),
+        ("created", "desc", "2026-01-01T00:00:00." + "0" * 10_000 + "Z", UNKNOWN_ID),
+        ("due_date", "asc", "9999-12-31T23:59:59-23:00", UNKNOWN_ID),
+        ("due_date", "asc", "0001-01-01T00:00:00.000000+23:00", UNKNOWN_ID),
+        ("created", "desc", "2026-02-30T00:00:00.000000Z", UNKNOWN_ID),
         ("created", "desc", "2026-01-01T00:00:00.000000Z", "1"),
         ("created", "desc", "2026-01-01T00:00:00.000000Z", 1),
         ("created", "desc", "2026-01-01T00:00:00.000000Z", None),
-        ("created", "desc", ["2026-01-01T00:00:00Z"], ANY_ID),
-        ("created", "desc", "2026-01-01T00:00:00.000000Z", ANY_ID, 1),
+        ("created", "desc", ["2026-01-01T00:00:00Z"], UNKNOWN_ID),
+        ("created", "desc", "2026-01-01T00:00:00.000000Z", UNKNOWN_ID, 1),
         ({}, [], 1, 2),
     ],
     ids=lambda payload: str(payload)[:60],
@@ -193,5 +191,7 @@ async def test_a_forged_cursor_gets_400(owner: Api, payload: tuple[Any, ...]) ->
 
 @pytest.mark.parametrize("key", ["\0", "\ud800", None, 5])
 async def test_a_cursor_with_a_forged_title_gets_400(owner: Api, key: Any) -> None:
-    response = await owner.call("GET", TASKS, params={"sort": "title", "cursor": forge("title", "asc", key, ANY_ID)})
+    response = await owner.call(
+        "GET", TASKS, params={"sort": "title", "cursor": forge("title", "asc", key, UNKNOWN_ID)}
+    )
     await problem_of(response, 400, "invalid-query")

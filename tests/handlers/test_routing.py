@@ -2,11 +2,10 @@
 
 import pytest
 
-from tests.support.api import TASKS, Api, Client, path_of, problem_of
+from tests.support.api import TASKS, UNKNOWN_ID, Api, Client, path_of, problem_of
 
 pytestmark = pytest.mark.database
 
-UNKNOWN_ID = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 CHANGES, EXPORT, ME = f"{TASKS}/changes", "/api/export", "/api/me"
 
 UNSUPPORTED = [

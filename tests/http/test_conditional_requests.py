@@ -11,11 +11,12 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
-from tests.support.api import TASKS, Api, Client, call_with_header, path_of, problem_of, tag_of
+from tests.support.api import TASKS, UNKNOWN_ID, Api, Client, call_with_header, path_of, problem_of, tag_of
+from tests.support.database import blocked_sessions
 from tests.support.list_pages import create_some, next_page
 from tests.support.processes import TEST_TIMEOUT
 from todo_service.app import create_app
-from todo_service.database import batching, connecting
+from todo_service.database import batching
 from todo_service.database.batching import StatementQueue
 from todo_service.database.database import DATABASE, Database
 from todo_service.http.cursors import ORDERS, SORTS
@@ -23,7 +24,6 @@ from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
 
-UNKNOWN_ID = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 UNKNOWN_LIST_TAG = f'"{UNKNOWN_ID}-1"'
 
 QUERIES = [
@@ -355,7 +355,7 @@ async def test_changes_and_export_ignore_conditions(owner: Api, path: str) -> No
 REQUESTS = 16
 
 
-async def until_all_are_blocked(
+async def wait_for_blocked_writes(
     connection: asyncpg.Connection, workers: list[Client], requests: int, connections: int
 ) -> None:
     """Waits until the workers hold this number of writes, and this number of their connections waits for a lock."""
@@ -363,11 +363,7 @@ async def until_all_are_blocked(
     blocked = received = 0
     async with asyncio.timeout(TEST_TIMEOUT):
         while (received, blocked) != (requests, connections):
-            await connection.execute("SELECT pg_stat_clear_snapshot()")  # or this transaction reads the same again
-            blocked = await connection.fetchval(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                " AND application_name = 'todo-service' AND wait_event_type = 'Lock'"
-            )
+            blocked = len(await blocked_sessions(connection))
             received = sum(
                 len(batch.calls)
                 for queue in batch_queues
@@ -393,10 +389,9 @@ def batch_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 async def workers(
-    settings: Settings, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch, size: int
+    settings: Settings, aiohttp_client: AiohttpClient, long_lock_timeout: None, size: int
 ) -> list[Client]:
     """Two workers that wait for locks. If calls can share batches, each worker has one connection for writes."""
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
     connections = 2 if size > 1 else REQUESTS // 2 + 1  # one connection is kept for reads
     changed = replace(settings, database_batch_size=size, database_pool_size=connections, database_timeout=60)
     return [await aiohttp_client(TestServer(create_app(changed))) for _ in range(2)]
@@ -419,7 +414,7 @@ async def test_one_of_many_concurrent_writes_with_the_same_etag_succeeds(
             own = body and {**body, "description": f"By {number}"}
             requests.append(call_with_header(api, method, path_of(task) + below, "If-Match", '"2"', json=own))
         running = asyncio.gather(*requests)
-        await until_all_are_blocked(connection, workers, REQUESTS, REQUESTS if size == 1 else 2)
+        await wait_for_blocked_writes(connection, workers, REQUESTS, REQUESTS if size == 1 else 2)
     responses = await running
 
     assert (max(batch_sizes) > 1) is (size > 1)
@@ -450,7 +445,7 @@ async def test_a_write_that_waited_for_a_lock_is_checked_against_the_new_etag(
         running = asyncio.create_task(
             call_with_header(api, method, path_of(task) + below, "If-Match", '"1"', json=body)
         )
-        await until_all_are_blocked(connection, workers, 1, 1)
+        await wait_for_blocked_writes(connection, workers, 1, 1)
 
     await assert_412(await running, 2)
     assert await owner.get(task) == {**task, "revision": 2}

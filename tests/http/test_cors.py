@@ -8,14 +8,14 @@ import pytest
 from aiohttp import ClientResponse
 from pytest_aiohttp import AiohttpClient
 
-from tests.support.api import FAILING, TASKS, Api, Client
+from tests.support.api import FAILING, TASKS, UNKNOWN_ID, Api, Client
 from tests.support.cors import ORIGIN, REQUEST_HEADERS, assert_readable, cors_of, names
 from todo_service.app import create_app
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
 
-UNKNOWN_TASK = f"{TASKS}/6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
+UNKNOWN_TASK = f"{TASKS}/{UNKNOWN_ID}"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 
 OTHER_ORIGINS = [

@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from tests.support.api import TASKS, Api, path_of, problem_of, tag_of
-from tests.support.database import StartService, wait_for_blocked_session
+from tests.support.database import StartService, wait_for_blocked_session, wait_for_blocked_sessions
 from tests.support.idempotency import KEY, OTHER, PAYLOAD, assert_created, assert_replayed, post
 from tests.support.members import CHANGED, CLEARED, CREATED
 from tests.support.processes import TEST_TIMEOUT
 from tests.support.writers import block_writes
-from todo_service.database import connecting
 from todo_service.database.sending import Senders
 from todo_service.http.idempotency import derive_task_id, fingerprint
 from todo_service.http.schemas import NewTaskSchema
@@ -321,23 +320,12 @@ def test_task_ids_and_fingerprints_are_the_same_in_every_release() -> None:
 
 SENDS = 50
 
-WAITING = (
-    "SELECT count(*) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND application_name = 'todo-service' AND wait_event_type = 'Lock'"
-)
-
 KNOWN = pytest.mark.parametrize("known", [False, True], ids=["new user", "known user"])
 POOLS = pytest.mark.parametrize(("connections", "batch_size"), [(1, 32), (1, 1), (4, 32), (4, 1), (20, 1)])
 
 SendConcurrently = Callable[
     [list[tuple[str, dict[str, Any]]], bool, int, int], Awaitable[tuple[Api, list[ClientResponse]]]
 ]
-
-
-@pytest.fixture
-def long_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes wait for the lock of a test as long as it needs."""
-    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
 
 
 @pytest.fixture
@@ -356,9 +344,7 @@ def send_concurrently(
             await api.create()
         blocker = await block_writes(connection, api.user_id)
         sending = asyncio.gather(*(post(api, payload, key) for key, payload in requests))
-        async with asyncio.timeout(TEST_TIMEOUT):
-            while await observer.fetchval(WAITING) < max(connections - 1, 1):  # one is kept for reads
-                pass
+        await wait_for_blocked_sessions(observer, max(connections - 1, 1))  # one is kept for reads
         await blocker.rollback()
         return api, await sending
 

@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler
 from multidict import CIMultiDict, CIMultiDictProxy
 from pytest_aiohttp import AiohttpClient
 
-from tests.support.api import FAILING, JSON, TASKS, Api, Client, ServiceServer, path_of, problem_of
+from tests.support.api import FAILING, JSON, TASKS, UNKNOWN_ID, Api, Client, ServiceServer, path_of, problem_of
 from tests.support.raw_http import exchange
 from todo_service.app import create_app
 from todo_service.http.docs_pages import POLICY
@@ -18,7 +18,7 @@ from todo_service.settings import Settings
 pytestmark = pytest.mark.database
 
 ORIGIN = {"Origin": "https://app.example.com"}
-UNKNOWN_TASK = f"{TASKS}/6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
+UNKNOWN_TASK = f"{TASKS}/{UNKNOWN_ID}"
 PAGES = ("/docs", "/problems", "/openapi.json")
 STATIC = [f"/docs/static/{name}" for name in ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")]
 
@@ -35,7 +35,7 @@ WITH_A_TOKEN: list[tuple[int, str, str, dict[str, Any]]] = [
     (404, "GET", UNKNOWN_TASK, {}),
     (404, "GET", "/api/nothing", {}),
     (405, "DELETE", TASKS, {}),
-    (410, "GET", f"{TASKS}/changes?since=6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11-7", {}),
+    (410, "GET", f"{TASKS}/changes?since={UNKNOWN_ID}-7", {}),
     (412, "GET", TASKS, {"headers": {"If-Match": '"x"'}}),
     (413, "POST", TASKS, {"data": b" " * 65_537, "headers": JSON}),
     (415, "POST", TASKS, {"data": b"{}", "headers": {"Content-Type": "text/plain"}}),

@@ -18,14 +18,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from tests.support.api import JSON, TASKS, Api, Client, call_with_header, path_of, problem_of
+from tests.support.api import JSON, TASKS, UNKNOWN_ID, Api, Client, call_with_header, path_of, problem_of
 from tests.support.members import CHANGED, CREATED, MEMBERS
 from tests.support.processes import TEST_TIMEOUT
 from todo_service.http.schemas import NewTaskSchema
 
 pytestmark = pytest.mark.database
 
-UNKNOWN_ID = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
 
 INVALID_VALUES: dict[str, Sequence[Any]] = {
     **{member.name: member.invalid for member in MEMBERS},

@@ -22,7 +22,7 @@ from tests.support.writers import (
     run_on_all_writers,
     run_statement,
     task_of,
-    until_all_wait,
+    wait_until_all_blocked,
 )
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]
@@ -173,7 +173,7 @@ async def test_a_repetition_waits_for_the_end_of_the_first_transaction(
     await first.start()
     sent = await create_once(writers[0], user_id, task_id)
     repeating = asyncio.create_task(create_once(writers[1], user_id, task_id))
-    await until_all_wait(connection, writers[1:2])
+    await wait_until_all_blocked(connection, writers[1:2])
 
     await (first.commit() if succeeds else first.rollback())
     repeated = await repeating

@@ -20,7 +20,7 @@ from tests.support.writers import (
     run_on_all_writers,
     run_statement,
     task_of,
-    until_all_wait,
+    wait_until_all_blocked,
     was_applied,
 )
 
@@ -81,7 +81,7 @@ async def test_a_write_locks_the_user_before_the_task(
     task = await create(connection, user_id)
     blocker = await block_writes(connection, user_id)
     running = asyncio.create_task(run_statement(writers[0], name, user_id=user_id, id=task["id"], **values))
-    await until_all_wait(connection, writers[:1])
+    await wait_until_all_blocked(connection, writers[:1])
 
     locked = await connection.fetch(LOCK_TASKS, user_id)
 

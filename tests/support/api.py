@@ -16,6 +16,8 @@ Client = TestClient[Any, Any]
 TASKS = "/api/tasks"
 JSON = {"Content-Type": "application/json"}
 FAILING = "/docs/static/failing"
+UNKNOWN_ID = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
+"""The id of no task, and the generation of no user."""
 
 
 class ServiceServer(TestServer):

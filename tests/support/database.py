@@ -20,7 +20,7 @@ from tests.support.processes import TEST_TIMEOUT, free_port
 from tests.support.service_role import ROLE
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
-from todo_service.database import locked_users, sending
+from todo_service.database import connecting, locked_users, sending
 from todo_service.database.connecting import BACKOFF
 from todo_service.database.database import DATABASE, Database, database_context
 from todo_service.database.statements import Statement
@@ -128,23 +128,39 @@ def call_timeout(database: Database, seconds: float) -> Iterator[None]:
 
 
 @pytest.fixture
-def timeout_of_the_locked(monkeypatch: pytest.MonkeyPatch) -> int:
-    """A DATABASE_TIMEOUT that is long enough on a busy machine, but blocked calls are retried for only 1 s of it."""
+def long_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets statements of the service wait for a lock for 30 s, so that their calls aren't parked."""
+    monkeypatch.setattr(connecting, "LOCK_TIMEOUT", "30s")
+
+
+@pytest.fixture
+def short_lock_retry_timeout(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Returns a DATABASE_TIMEOUT of 31 s and sets RETRY_CUTOFF_SECONDS to 30: parked calls are retried for 1 s."""
     monkeypatch.setattr(locked_users, "RETRY_CUTOFF_SECONDS", 30.0)
     return 31
 
 
+async def blocked_sessions(connection: asyncpg.Connection) -> list[int]:
+    """The process IDs of the service's sessions in this database that wait for a lock."""
+    await connection.execute("SELECT pg_stat_clear_snapshot()")  # a transaction would read the same rows again
+    rows = await connection.fetch(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'todo-service' AND wait_event_type = 'Lock'"
+    )
+    return [row["pid"] for row in rows]
+
+
+async def wait_for_blocked_sessions(connection: asyncpg.Connection, count: int) -> list[int]:
+    """Waits until at least `count` sessions of the service wait for a lock, and returns their process IDs."""
+    async with asyncio.timeout(TEST_TIMEOUT):
+        while len(pids := await blocked_sessions(connection)) < count:
+            await connection.execute("SELECT pg_sleep(0.01)")
+    return pids
+
+
 async def wait_for_blocked_session(connection: asyncpg.Connection) -> int:
     """Waits until a session of the service waits for a lock, and returns its process ID."""
-    async with asyncio.timeout(TEST_TIMEOUT):
-        while not (
-            pid := await connection.fetchval(
-                "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-                " AND application_name = 'todo-service' AND wait_event_type = 'Lock'"
-            )
-        ):
-            await connection.execute("SELECT pg_sleep(0.01)")
-    assert isinstance(pid, int)
+    pid, *_ = await wait_for_blocked_sessions(connection, 1)
     return pid
 
 

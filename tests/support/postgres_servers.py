@@ -3,9 +3,11 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -13,6 +15,9 @@ import pytest
 from tests.support.external_programs import missing
 from tests.support.processes import TEST_TIMEOUT, free_port
 from todo_service.embedded.postgres import Postgres, find_binaries, run_postgres
+
+SERVER_URL = "TEST_DATABASE_URL"
+"""The variable with the address of the tests' PostgreSQL: the first process of a run sets it, the others inherit it."""
 
 BINARIES = "TEST_POSTGRES_BINARIES"
 """The variable with a folder of another PostgreSQL, with whose `postgres` and `initdb` the tests run."""
@@ -89,3 +94,39 @@ def run_program(name: str, *arguments: str, stdin: str = "") -> str:
     return subprocess.run(
         command, input=stdin, stdout=subprocess.PIPE, text=True, timeout=TEST_TIMEOUT, check=True
     ).stdout
+
+
+async def create_test_database(options: str = "") -> str:
+    """Creates an empty database on the tests' server, and returns its address."""
+    server, name = os.environ[SERVER_URL], f"test_{uuid4().hex}"
+    async with session(server) as connection:
+        await connection.execute(f"CREATE DATABASE {name} {options}")
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+
+
+async def drop_test_database(url: str) -> None:
+    async with session(os.environ[SERVER_URL]) as connection:
+        await connection.execute(f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
+
+
+CreateDatabase = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def create_database() -> AsyncIterator[CreateDatabase]:
+    """Creates empty databases with options of CREATE DATABASE, and drops them after the test."""
+    urls: list[str] = []
+
+    async def create(options: str = "") -> str:
+        urls.append(await create_test_database(options))
+        return urls[-1]
+
+    yield create
+    for url in urls:
+        await drop_test_database(url)
+
+
+@pytest.fixture
+async def empty_database(create_database: CreateDatabase) -> str:
+    """An empty database for one test."""
+    return await create_database()

@@ -14,6 +14,7 @@ from uuid import uuid4
 import asyncpg
 
 from tests.support.api import TASKS, Api, Client, path_of, problem_of
+from tests.support.database import blocked_sessions
 from tests.support.processes import TEST_TIMEOUT
 from tests.support.writers import BLOCK_WRITES
 from todo_service.auth.tokens import sign_token
@@ -23,11 +24,6 @@ CHANGES = f"{TASKS}/changes"
 ME = "/api/me"
 
 REPLICAS = 2
-
-COUNT_BLOCKED = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'todo-service' AND wait_event_type = 'Lock'
-"""
 
 STATUSES = {
     "create": {201},
@@ -197,7 +193,7 @@ class Simulation:
             await self.blocker.execute(BLOCK_WRITES, user_id)
             yield
             async with asyncio.timeout(TEST_TIMEOUT):
-                while await self.observer.fetchval(COUNT_BLOCKED) < len(self.workers) or self.writes < before + count:
+                while len(await blocked_sessions(self.observer)) < len(self.workers) or self.writes < before + count:
                     pass
         finally:
             await transaction.rollback()

@@ -56,7 +56,7 @@ async def block_writes(connection: asyncpg.Connection, user_id: str) -> Transact
     return blocker
 
 
-async def until_all_wait(connection: asyncpg.Connection, writers: list[asyncpg.Connection]) -> None:
+async def wait_until_all_blocked(connection: asyncpg.Connection, writers: list[asyncpg.Connection]) -> None:
     """Waits until each of the writers waits for a lock."""
     pids = [writer.get_server_pid() for writer in writers]
     async with asyncio.timeout(TEST_TIMEOUT):
@@ -76,7 +76,7 @@ async def run_at_once(
             for writer, (name, given) in zip(writers, calls, strict=True)
         )
     )
-    await until_all_wait(connection, writers)
+    await wait_until_all_blocked(connection, writers)
     await blocker.rollback()
     return await running
 
