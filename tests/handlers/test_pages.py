@@ -45,6 +45,17 @@ async def test_the_last_page_has_no_link(owner: Api) -> None:
     assert await page(owner, f"{TASKS}?limit=3") == (await owner.tasks(), None)
 
 
+async def test_a_page_after_the_last_task_is_empty_and_has_no_link(owner: Api) -> None:
+    """The link was sent before the tasks of the next page were deleted."""
+    await create_some(owner, 3)
+    _, following = await page(owner, f"{TASKS}?limit=1")
+    assert following
+    for task in (await owner.tasks())[1:]:
+        await owner.call("DELETE", path_of(task))
+
+    assert await page(owner, following) == ([], None)
+
+
 async def test_a_page_has_at_most_1000_tasks(owner: Api, connection: asyncpg.Connection) -> None:
     await owner.create()
     await connection.execute(
