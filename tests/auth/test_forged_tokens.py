@@ -25,10 +25,10 @@ from tests.support.tokens import (
     SECRET,
     SIGNATURE,
     claims,
-    good_token,
     refusal_of,
     secret_settings,
     token_with_header,
+    valid_token,
 )
 from todo_service.auth.tokens import Verifier
 
@@ -36,42 +36,42 @@ from todo_service.auth.tokens import Verifier
 
 
 def swap_payload() -> str:
-    head, _, signature = good_token().split(".")
+    head, _, signature = valid_token().split(".")
     return f"{head}.{compact({}, claims(sub='eve')).decode().partition('.')[2]}.{signature}"
 
 
 def swap_header() -> str:
-    _, payload, signature = good_token().split(".")
+    _, payload, signature = valid_token().split(".")
     return f"{base64url(json.dumps({'alg': 'HS256'}).encode()).decode()}.{payload}.{signature}"
 
 
 def non_canonical() -> str:
     """The same signature with another last character, of which two bits are not used."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    token = good_token()
+    token = valid_token()
     return token[:-1] + letters[letters.index(token[-1]) ^ 1]
 
 
 FORGED = {
     "empty": ("", MALFORMED),
     "one part": ("abc", MALFORMED),
-    "two parts": (good_token().rpartition(".")[0], MALFORMED),
-    "four parts": (good_token() + ".x", MALFORMED),
+    "two parts": (valid_token().rpartition(".")[0], MALFORMED),
+    "four parts": (valid_token() + ".x", MALFORMED),
     "five parts": ("a.b.c.d.e", MALFORMED),
     "only dots": ("..", MALFORMED),
-    "no header": ("." + good_token().partition(".")[2], MALFORMED),
-    "no payload": (re.sub(r"\..*\.", "..", good_token()), MALFORMED),
-    "no signature": (good_token().rpartition(".")[0] + ".", MALFORMED),
-    "padded": (good_token() + "=", MALFORMED),
-    "a space": (good_token().replace(".", ". ", 1), MALFORMED),
-    "a line feed": (good_token() + "\n", MALFORMED),
-    "not ASCII": (good_token() + "é", MALFORMED),
-    "digits that are not ASCII": (good_token() + "٣", MALFORMED),
-    "a lone surrogate": (good_token() + "\ud800", MALFORMED),
-    "an escaped byte": (good_token() + "\udcff", MALFORMED),
-    "NUL": (good_token() + "\0", MALFORMED),
+    "no header": ("." + valid_token().partition(".")[2], MALFORMED),
+    "no payload": (re.sub(r"\..*\.", "..", valid_token()), MALFORMED),
+    "no signature": (valid_token().rpartition(".")[0] + ".", MALFORMED),
+    "padded": (valid_token() + "=", MALFORMED),
+    "a space": (valid_token().replace(".", ". ", 1), MALFORMED),
+    "a line feed": (valid_token() + "\n", MALFORMED),
+    "not ASCII": (valid_token() + "é", MALFORMED),
+    "digits that are not ASCII": (valid_token() + "٣", MALFORMED),
+    "a lone surrogate": (valid_token() + "\ud800", MALFORMED),
+    "an escaped byte": (valid_token() + "\udcff", MALFORMED),
+    "NUL": (valid_token() + "\0", MALFORMED),
     "huge": ("a" * 1_000_000 + ".b.c", MALFORMED),
-    "huge, but signed": (good_token(padding="x" * 9000), MALFORMED),
+    "huge, but signed": (valid_token(padding="x" * 9000), MALFORMED),
     "header of one character": ("a.b.c", MALFORMED),
     "header that is not JSON": (hmac_token(SECRET, b"alg: HS256", claims()), MALFORMED),
     "header that is a list": (hmac_token(SECRET, b'["HS256"]', claims()), MALFORMED),
@@ -104,7 +104,7 @@ FORGED = {
     "another secret": (hmac_token(PREVIOUS, HS256, claims()), SIGNATURE),
     "an empty secret": (hmac_token("", HS256, claims()), SIGNATURE),
     "the digest of HS384": (hmac_token(SECRET, HS256, claims(), "sha384"), SIGNATURE),
-    "a truncated signature": (good_token()[:-4], SIGNATURE),
+    "a truncated signature": (valid_token()[:-4], SIGNATURE),
     "a signature in a non-canonical form": (non_canonical(), SIGNATURE),
     "another payload": (swap_payload(), SIGNATURE),
     "another header": (swap_header(), SIGNATURE),
@@ -117,9 +117,9 @@ FORGED = {
     "b64 zero": (token_with_header(b64=0), CRIT_OR_B64),
     "kid that is a number": (token_with_header(kid=1), CRIT_OR_B64),
     "kid that is null": (token_with_header(kid=None), CRIT_OR_B64),
-    "payload that is a token": (hmac_token(SECRET, {**HS256, "cty": "JWT"}, good_token().encode()), MALFORMED),
-    "a claim that is a token": (hmac_token(SECRET, HS256, {"jwt": good_token()}), EXP),
-    "payload that is a string with a token": (hmac_token(SECRET, HS256, json.dumps(good_token()).encode()), MALFORMED),
+    "payload that is a token": (hmac_token(SECRET, {**HS256, "cty": "JWT"}, valid_token().encode()), MALFORMED),
+    "a claim that is a token": (hmac_token(SECRET, HS256, {"jwt": valid_token()}), EXP),
+    "payload that is a string with a token": (hmac_token(SECRET, HS256, json.dumps(valid_token()).encode()), MALFORMED),
     "claims within a claim": (hmac_token(SECRET, HS256, {"claims": claims()}), EXP),
     "payload that is a string of claims": (
         hmac_token(SECRET, HS256, json.dumps(json.dumps(claims())).encode()),
@@ -151,10 +151,10 @@ FORGED = {
         MALFORMED,
     ),
     "JSON serialization": (
-        json.dumps(dict(zip(("protected", "payload", "signature"), good_token().split("."), strict=True))),
+        json.dumps(dict(zip(("protected", "payload", "signature"), valid_token().split("."), strict=True))),
         MALFORMED,
     ),
-    "JSON in base64": (base64url(good_token().encode()).decode(), MALFORMED),
+    "JSON in base64": (base64url(valid_token().encode()).decode(), MALFORMED),
 }
 
 
@@ -166,7 +166,7 @@ async def test_a_malformed_or_forged_token_is_refused_with_the_reason(token: str
 
 
 async def test_a_token_with_one_character_changed_added_or_removed_is_refused() -> None:
-    verifier, token = Verifier(secret_settings()), good_token()
+    verifier, token = Verifier(secret_settings()), valid_token()
     for place, character in enumerate(token):
         other = "A" if character != "A" else "B"
         for forged in (
@@ -184,7 +184,10 @@ async def test_a_token_with_one_character_changed_added_or_removed_is_refused() 
 
 
 def confused_tokens() -> dict[str, tuple[str, str]]:
-    """Tokens that can be made with the issuer's public keys alone, or with one of its private keys; and reasons."""
+    """Tokens made from the issuer's public keys, or from one private key used with a wrong `kid` or `alg`.
+
+    Each has the reason of its refusal.
+    """
     forged = {}
     for key in (RS256, ES256, EDDSA):
         for form in ("PEM", "DER", "JWK"):
@@ -208,7 +211,7 @@ def confused_tokens() -> dict[str, tuple[str, str]]:
         "ES256K": (ES256.sign({"alg": "ES256K"}, claims()), ALG),
         "a signature of one byte": (EDDSA.sign({}, claims()).rpartition(".")[0] + ".AA", SIGNATURE),
         "a zero signature": (ES256.sign({}, claims()).rpartition(".")[0] + "." + "A" * 86, SIGNATURE),
-        "signed with a secret": (good_token(), ALG),
+        "signed with a secret": (valid_token(), ALG),
         "expired": (EDDSA.sign({}, claims(exp=NOW)), "has expired"),
     }
 
@@ -252,7 +255,7 @@ async def test_a_token_with_alg_none_in_any_spelling_is_refused(issuer: Issuer, 
 
 @pytest.mark.parametrize("kid", KIDS, ids=lambda kid: repr(kid)[:30])
 async def test_a_kid_is_never_used_as_a_path_a_query_or_a_url(issuer: Issuer, verifier: Verifier, kid: str) -> None:
-    """Otherwise a file with known content, or the result of a query, could become the secret."""
+    """If it were, a file with known content, or the result of a query, could become the secret."""
     issuer.keys = [EDDSA]
     for secret in ("", "\0", "0\n", "2\n", "key", kid):
         forged = hmac_token(secret, {**HS256, "kid": kid}, claims())

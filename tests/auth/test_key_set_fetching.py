@@ -1,4 +1,4 @@
-"""Fetching the issuer's key set: when it is fetched, and what happens when the issuer is unreachable."""
+"""Fetching the issuer's key set: when it is fetched, and which keys are used while the issuer is unreachable."""
 
 import asyncio
 import json
@@ -126,7 +126,7 @@ def response_with(body: bytes, status: int = 200, headers: dict[str, str] | None
     return partial(web.Response, status=status, body=body, headers=headers)
 
 
-GOOD_SET = json.dumps({"keys": [EDDSA_2.jwk]}).encode()
+VALID_SET = json.dumps({"keys": [EDDSA_2.jwk]}).encode()
 INVALID = {
     "empty": response_with(b""),
     "HTML": response_with(b"<html>Sign in</html>"),
@@ -141,11 +141,11 @@ INVALID = {
     "no object among the keys": response_with(b'{"keys":[null,1,"x",[],true]}'),
     "no usable key": response_with(json.dumps({"keys": [SMALL_RS256.jwk]}).encode()),
     "nested deeply": response_with(b"[" * 100_000),
-    "too large": response_with(GOOD_SET + b" " * (1 << 20)),
-    "Content-Encoding without compression": response_with(GOOD_SET, headers={"Content-Encoding": "gzip"}),
-    "an error with keys": response_with(GOOD_SET, 503),
+    "too large": response_with(VALID_SET + b" " * (1 << 20)),
+    "Content-Encoding without compression": response_with(VALID_SET, headers={"Content-Encoding": "gzip"}),
+    "an error with keys": response_with(VALID_SET, 503),
     "no content": response_with(b"", 204),
-    "a redirect": response_with(GOOD_SET, 302, {"Location": "/elsewhere"}),
+    "a redirect": response_with(VALID_SET, 302, {"Location": "/elsewhere"}),
 }
 
 
@@ -173,7 +173,7 @@ async def test_an_invalid_key_set_is_logged_and_the_old_keys_stay_in_use(
 
 
 async def test_a_key_set_of_the_maximum_size_is_used(issuer: Issuer, verifier: Verifier) -> None:
-    issuer.override = response_with(GOOD_SET + b" " * ((1 << 20) - len(GOOD_SET)))
+    issuer.override = response_with(VALID_SET + b" " * ((1 << 20) - len(VALID_SET)))
     assert await verifier.verify(EDDSA_2.sign({}, claims())) == "ada"
 
 

@@ -9,12 +9,12 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.raw_http import Answer, exchange
-from tests.support.tokens import bearer, client_for, good_token, secret_settings
+from tests.support.tokens import bearer, client_for, secret_settings, valid_token
 
 Client = TestClient[Any, Any]
 
-ADA, EVE = (f"Authorization: Bearer {good_token(sub=sub)}" for sub in ("ada", "eve"))
-TOKEN = good_token()
+ADA, EVE = (f"Authorization: Bearer {valid_token(sub=sub)}" for sub in ("ada", "eve"))
+TOKEN = valid_token()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def get(client: Client, *headers: str | bytes, target: str = "/api/me") ->
 
 
 async def test_a_valid_token_identifies_the_user(client: Client) -> None:
-    response = await client.get("/api/me", headers=bearer(good_token(sub="Ada Łovelace 🦜")))
+    response = await client.get("/api/me", headers=bearer(valid_token(sub="Ada Łovelace 🦜")))
     assert response.status == 200
     assert await response.text() == "Ada Łovelace 🦜"
 

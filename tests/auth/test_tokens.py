@@ -17,10 +17,10 @@ from tests.support.tokens import (
     SIGNATURE,
     Clock,
     claims,
-    good_token,
     refusal_of,
     secret_settings,
     token_with_header,
+    valid_token,
 )
 from todo_service.auth import tokens as auth_tokens
 from todo_service.auth.tokens import Verifier, sign_token
@@ -30,10 +30,7 @@ from todo_service.auth.tokens import Verifier, sign_token
 
 NBF, SUB = "not valid yet", "`sub` must be the user's id"
 
-BAD_CLAIMS = {
-    "expired": ({"exp": NOW - 1}, "has expired"),
-    "expired at this moment": ({"exp": NOW}, "has expired"),
-    "expired long ago": ({"exp": -(10**398)}, "has expired"),
+INVALID_CLAIMS = {
     "exp missing": ({"exp": ...}, EXP),
     "exp null": ({"exp": None}, EXP),
     "exp a string": ({"exp": "1900000000"}, EXP),
@@ -61,10 +58,17 @@ BAD_CLAIMS = {
 }
 
 
-@pytest.mark.parametrize(("values", "reason"), BAD_CLAIMS.values(), ids=BAD_CLAIMS.keys())
+@pytest.mark.parametrize(("values", "reason"), INVALID_CLAIMS.values(), ids=INVALID_CLAIMS.keys())
 async def test_a_token_with_invalid_claims_is_refused_with_the_reason(values: dict[str, Any], reason: str) -> None:
     verifier = Verifier(secret_settings())
-    assert reason in await refusal_of(verifier, good_token(**values))
+    assert reason in await refusal_of(verifier, valid_token(**values))
+    assert not verifier._cache
+
+
+@pytest.mark.parametrize("exp", [NOW - 1, NOW, -(10**398)], ids=["a second ago", "at this moment", "long ago"])
+async def test_an_expired_token_gets_401(exp: float) -> None:
+    verifier = Verifier(secret_settings())
+    assert "has expired" in await refusal_of(verifier, valid_token(exp=exp))
     assert not verifier._cache
 
 
@@ -98,11 +102,11 @@ async def test_an_exp_that_overflows_is_refused() -> None:
 )
 async def test_a_token_with_valid_claims_is_accepted_and_unknown_claims_are_ignored(values: dict[str, Any]) -> None:
     expected = claims(**values)["sub"]
-    assert await Verifier(secret_settings()).verify(good_token(**values)) == expected
+    assert await Verifier(secret_settings()).verify(valid_token(**values)) == expected
 
 
 async def test_a_token_of_8192_characters_is_accepted_and_a_longer_one_is_refused() -> None:
-    tokens = {len(token): token for token in (good_token(padding="x" * count) for count in range(5900, 6200))}
+    tokens = {len(token): token for token in (valid_token(padding="x" * count) for count in range(5900, 6200))}
     assert await Verifier(secret_settings()).verify(tokens[8192]) == "ada"
     assert MALFORMED in await refusal_of(Verifier(secret_settings()), tokens[min(set(tokens) & {8193, 8194})])
 
@@ -126,12 +130,12 @@ async def test_unknown_header_members_and_a_kid_are_ignored_with_a_secret(member
 
 async def test_exp_and_nbf_are_checked_with_exactly_the_leeway(clock: Clock) -> None:
     verifier = Verifier(secret_settings(jwt_leeway=10))
-    token = good_token(exp=NOW, nbf=NOW)
+    token = valid_token(exp=NOW, nbf=NOW)
     clock.now = NOW - 10.5
     assert NBF in await refusal_of(verifier, token)
     for clock.now in (NOW - 10, NOW + 9.5):
         assert await verifier.verify(token) == "ada"
-        assert await verifier.verify(good_token(exp=NOW, nbf=NOW, jti=str(clock.now))) == "ada"
+        assert await verifier.verify(valid_token(exp=NOW, nbf=NOW, jti=str(clock.now))) == "ada"
     clock.now = NOW + 10
     assert "has expired" in await refusal_of(verifier, token)
 
@@ -139,8 +143,8 @@ async def test_exp_and_nbf_are_checked_with_exactly_the_leeway(clock: Clock) -> 
 @pytest.mark.parametrize("iss", [..., None, "", "https://evil.example", "https://id.example/", ["https://id.example"]])
 async def test_a_token_of_another_issuer_is_refused(iss: object) -> None:
     verifier = Verifier(secret_settings(jwt_issuer="https://id.example"))
-    assert await verifier.verify(good_token(iss="https://id.example")) == "ada"
-    detail = await refusal_of(verifier, good_token(iss=iss))
+    assert await verifier.verify(valid_token(iss="https://id.example")) == "ada"
+    detail = await refusal_of(verifier, valid_token(iss=iss))
     assert "`iss`" in detail
     assert "id.example" not in detail
 
@@ -148,12 +152,12 @@ async def test_a_token_of_another_issuer_is_refused(iss: object) -> None:
 @pytest.mark.parametrize("aud", [..., None, "", [], "tod", "todo ", ["mail"], {"todo": 1}, 1, [["todo"]]])
 async def test_a_token_for_another_audience_is_refused(aud: object) -> None:
     verifier = Verifier(secret_settings(jwt_audience="todo"))
-    assert "`aud` does not name this service" in await refusal_of(verifier, good_token(aud=aud))
+    assert "`aud` does not name this service" in await refusal_of(verifier, valid_token(aud=aud))
 
 
 @pytest.mark.parametrize("aud", ["todo", ["todo"], ["mail", "todo"], ["todo", None]])
 async def test_a_token_for_this_audience_is_accepted(aud: object) -> None:
-    assert await Verifier(secret_settings(jwt_audience="todo")).verify(good_token(aud=aud)) == "ada"
+    assert await Verifier(secret_settings(jwt_audience="todo")).verify(valid_token(aud=aud)) == "ada"
 
 
 # Secrets
@@ -162,7 +166,7 @@ async def test_a_token_for_this_audience_is_accepted(aud: object) -> None:
 async def test_the_previous_secret_verifies_tokens_while_it_is_set() -> None:
     token = hmac_token(PREVIOUS, HS256, claims())
     both = Verifier(secret_settings(jwt_secret_previous=PREVIOUS))
-    assert [await both.verify(token), await both.verify(good_token())] == ["ada", "ada"]
+    assert [await both.verify(token), await both.verify(valid_token())] == ["ada", "ada"]
     assert SIGNATURE in await refusal_of(Verifier(secret_settings()), token)
 
 
@@ -178,7 +182,7 @@ async def test_a_cached_token_is_accepted_unchecked_until_it_expires(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verifier = Verifier(secret_settings(jwt_leeway=10))
-    token = good_token(exp=NOW + 50)
+    token = valid_token(exp=NOW + 50)
     await verifier.verify(token)
     with monkeypatch.context() as patch:
         patch.setattr(verifier, "_check", None)  # calling it would fail
@@ -193,13 +197,13 @@ async def test_the_least_recently_used_token_leaves_the_cache_first(monkeypatch:
     monkeypatch.setattr(auth_tokens, "MAX_CACHED_TOKENS", 3)
     verifier = Verifier(secret_settings())
     for user in ("ada", "bob", "cyd", "ada", "dan"):
-        assert await verifier.verify(good_token(sub=user)) == user
+        assert await verifier.verify(valid_token(sub=user)) == user
     assert [user for user, _ in verifier._cache.values()] == ["cyd", "ada", "dan"]
 
 
 async def test_the_cache_contains_digests_instead_of_tokens() -> None:
     verifier = Verifier(secret_settings())
-    token = good_token()
+    token = valid_token()
     await verifier.verify(token)
     [digest] = verifier._cache
     assert len(digest) == 32

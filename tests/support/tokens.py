@@ -59,7 +59,7 @@ def claims(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not ...}
 
 
-def good_token(**values: Any) -> str:
+def valid_token(**values: Any) -> str:
     return hmac_token(SECRET, HS256, claims(**values))
 
 
