@@ -108,7 +108,7 @@ async def observer(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 def settings(service_database_url: str) -> Settings:
     return Settings(
         database_url=pooled(service_database_url),
-        database_timeout=60,  # a busy machine needs time; what must time out has a limit of its own
+        database_timeout=60,  # long, for a busy machine; tests of timeouts set their own
         database_statement_cache=0 if PROGRAM in os.environ else Settings.database_statement_cache,
         jwt_secret=secrets.token_urlsafe(48),
         cors_origins=("https://app.example.com", "http://localhost:3000"),

@@ -142,7 +142,7 @@ async def test_an_error_in_sending_fails_waiting_calls_and_later_calls_are_refus
     function: str,
     name: str,
 ) -> None:
-    """Otherwise these calls would wait until DATABASE_TIMEOUT, which is longer than this test may take."""
+    """Calls that don't fail would wait until DATABASE_TIMEOUT, which is longer than this test may take."""
     async with (
         asyncio.timeout(TEST_TIMEOUT),
         open_database(settings, database_pool_size=1, database_timeout=10 * TEST_TIMEOUT) as base,

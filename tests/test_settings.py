@@ -36,7 +36,7 @@ DEFAULTS = {
     "log_level": "info",
 }
 
-GOOD: list[tuple[str, str, object]] = [
+VALID: list[tuple[str, str, object]] = [
     ("DATABASE_URL", "postgresql:///name?host=/run/postgresql", "postgresql:///name?host=/run/postgresql"),
     ("DATABASE_POOL_SIZE", "1", 1),
     ("DATABASE_POOL_SIZE", "100", 100),
@@ -75,7 +75,7 @@ NUMBERS = {
     "WEB_CONCURRENCY": (1, 64),
 }
 
-BAD = [
+INVALID = [
     ("DOCS", "yes", "on or off"),
     ("METRICS_TOKEN", "fifteen-visible", "at least 16 visible ASCII characters"),
     ("METRICS_TOKEN", "sixteen and a gap", "at least 16 visible ASCII characters"),
@@ -183,12 +183,12 @@ def test_an_empty_variable_counts_as_unset(read: Read) -> None:
     assert vars(read(**empty | {"DATABASE_URL": URL, "JWT_SECRET": SECRET})) == DEFAULTS
 
 
-@pytest.mark.parametrize(("name", "value", "expected"), GOOD)
+@pytest.mark.parametrize(("name", "value", "expected"), VALID)
 def test_a_valid_value_is_accepted(read: Read, name: str, value: str, expected: object) -> None:
     assert vars(read(**{name: value})) == DEFAULTS | {name.lower(): expected}
 
 
-@pytest.mark.parametrize(("name", "value", "form"), BAD)
+@pytest.mark.parametrize(("name", "value", "form"), INVALID)
 def test_an_invalid_value_is_refused_with_the_valid_form(read: Read, name: str, value: str, form: str) -> None:
     required = {"DATABASE_URL": URL} | (
         {} if name in ("BETTER_AUTH_SECRET", "JWT_JWKS_URL") else {"JWT_SECRET": SECRET}
@@ -200,8 +200,8 @@ def test_an_invalid_value_is_refused_with_the_valid_form(read: Read, name: str, 
 
 def test_every_variable_is_tested_with_valid_and_invalid_values() -> None:
     names = {variable.name for variable in VARIABLES.values() if not variable.internal}
-    assert {name for name, _, _ in GOOD} | {"JWT_JWKS_URL"} == names
-    assert {name for name, _, _ in BAD} | {"HOST", "JWT_ISSUER", "JWT_AUDIENCE"} == names | {"BETTER_AUTH_SECRET"}
+    assert {name for name, _, _ in VALID} | {"JWT_JWKS_URL"} == names
+    assert {name for name, _, _ in INVALID} | {"HOST", "JWT_ISSUER", "JWT_AUDIENCE"} == names | {"BETTER_AUTH_SECRET"}
 
 
 def test_better_auth_secret_is_another_name_of_jwt_secret(read: Read) -> None:

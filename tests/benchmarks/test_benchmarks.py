@@ -46,12 +46,12 @@ def results(processes: int, ours: float, theirs: dict[str, float]) -> Results:
     return measured
 
 
-def test_the_last_line_of_wrk_is_what_counts() -> None:
+def test_the_result_is_read_from_the_last_line_of_wrk() -> None:
     assert parse(f"Running 1s test\n  1 threads\n\n{json.dumps(MEASURED)}\n") == Load(3000, seconds=1.5, p99=9.8)
 
 
 @pytest.mark.parametrize("wrong", [{"status": 1}, {"socket": 2}, {"timeout": 3}, {"requests": 0}])
-def test_a_run_with_failures_does_not_count(wrong: dict[str, int]) -> None:
+def test_a_run_with_failed_requests_raises_an_error(wrong: dict[str, int]) -> None:
     with pytest.raises(BenchmarkError):
         parse(json.dumps(MEASURED | wrong))
 

@@ -53,7 +53,7 @@ async def test_a_statement_timeout_rolls_back_and_is_unavailable(
 
 
 async def test_a_disk_error_rolls_back_and_is_unavailable(settings: Settings, connection: asyncpg.Connection) -> None:
-    """A function raises the error that PostgreSQL raises then: 58030, io_error."""
+    """A function raises io_error (58030), as PostgreSQL does when it can't read its disk."""
     body = "BEGIN RAISE EXCEPTION 'could not read' USING ERRCODE = 'io_error'; END"
     await connection.execute(f"CREATE OR REPLACE FUNCTION fail() RETURNS integer LANGUAGE plpgsql AS $${body}$$")
     failing = "WITH u AS (INSERT INTO users (id, revision) VALUES ($1, 1) RETURNING id) SELECT id, fail() FROM u"

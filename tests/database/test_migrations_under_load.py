@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.support.api import TASKS
-from tests.support.clocks import LoopClock
+from tests.support.clocks import FakeAsyncio
 from tests.support.processes import SECRET, TEST_TIMEOUT, served, wait_until
 from tests.support.service_role import grant_service
 from todo_service.auth.tokens import sign_token
@@ -110,7 +110,7 @@ async def test_no_request_fails_while_a_migration_waits_for_a_lock(
     empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "LOCK_SECONDS", 10.0 * TEST_TIMEOUT)
-    monkeypatch.setattr(migrations, "asyncio", clock := LoopClock())
+    monkeypatch.setattr(migrations, "asyncio", clock := FakeAsyncio())
     files = read_migrations()
     await report_of(empty_database, *files)
     backup = await asyncpg.connect(empty_database)

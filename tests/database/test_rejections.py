@@ -92,7 +92,7 @@ def test_the_drain_rate_recovers_from_a_slow_batch_within_a_few_calls() -> None:
 
 @pytest.mark.database
 async def test_calls_beyond_the_limit_are_rejected_and_all_others_succeed(settings: Settings) -> None:
-    """250 calls at once: ten times as many as two connections can serve in the time that a call may wait.
+    """Sends 250 calls at once; two connections can run 25 within the allowed wait.
 
     The limit is MIN_QUEUE_BEFORE_REJECTING. These calls succeed on a slow machine, too: DATABASE_TIMEOUT is far longer.
     """

@@ -71,7 +71,7 @@ def definitions() -> list[Migration]:
 
 
 def with_field(function: str) -> str:
-    """The definition of task_json with the new field: its lines are those of `description`."""
+    """The definition of task_json with the new field. Copies each line about `description` for it."""
     lines = function.splitlines(keepends=True)
     return "".join(line + (line.replace("description", NAME) if "description" in line else "") for line in lines)
 

@@ -29,7 +29,7 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def test_the_endpoint_table_has_each_route_with_its_handler_and_statements() -> None:
-    """It also says whether the route needs a token."""
+    """The table also shows which routes need a token."""
     routes = {
         (route.method, re.sub(r"{(\w+):[^}]*}", r"{\1}", route.path)): route
         for route in (*API, *SUPPORT, *DOCS)

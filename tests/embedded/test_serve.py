@@ -105,19 +105,21 @@ def assert_ended(process_tree: list[psutil.Process]) -> None:
     assert alive == []
 
 
-def assert_both_end_after_a_kill_of(victim: str, service: Service) -> None:
-    """Kills `PostgreSQL` or `The service`: the words with which the message about it begins."""
+def assert_no_process_is_left_after_a_kill_of(killed: str, service: Service) -> None:
+    """Kills one of the two processes; the log message begins with its name: `PostgreSQL` or `The service`."""
     process_tree = service.process_tree()
     children = service.process.children()
-    next(child for child in children if (child.name() == "postgres") == (victim == "PostgreSQL")).kill()
+    next(child for child in children if (child.name() == "postgres") == (killed == "PostgreSQL")).kill()
     assert service.process.wait(TEST_TIMEOUT) == 1
     assert_ended(process_tree)
-    assert f"{victim} ended by itself" in service.output()
+    assert f"{killed} ended by itself" in service.output()
     assert "Traceback" not in service.output()
 
 
 @pytest.mark.slow
-def test_tasks_survive_a_kill_of_all_processes_and_of_the_supervisor(tmp_path: Path, port: int) -> None:
+def test_tasks_survive_a_kill_of_all_processes_or_of_the_supervisor_and_no_process_is_left(
+    tmp_path: Path, port: int
+) -> None:
     with serving(tmp_path, port) as service:
         output = service.wait_until_ready().output()
         assert f"\ntodo-service is ready on http://127.0.0.1:{port}\n" in output
@@ -225,7 +227,7 @@ def test_a_port_in_use_is_refused_before_postgres_starts(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_ipv6_and_an_own_secret_work_and_the_service_ends_with_postgres(tmp_path: Path, port: int) -> None:
+def test_ipv6_and_an_own_secret_work_and_no_process_is_left_after_a_kill_of_postgres(tmp_path: Path, port: int) -> None:
     host, name = "::1", "[::1]"
     try:
         check_port(host, port)
@@ -236,15 +238,17 @@ def test_ipv6_and_an_own_secret_work_and_the_service_ends_with_postgres(tmp_path
         assert "201" in service.wait_until_ready().curl().splitlines()[0]
         assert f"http://{name}:{port}/api/tasks" in service.output()
         assert "DATABASE_URL is set, but not used" in service.output()
-        assert_both_end_after_a_kill_of("PostgreSQL", service)
+        assert_no_process_is_left_after_a_kill_of("PostgreSQL", service)
     assert not (tmp_path / ".todo-service" / "secret").exists()
 
 
 @pytest.mark.slow
-def test_an_issuer_replaces_the_token_and_postgres_ends_with_the_service(tmp_path: Path, port: int) -> None:
+def test_an_issuer_replaces_the_token_and_no_process_is_left_after_a_kill_of_the_service(
+    tmp_path: Path, port: int
+) -> None:
     with serving(tmp_path, port, JWT_JWKS_URL="http://127.0.0.1:9/keys", EMBEDDED_DOCS_TOKEN="mine") as service:
         output = service.wait_until_ready().output()
         assert "tokens come from the issuer with the keys at http://127.0.0.1:9/keys" in output
         assert service.token_on_the_page(port) == ""
         assert "curl " not in output
-        assert_both_end_after_a_kill_of("The service", service)
+        assert_no_process_is_left_after_a_kill_of("The service", service)

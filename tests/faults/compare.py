@@ -11,11 +11,11 @@ from tests.faults.record import KnownTask, Record
 
 @dataclass(frozen=True)
 class Findings:
-    """A sentence for each difference that the service is to blame for."""
+    """One sentence for each error of the service."""
 
     lost: list[str]
     twice: list[str]
-    unasked: list[str]
+    unrequested: list[str]
 
 
 async def compare(record: Record, url: str) -> Findings:
@@ -35,12 +35,14 @@ async def compare(record: Record, url: str) -> Findings:
     titles = Counter(row["title"] for row in rows if not row["deleted"])
     twice = [f"{title} exists {count} times" for title, count in titles.items() if count > 1]
     known = {task.title for task in record.tasks}
-    unasked = [f"{title} was refused" for title in titles if title in record.refused_titles]
-    unasked += [f"{title} was created by no client" for title in titles if title not in known | record.doubtful_titles]
-    unasked += [
+    unrequested = [f"{title} was refused" for title in titles if title in record.refused_titles]
+    unrequested += [
+        f"{title} was created by no client" for title in titles if title not in known | record.doubtful_titles
+    ]
+    unrequested += [
         f"{task.id} has a state that no client asked for"
         for task in record.tasks
-        if task.id in by_id and _is_unasked(task, by_id[task.id])
+        if task.id in by_id and _is_unrequested(task, by_id[task.id])
     ]
     # A user's revision counts the writes: the first one, which has a key, is the time in microseconds.
     for row in users:
@@ -52,7 +54,7 @@ async def compare(record: Record, url: str) -> Findings:
             twice.append(
                 f"{row['id']}: {writes} writes, {at_least} acknowledged, {record.doubtful[row['id']]} in doubt"
             )
-    return Findings(lost, twice, unasked)
+    return Findings(lost, twice, unrequested)
 
 
 def _lost(task: KnownTask, row: asyncpg.Record | None) -> Iterator[str]:
@@ -68,7 +70,7 @@ def _lost(task: KnownTask, row: asyncpg.Record | None) -> Iterator[str]:
             yield f"{task.title} is {state}, not {task.text, task.completed}"
 
 
-def _is_unasked(task: KnownTask, row: asyncpg.Record) -> bool:
+def _is_unrequested(task: KnownTask, row: asyncpg.Record) -> bool:
     """Whether the row has a later revision than the client's, with a content that no write in doubt explains."""
     if row["revision"] == task.revision or task.deleted:
         return False

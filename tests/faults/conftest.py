@@ -24,7 +24,7 @@ def long_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 async def cluster(long_lived: Cluster) -> Cluster:
-    """The server of all faults but that of the disk. It runs, also if the last test has stopped it."""
+    """The server for all faults except the full disk. Starts it if the last test stopped it."""
     if not long_lived.is_running():
         await long_lived.start()
     return long_lived

@@ -19,7 +19,7 @@ from aiohttp import ClientSession
 
 from tests.faults.cluster import Cluster
 from tests.faults.compare import Findings, compare
-from tests.faults.load import BROKEN_AFTER_SILENCE, CLIENTS, Load
+from tests.faults.load import BROKEN_AFTER_IDLE, CLIENTS, Load
 from tests.faults.proxy import Proxy
 from tests.faults.record import Record
 from tests.support.processes import TEST_TIMEOUT, free_port, served, wait_until
@@ -42,8 +42,8 @@ RECOVERY_SECONDS = 2.0
 """The time until the rate is full again. Required of `make faults` only, which has the machine for itself."""
 
 LATE = 10
-"""A response may be late by one second and this many times the slowest request that needs no database, which tells how
-busy the machine was."""
+"""Allowed delay of a response: 1 s plus LATE times the slowest /health request, which measures the load of the
+machine."""
 
 report: list[str] = []
 """A row for each fault of this run."""
@@ -144,7 +144,7 @@ async def repeat(
     assert findings == Findings([], [], []), f"{findings}\n{details}"
     assert not record.violations, details
     unanswered = {outcome for outcome in record.outcomes if not outcome[0].isdigit()}
-    assert not unanswered - allowed - {BROKEN_AFTER_SILENCE}, details
+    assert not unanswered - allowed - {BROKEN_AFTER_IDLE}, details
     assert record.slowest <= deployment.timeout + 1 + LATE * record.slowest_health_request, details
     assert not ALL_VARIANTS or max(recoveries) <= RECOVERY_SECONDS, details
     assert "Traceback" not in deployment.log.read_text(), details
@@ -167,7 +167,10 @@ async def wait_until_ready(deployment: Deployment) -> None:
 
 
 async def _seconds_to_full_rate(record: Record, before: float) -> float:
-    """Seconds until the first full second at FULL_RATE of the rate `before` begins; infinite if none does."""
+    """Seconds from the end of the fault to the start of the first second that reaches FULL_RATE x `before`.
+
+    Infinite if no second reaches it within 15 s.
+    """
     ended = begin = time.monotonic()
     while begin < ended + 15:
         await asyncio.sleep(max(0.0, begin + 1 - time.monotonic()))
@@ -186,7 +189,7 @@ def _line(name: str, record: Record, findings: Findings, recoveries: list[float]
         sum(record.outcomes.values()),
         sum(record.acknowledged.values()),
         len(findings.lost),
-        len(findings.twice) + len(findings.unasked),
+        len(findings.twice) + len(findings.unrequested),
         f"{record.slowest:.2f}",
         ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()),
         f"{sorted(recoveries)[len(recoveries) // 2]:.1f} / {max(recoveries):.1f}",

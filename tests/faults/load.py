@@ -31,14 +31,14 @@ LIVE_TASKS = 20  # of each client: with more, it creates none without a key
 
 WEIGHTS = {"create_once": 25, "create": 10, "change": 25, "complete": 8, "delete": 7, "get": 15, "list": 10}
 
-SILENCE_SECONDS = 1.0
-"""A stopping worker waits so long for the next request of an idle connection (docs/faults.md)."""
+IDLE_SECONDS = 1.0
+"""The time for which a stopping worker waits for the next request of an idle connection (docs/faults.md)."""
 
 NOT_CONNECTED, BROKEN = "connection refused", "connection broken"
-BROKEN_AFTER_SILENCE = "connection broken after a silence"
-"""The outcome of a client that a busy machine keeps idle for longer than SILENCE_SECONDS."""
+BROKEN_AFTER_IDLE = "connection broken while idle"
+"""The outcome if the connection broke after the client was idle longer than IDLE_SECONDS."""
 
-# The fate of a write.
+# The effect of a write.
 APPLIED, REFUSED, UNKNOWN = "applied", "refused", "unknown"
 
 
@@ -49,7 +49,8 @@ class Answer:
     status: int
     problem: str
     body: Any
-    fate: str
+    effect: str
+    """Whether a write was applied: APPLIED, REFUSED or UNKNOWN."""
 
 
 @dataclass
@@ -134,7 +135,7 @@ class Client:
         title, key = self._new_name(), {"Idempotency-Key": str(uuid4())}
         while True:
             answer = await self._send("POST", TASKS, {"title": title}, key, expected={200, 201})
-            if answer.fate == APPLIED:
+            if answer.effect == APPLIED:
                 self._created(title, answer)
                 return
             await asyncio.sleep(PAUSE)
@@ -142,7 +143,7 @@ class Client:
     async def _create(self) -> None:
         title = self._new_name()
         answer = await self._send("POST", TASKS, {"title": title}, expected={201})
-        match answer.fate:
+        match answer.effect:
             case "applied":
                 self._created(title, answer)
             case "refused":
@@ -156,9 +157,9 @@ class Client:
         while not task.deleted:
             text = self._new_name()
             answer = await self._write(task, "PATCH", "", {"description": text}, text, task.completed)
-            if answer.fate == APPLIED:
+            if answer.effect == APPLIED:
                 return
-            if answer.fate == UNKNOWN:
+            if answer.effect == UNKNOWN:
                 task.possible_texts.add(text)
             await self._after(task, answer)
 
@@ -166,9 +167,9 @@ class Client:
         """Toggles, which isn't safe to repeat: it is repeated only if it was refused."""
         while not task.deleted:
             answer = await self._write(task, "PATCH", "/complete", None, task.text, not task.completed)
-            if answer.fate == APPLIED:
+            if answer.effect == APPLIED:
                 return
-            if answer.fate == UNKNOWN:
+            if answer.effect == UNKNOWN:
                 task.maybe_toggled = True
                 return
             await self._after(task, answer)
@@ -176,10 +177,10 @@ class Client:
     async def _delete(self, task: KnownTask) -> None:
         while not task.deleted:
             answer = await self._write(task, "DELETE", "", None, None, False)
-            if answer.fate == APPLIED:
+            if answer.effect == APPLIED:
                 task.deleted = True
                 return
-            if answer.fate == UNKNOWN:
+            if answer.effect == UNKNOWN:
                 task.maybe_deleted = True
             await self._after(task, answer)
 
@@ -192,9 +193,9 @@ class Client:
         if headers and task.in_doubt:
             allowed.add(412)
         answer = await self._send(method, f"{TASKS}/{task.id}{path}", body, headers, expected={200, 204} | allowed)
-        if answer.fate == UNKNOWN:
+        if answer.effect == UNKNOWN:
             self._record.doubtful[self._user] += 1
-        elif answer.fate == APPLIED:
+        elif answer.effect == APPLIED:
             self._record.acknowledged[self._user] += 1
             if answer.body:
                 self._check(answer.body["revision"] > task.revision, f"{task.id} has a revision too low: {answer.body}")
@@ -230,7 +231,10 @@ class Client:
         await self._send("GET", f"{TASKS}?limit=20", None, expected={200})
 
     def _learn(self, task: KnownTask, body: Any, text: str | None, completed: bool) -> None:
-        """Remembers a state that must persist from now on. It must be the expected one, or one of a write in doubt."""
+        """Records the acknowledged state.
+
+        Checks that it is the expected one or comes from a write with an unknown outcome.
+        """
         self._check(body["description"] in {text, *task.possible_texts}, f"{task.id} should be {text!r}: {body}")
         self._check(task.maybe_toggled or body["completed"] is completed, f"{task.id} should be {completed}: {body}")
         task.revision, task.text, task.completed = body["revision"], body["description"], body["completed"]
@@ -260,8 +264,8 @@ class Client:
         served = answer.status in expected
         outcome = f"{answer.status} {answer.problem}".strip() if answer.status else answer.problem
         ended = time.monotonic()
-        if answer.problem == BROKEN and ended - previous > SILENCE_SECONDS:
-            outcome = BROKEN_AFTER_SILENCE
+        if answer.problem == BROKEN and ended - previous > IDLE_SECONDS:
+            outcome = BROKEN_AFTER_IDLE
         self._record.answered(self._number, outcome, ended - self._began, served=served)
         known = served or answer.problem in ("unavailable", NOT_CONNECTED, BROKEN)
         self._check(
@@ -279,8 +283,8 @@ class Client:
                 problem = document["type"].partition("#")[2]
                 if problem == "unavailable":
                     self._check("Retry-After" in response.headers, "unavailable, but no Retry-After")
-                fate = UNKNOWN if problem == "outcome-unknown" else REFUSED
-                return Answer(response.status, problem, document["detail"], fate)
+                effect = UNKNOWN if problem == "outcome-unknown" else REFUSED
+                return Answer(response.status, problem, document["detail"], effect)
         except TimeoutError:
             return Answer(0, "no answer", None, UNKNOWN)
         except ClientConnectorError:

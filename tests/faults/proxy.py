@@ -47,7 +47,7 @@ class Proxy:
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
-        """Accepts connections and keeps what arrives; passes it on afterwards."""
+        """Accepts connections and keeps the data that arrives; passes it on afterwards."""
         self._passes.clear()
         try:
             yield
@@ -56,7 +56,7 @@ class Proxy:
 
     @asynccontextmanager
     async def discarding(self) -> AsyncIterator[None]:
-        """Accepts connections and discards what arrives, although TCP acknowledges it."""
+        """Accepts connections and discards the data that arrives, although TCP acknowledges it."""
         self._discards = True
         try:
             yield
@@ -79,7 +79,7 @@ class Proxy:
 
     @asynccontextmanager
     async def slow(self, seconds: float) -> AsyncIterator[None]:
-        """Delays everything by so many seconds, in each direction."""
+        """Delays all data by this number of seconds, in each direction."""
         self._delay = seconds
         try:
             yield

@@ -31,7 +31,7 @@ class KnownTask:
 
 @dataclass
 class Record:
-    """What the clients of one load recorded."""
+    """The records of all clients of one load."""
 
     tasks: list[KnownTask] = field(default_factory=list)
     refused_titles: set[str] = field(default_factory=set)
@@ -51,7 +51,7 @@ class Record:
     """The time at which each client was served last."""
     slowest: float = 0.0
     slowest_health_request: float = 0.0
-    """The slowest request that needs no database, which tells how busy the machine was."""
+    """The slowest /health request, which measures the load of the machine."""
 
     def answered(self, client: int, outcome: str, seconds: float, *, served: bool) -> None:
         """Records the end of a request."""

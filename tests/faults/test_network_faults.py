@@ -15,7 +15,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest
 
 Fault = Callable[[Proxy], AbstractAsyncContextManager[None]]
 
-# Shorter and longer than DATABASE_TIMEOUT; with its default, so long that TCP retransmits only seconds later.
+# Interruptions shorter and longer than DATABASE_TIMEOUT. With its default of 10 s: long enough that TCP's next
+# retransmission is seconds away.
 VARIANTS = [
     ("frozen", Proxy.frozen, 2, 3.5),
     ("all packets lost", Proxy.losing, 2, 3.5),

@@ -114,7 +114,7 @@ async def test_a_stranger_sees_and_changes_nothing_of_the_owner(stranger: Api, l
     assert {("GET", 404), ("PATCH", 404), ("PUT", 404), ("DELETE", 404), ("POST", 201), ("GET", 410)} <= seen
 
 
-async def test_another_users_task_gets_the_same_response_as_an_unknown_id(stranger: Api, leaked: Leaked) -> None:
+async def test_another_users_task_gets_404_like_an_unknown_id(stranger: Api, leaked: Leaked) -> None:
     unknown = str(uuid4())
     for method, path, arguments in leaked.requests():
         theirs = next((task_id for task_id in leaked.ids if task_id in path), None)

@@ -1,4 +1,4 @@
-"""GET /api/tasks/changes: what a client that synchronises gets, page by page, and when it has to start over."""
+"""GET /api/tasks/changes: the changes for a client that synchronises, their pages, and when it must start over."""
 
 import re
 from collections.abc import AsyncIterator, Coroutine
@@ -179,7 +179,7 @@ async def test_a_task_created_and_deleted_since_is_listed_as_deleted(owner: Api)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6, 1000])
-async def test_pages_contain_every_change_and_more_is_exact(owner: Api, limit: int) -> None:
+async def test_pages_contain_every_change_and_the_more_flag_is_exact(owner: Api, limit: int) -> None:
     tasks = [await owner.create(str(n)) for n in range(5)]
     since = await since_of(owner)
     changed, deleted = [], []
@@ -199,7 +199,7 @@ async def test_pages_contain_every_change_and_more_is_exact(owner: Api, limit: i
     assert counts == [end - begin for begin, end in zip([5, *ends], ends, strict=False)]
 
 
-async def test_more_does_not_count_deletions_without_since(owner: Api) -> None:
+async def test_the_more_flag_ignores_deletions_without_since(owner: Api) -> None:
     kept, deleted = await owner.create(), await owner.create()
     await delete(owner, deleted)
 

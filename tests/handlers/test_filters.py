@@ -102,8 +102,9 @@ async def titles(api: Api, *query: tuple[str, str]) -> list[str]:
     return list(found)
 
 
-# Few characters, so that searches match; those that patterns treat differently; and none that Python lower-cases in
-# another way than PostgreSQL, which does so with each character alone.
+# Few characters, so that searches match.
+# `%`, `_` and backslash, which LIKE treats specially.
+# No letters that Python and PostgreSQL lower-case differently: PostgreSQL looks at each character alone.
 LETTERS = st.text(st.sampled_from("aAéÉ𐐀𐐨%_\\"), min_size=1, max_size=2)
 TIMES = st.builds(lambda n: TIME + n * timedelta(microseconds=1), st.integers(-1, 1))
 DUE_TIMES = st.builds(rfc_3339, TIMES, st.sampled_from([timedelta(minutes=n) for n in (0, 345, -210)]))

@@ -19,7 +19,7 @@ FRAGMENTS = ["W/", "w/", '"', '"1"', 'W/"1"', "*", ",", " ", "\t", "1", "ä", "\
 SEPARATORS = st.from_regex(r"[ \t]*,[ \t,]*", fullmatch=True)
 SYNC_TOKENS = st.builds(SyncToken, st.uuids().map(str), st.integers(0, MAX_REVISION))
 OWN_TAGS = st.one_of(st.integers(0, MAX_REVISION).map(str), SYNC_TOKENS.map(str))
-# Any text between quotes, with commas and asterisks. Lone surrogates are what aiohttp makes of invalid UTF-8.
+# Any text between quotes, with commas and asterisks. aiohttp decodes invalid UTF-8 to lone surrogates.
 ANY_TEXT = st.text(st.sampled_from(["!", *map(chr, range(0x23, 0x7F)), "\x80", "ä", "\udc80", "\U0010ffff"]))
 TAGS = st.lists(st.tuples(st.booleans(), OWN_TAGS | ANY_TEXT), min_size=1)
 

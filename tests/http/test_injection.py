@@ -84,7 +84,7 @@ PATHS = [
         "/%c0%ae%c0%ae/",
     ),
 ]
-"""Each of these is refused without a token."""
+"""Paths that must get 400, 401 or 404 without a token."""
 
 
 async def test_sql_in_a_body_is_stored_as_text_or_refused(owner: Api) -> None:

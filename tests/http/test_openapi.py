@@ -182,7 +182,7 @@ def test_patch_and_put_of_a_task_differ_in_media_types_only() -> None:
     assert list(put["requestBody"]["content"]) == ["application/json"]
 
 
-def test_every_body_is_required_but_that_of_complete_task() -> None:
+def test_only_the_body_of_complete_task_is_optional() -> None:
     required = {
         operation["operationId"]: operation["requestBody"]["required"]
         for _, _, operation in operations()

@@ -62,7 +62,7 @@ WITHOUT_A_TOKEN: list[tuple[int, str, str, dict[str, Any]]] = [
 def assert_has_security_headers(
     headers: CIMultiDict[str] | CIMultiDictProxy[str], policy: str = "default-src 'none'; frame-ancestors 'none'"
 ) -> None:
-    """Each header is there once, and no header names the software."""
+    """Checks that each security header occurs once and that no header names the software."""
     expected = {
         "Content-Security-Policy": policy,
         "Cross-Origin-Resource-Policy": "same-origin",

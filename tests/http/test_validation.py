@@ -1,6 +1,7 @@
 """Validation: a request with an invalid body or query gets a problem document, and changes nothing.
 
-Invalid text, like NUL and lone surrogates, is in test_text.py. Invalid `If-Match` is in test_conditional_requests.py.
+NUL in a task is one of the invalid values in tests/support/members.py. Other invalid text, like lone surrogates, is in
+test_text.py, and invalid `If-Match` in test_conditional_requests.py.
 """
 
 import asyncio
@@ -231,7 +232,7 @@ async def test_a_body_with_a_content_encoding_gets_415(owner: Api, coding: str, 
     assert await owner.tasks() == []
 
 
-async def test_a_second_content_encoding_is_not_overlooked(owner: Api) -> None:
+async def test_every_content_encoding_header_is_checked(owner: Api) -> None:
     headers = [*JSON.items(), ("Content-Encoding", "identity"), ("Content-Encoding", "gzip")]
     headers.append(("Authorization", f"Bearer {owner.token}"))
     response = await owner.client.post(TASKS, data=b'{"title": "x"}', headers=CIMultiDict(headers))

@@ -53,7 +53,7 @@ def test_every_problem_type_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_problem_is_as_its_type_and_the_description_of_the_api_say(
+async def test_each_problem_matches_its_type_and_the_openapi_description(
     make_user: Callable[[], Api], name: str
 ) -> None:
     api, call, kind = make_user(), CALLS[name], TYPES[name]

@@ -131,7 +131,8 @@ async def test_a_service_without_a_database_starts_and_is_not_ready(tmp_path: Pa
             assert (await response.json())["type"] == "/problems#unavailable"
 
 
-def test_the_gunicorn_master_imports_no_module_that_a_restart_must_reload() -> None:
+def test_the_gunicorn_master_imports_only_its_configuration_the_worker_and_logfmt() -> None:
+    """A restart by SIGHUP reloads all other modules."""
     code = (
         "import sys, todo_service.server.gunicorn_config, todo_service.server.worker\n"
         "print(*sorted(name for name in sys.modules if name.startswith('todo_service')))"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, TCPConnector
 
-from tests.support.clocks import LoopClock
+from tests.support.clocks import FakeAsyncio
 from tests.support.exports import EXPORT, LONGEST, MakeUser, run_in_process
 from tests.support.processes import TEST_TIMEOUT, wait_until
 from todo_service.http.in_flight import IN_FLIGHT
@@ -26,7 +26,7 @@ async def stop(runner: Runner) -> asyncio.Task[None]:
 
 @pytest.fixture(autouse=True)
 def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Longer than a test may take: a shutdown that ends within the test has not waited for these limits."""
+    """Makes both limits so long that a test which waits for them times out."""
     monkeypatch.setattr(graceful, "LINGER_SECONDS", 10 * TEST_TIMEOUT)
     monkeypatch.setattr(graceful, "DRAIN_SECONDS", 20 * TEST_TIMEOUT)
 
@@ -79,8 +79,8 @@ async def test_a_shutdown_without_connections_does_not_wait(settings: Settings) 
 async def test_during_a_shutdown_a_request_after_the_end_of_an_export_is_answered(
     user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The export's headers, sent before the shutdown, did not announce that the connection will be closed."""
-    clock = LoopClock()
+    """The export's headers were sent before the shutdown, without `Connection: close`."""
+    clock = FakeAsyncio()
     monkeypatch.setattr(graceful, "asyncio", clock)
     user = await user_with(4_000, LONGEST)
     connector: Any = TCPConnector(limit=1)
@@ -91,8 +91,8 @@ async def test_during_a_shutdown_a_request_after_the_end_of_an_export_is_answere
         async with session.get(EXPORT) as export:
             stopping = await stop(runner)
             clock.ahead = graceful.LINGER_SECONDS + 1  # since the shutdown began, not since the export's end
-            begin = clock.looked_at
-            await wait_until(lambda: clock.looked_at > begin + 2)
+            begin = clock.time_calls
+            await wait_until(lambda: clock.time_calls > begin + 2)
             assert len((await export.read()).splitlines()) == 4_000
         async with session.get("/health") as response:
             assert response.headers["Connection"] == "close"

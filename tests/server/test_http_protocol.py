@@ -95,7 +95,7 @@ async def test_headers_of_a_later_request_that_take_too_long_get_408(
 async def test_complete_headers_stop_their_time_limit(
     runner: Runner, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise it would close an idle connection, or interrupt the headers of the next request."""
+    """If the timer ran on, it would close an idle connection, or interrupt the headers of the next request."""
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 10 * TEST_TIMEOUT)
     async with connected(port) as (reader, writer):
         for _ in range(2):

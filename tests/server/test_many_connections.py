@@ -75,7 +75,7 @@ async def first_line(sock: socket.socket) -> bytes:
     return answer.partition(b"\r\n")[0]
 
 
-async def test_11_000_idle_and_slow_connections_leave_other_requests_unharmed(
+async def test_11_000_idle_and_slow_connections_do_not_affect_other_requests(
     service_database_url: str, tmp_path: Path
 ) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

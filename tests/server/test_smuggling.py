@@ -1,6 +1,7 @@
 """Request smuggling: ambiguous requests get 400, and nothing in the body of other requests is read as a request.
 
-A second request, which would create a task, is hidden where a parser would find it that reads the first one otherwise.
+Each case hides a second request, which would create a task. A parser that reads the first request differently would run
+the second.
 """
 
 import asyncio
@@ -52,7 +53,7 @@ LENGTHS = [
     f"{2**64 + 17}",
 ]
 
-REFUSED = {
+AMBIGUOUS = {
     "length and chunks": post("Content-Length: 17", "Transfer-Encoding: chunked", body=CHUNKED),
     "chunks and length": post("Transfer-Encoding: chunked", "Content-Length: 4", body=CHUNKED),
     "a length that covers the hidden request": post(
@@ -136,21 +137,21 @@ REFUSED = {
 
 UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA")
 
-CLOSED = {
+CLOSING = {
     "an upgrade": (200, get("/health", *UPGRADE)),
     "an upgrade with a body": (201, post("Content-Length: 17", *UPGRADE)),
     "an upgrade to websocket": (200, get("/health", "Connection: Upgrade", "Upgrade: websocket")),
     "a refused upgrade": (404, get("/api/nothing", *UPGRADE)),
-    "a tunnel": (404, post(first="CONNECT evil.example:80 HTTP/1.1", body="")),
-    "a tunnel to a path": (404, post(first="CONNECT /api/tasks HTTP/1.1", body="")),
-    "the end of a connection": (200, post("Connection: close", first="GET /health HTTP/1.0", body="")),
+    "CONNECT": (404, post(first="CONNECT evil.example:80 HTTP/1.1", body="")),
+    "CONNECT to a path": (404, post(first="CONNECT /api/tasks HTTP/1.1", body="")),
+    "Connection: close": (200, post("Connection: close", first="GET /health HTTP/1.0", body="")),
     "HTTP/1.0": (200, post(first="GET /health HTTP/1.0", body="")),
 }
 
 HIDING = f"Content-Length: {len(HIDDEN)}"
 LENGTH = "Content-Length: 17"
 
-READ: dict[str, tuple[list[int], str]] = {
+UNAMBIGUOUS: dict[str, tuple[list[int], str]] = {
     "a length": ([201], post(LENGTH)),
     "a length with zeros before": ([201], post("Content-Length: 00017")),
     "a length with spaces around": ([201], post("Content-Length: \t 17 \t")),
@@ -160,7 +161,7 @@ READ: dict[str, tuple[list[int], str]] = {
     "a line end after the body": ([201], post(LENGTH, body=f"{OUTER}\r\n")),
     "line ends before the request": ([201], f"\r\n\r\n{post(LENGTH)}"),
     "chunks": ([201], chunks(CHUNKED)),
-    "CHUNKS": ([201], post("Transfer-Encoding: CHUNKED", body=CHUNKED)),
+    "chunked in upper case": ([201], post("Transfer-Encoding: CHUNKED", body=CHUNKED)),
     "several chunks": ([201], chunks(f"A\r\n{OUTER[:10]}\r\n7\r\n{OUTER[10:]}\r\n0\r\n\r\n")),
     "a chunk with zeros before": ([201], chunks(f"{'0' * 20}11\r\n{OUTER}\r\n0\r\n\r\n")),
     "a last chunk of many zeros": ([201], chunks(f"11\r\n{OUTER}\r\n0000\r\n\r\n")),
@@ -212,7 +213,7 @@ def test_aiohttp_uses_its_compiled_parser() -> None:
     assert HttpRequestParser is not HttpRequestParserPy
 
 
-@pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize("request_", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
 async def test_an_ambiguous_request_gets_400_and_ends_the_connection(owner: Api, request_: str) -> None:
     answers = await exchange(owner.client, octets(request_ + HIDDEN, owner))
     assert statuses(answers) == [400]
@@ -223,7 +224,7 @@ async def test_an_ambiguous_request_gets_400_and_ends_the_connection(owner: Api,
     assert await titles(owner) == []
 
 
-@pytest.mark.parametrize(("status", "request_"), CLOSED.values(), ids=CLOSED.keys())
+@pytest.mark.parametrize(("status", "request_"), CLOSING.values(), ids=CLOSING.keys())
 async def test_data_after_the_last_request_of_a_connection_is_not_read(owner: Api, status: int, request_: str) -> None:
     answers = await exchange(owner.client, octets(request_ + HIDDEN, owner))
     assert statuses(answers) in ([status], [400])
@@ -245,7 +246,7 @@ async def test_data_that_arrives_later_after_an_upgrade_is_not_read(owner: Api) 
     assert await titles(owner) == []
 
 
-@pytest.mark.parametrize(("expected", "request_"), READ.values(), ids=READ.keys())
+@pytest.mark.parametrize(("expected", "request_"), UNAMBIGUOUS.values(), ids=UNAMBIGUOUS.keys())
 async def test_the_body_of_a_request_is_not_read_as_a_request(owner: Api, expected: list[int], request_: str) -> None:
     for pieces in ({}, {"at_a_time": 50}):
         answers = await exchange(owner.client, octets(request_, owner) + PROBE, **pieces)
@@ -254,7 +255,7 @@ async def test_the_body_of_a_request_is_not_read_as_a_request(owner: Api, expect
 
 
 async def test_pipelined_requests_are_answered_in_order(owner: Api) -> None:
-    """So the tests above would notice the hidden request: on its own it creates a task."""
+    """Shows that the hidden request creates a task when it is sent on its own."""
     answers = await exchange(owner.client, octets(post(LENGTH) + HIDDEN + get("/api/nothing"), owner) + PROBE)
     assert statuses(answers) == [201, 201, 404, 200]
     assert await titles(owner) == ["smuggled", "outer"]

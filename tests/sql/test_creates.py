@@ -222,8 +222,8 @@ async def test_a_repetition_changes_nothing_after_any_write_to_the_task(
 async def test_the_first_idempotent_create_takes_a_revision_never_used_before(
     revision: int, connection: asyncpg.Connection, user_id: str
 ) -> None:
-    """The revision is at least the time of the user's creation in microseconds. So a deleted user with the same id had
-    smaller revisions, unless it had more than a million writes in a second.
+    """The first revision is at least the creation time of the user in microseconds, so it exceeds all revisions of a
+    deleted user with the same id, unless that user had more than a million writes in a second.
     """
     began = await connection.fetchval(
         "INSERT INTO users (id, revision) VALUES ($1, $2) RETURNING created_at", user_id, revision

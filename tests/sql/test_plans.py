@@ -26,7 +26,7 @@ INDEX_COMMENT = re.compile(
 
 LISTS = [file for name, file in USER_STATEMENTS.items() if name.startswith("list_tasks_by_")]
 
-# Many tasks of the big user match, also among the last ones of each order.
+# Filters that match many tasks of the big user, including the last ones in every order.
 MATCHING: dict[str, dict[str, object]] = {
     "completed": {"completed": True},
     "pending": {"completed": False},
@@ -37,7 +37,7 @@ MATCHING: dict[str, dict[str, object]] = {
 }
 MATCHING["all"] = {name: value for filters in MATCHING.values() for name, value in filters.items()}
 
-# No task of the big user matches.
+# Filters that match no task of the big user.
 MISSING: dict[str, dict[str, object]] = {
     "priorities": {"priorities": ["medium"]},
     "due_before": {"due_before": "2001-01-01T00:00:00Z"},

@@ -111,7 +111,7 @@ async def test_a_write_with_a_different_revision_changes_nothing(
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_write_with_the_task_s_revision_is_applied(
+async def test_a_write_with_the_current_revision_is_applied(
     name: str, connection: asyncpg.Connection, user_id: str
 ) -> None:
     task, _ = await create(connection, user_id), await create(connection, user_id)
@@ -154,7 +154,7 @@ async def test_a_write_without_a_change_keeps_the_revision(
 
 @pytest.mark.parametrize("if_match", [None, ["1"]], ids=["without if_match", "with if_match"])
 @pytest.mark.parametrize("name", WRITES)
-async def test_a_stranger_s_write_changes_nothing_and_returns_nothing(
+async def test_another_users_write_changes_nothing_and_returns_nothing(
     name: str, if_match: list[str] | None, connection: asyncpg.Connection, user_id: str
 ) -> None:
     task = await create(connection, user_id)

@@ -4,20 +4,19 @@ import asyncio
 from typing import Any
 
 
-class LoopClock:
-    """Replaces the module `asyncio`: the time of its event loops is `ahead` by this many seconds."""
+class FakeAsyncio:
+    """Replaces the module `asyncio` in a module under test. Its loop time is the real one plus `ahead` seconds."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
-        self.looked_at = 0
-        """The number of calls of `time`."""
+        self.time_calls = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio, name)
 
-    def get_running_loop(self) -> "LoopClock":
+    def get_running_loop(self) -> "FakeAsyncio":
         return self
 
     def time(self) -> float:
-        self.looked_at += 1
+        self.time_calls += 1
         return asyncio.get_running_loop().time() + self.ahead

@@ -1,7 +1,7 @@
-"""Hooks of Schemathesis, which schemathesis.toml names: they replace generated values that the service would refuse.
+"""Hooks of Schemathesis (schemathesis.toml names this module).
 
-Cursors, ids, `since` and keys come from the service, or are valid for one request only. With generated ones nearly
-every request would be refused for them, and nothing else of it tested. Values that the description doesn't allow stay.
+They replace well-formed but random cursors, ids, `since` values and keys by ones that the service accepts. Otherwise
+nearly every request would be refused. Malformed values stay.
 """
 
 import random
@@ -76,7 +76,9 @@ def random_cursor(sort: str, order: str, rng: random.Random) -> Cursor:
 
 
 def use_known_sync_token(query: dict[str, Any]) -> None:
-    """Replaces half of the sync tokens by one of this user, with the same or the last revision. Others get 410."""
+    """Replaces half of the valid sync tokens: by this user's last token, or by one with this user's generation and the
+    generated revision. The rest get 410.
+    """
     since = query.get("since")
     if not isinstance(since, str) or not (token := parse_sync_token(since)):
         return

@@ -74,7 +74,7 @@ MakeUser = Callable[[int, str], Awaitable[User]]
 
 @pytest.fixture
 async def user_with(connection: asyncpg.Connection) -> AsyncIterator[MakeUser]:
-    """Creates users with so many tasks that have this description, and deletes them after the test."""
+    """Creates a user with `count` tasks, each with this description. Deletes the users after the test."""
     users: list[User] = []
 
     async def make(count: int, description: str) -> User:
@@ -148,7 +148,10 @@ def read_fast(response: ClientResponse) -> None:
 
 @asynccontextmanager
 async def run_in_process(settings: Settings) -> AsyncIterator[tuple[Runner, str]]:
-    """The service in this process, and its address. Connections that it doesn't wait for are closed after 10 ms."""
+    """The service in this process, and its address.
+
+    aiohttp closes connections that the graceful shutdown left after 10 ms.
+    """
     options: dict[str, Any] = SERVER_OPTIONS | {"shutdown_timeout": 0.01}
     runner = Runner(create_app(replace(settings, jwt_secret=SECRET)), **options)
     await runner.setup()

@@ -41,7 +41,10 @@ def run_server(folder: Path, *options: str) -> Iterator[Postgres]:
 
 
 class TcpServer:
-    """A server that listens on `port` of 127.0.0.1 (that of the run has only a socket), and trusts all connections."""
+    """A server that listens on `port` of 127.0.0.1 and trusts all connections.
+
+    (The server of the other tests listens on a Unix socket only.)
+    """
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()

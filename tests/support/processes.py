@@ -24,10 +24,10 @@ from todo_service.settings import VARIABLES
 COMMAND = str(Path(sys.executable).with_name("todo-service"))
 SECRET = "a secret that is certainly long enough for tests"
 TEST_TIMEOUT = 120
-"""Seconds after which a test that hangs fails. Nothing takes that long, even on a busy machine."""
+"""Seconds after which a test that hangs fails. No test takes that long, even on a busy machine."""
 
 PORTS = range(20_000, 32_768)
-"""Below the ports of outgoing connections: otherwise one could take a port that a test uses twice."""
+"""Below the ephemeral ports, so that no outgoing connection takes the port between two uses."""
 
 SETTING_VARIABLES = {variable for known in VARIABLES.values() for variable in (known.name, *known.aliases)} | {"DYNO"}
 

@@ -134,7 +134,7 @@ def texts_of(document: str, begin: int) -> dict[str, str]:
 
 
 async def write(api: Api, known: list[dict[str, Any]], events: Counter[str], kind: str, number: int) -> None:
-    """Sends one write and checks its status. `known` are the tasks of all writers, and gets a created one."""
+    """Sends one write and checks its status. A created task is appended to `known`, the tasks of all writers."""
     task = known[number % len(known)] if known else {"id": str(uuid4()), "revision": 1}
     match kind:
         case "create":
@@ -166,7 +166,7 @@ async def write_all(api: Api, known: list[dict[str, Any]], events: Counter[str],
 
 
 async def catch_up(replicas: Sequence[Replica], new: Replica, limits: Sequence[int]) -> None:
-    """All replicas, and one that has nothing yet, reach the state of the service."""
+    """Brings all replicas, and a new empty one, up to date."""
     await asyncio.gather(*(replica.catch_up(limits) for replica in (*replicas, new)))
 
 
