@@ -1,4 +1,4 @@
-"""The tests, in folders like the packages of todo_service/; fixtures and helpers are in support/."""
+"""The tests, in folders named for the packages and folders that they test; fixtures and helpers are in support/."""
 
 import pytest
 

@@ -11,7 +11,7 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpClient
 
-from tests.support.api import TASKS, UNKNOWN_ID, Api, Client, call_with_header, path_of, problem_of, tag_of
+from tests.support.api import TASKS, UNKNOWN_ID, Api, Client, call_with_header, case_id, path_of, problem_of, tag_of
 from tests.support.database import blocked_sessions
 from tests.support.list_pages import create_some, next_page
 from tests.support.processes import TEST_TIMEOUT
@@ -38,13 +38,6 @@ QUERIES = [
 
 # Method, path below that of a task, and body.
 Call = tuple[str, str, dict[str, Any] | None]
-
-
-def id_of(call: Call) -> str:
-    """The id of the test with this request."""
-    return " ".join(str(part) for part in call if part not in ("", None))
-
-
 # All requests that change a task in any state.
 WRITES: list[Call] = [
     ("PUT", "", {"title": "Changed"}),
@@ -129,7 +122,7 @@ async def test_the_etag_of_a_task_is_its_revision(owner: Api) -> None:
             assert (await owner.call(read, path)).headers["ETag"] == f'"{revision}"'
 
 
-@pytest.mark.parametrize("call", [("POST", "", {"title": "x"}), *WRITES], ids=id_of)
+@pytest.mark.parametrize("call", [("POST", "", {"title": "x"}), *WRITES], ids=case_id)
 async def test_every_write_changes_the_etag_of_the_list(owner: Api, call: Call) -> None:
     method, below, body = call
     path = path_of(await owner.create())
@@ -141,7 +134,7 @@ async def test_every_write_changes_the_etag_of_the_list(owner: Api, call: Call) 
 
 
 @pytest.mark.parametrize("headers", [{}, {"If-Match": '"1"'}, {"If-Match": "*"}], ids=str)
-@pytest.mark.parametrize("call", WITHOUT_EFFECT, ids=id_of)
+@pytest.mark.parametrize("call", WITHOUT_EFFECT, ids=case_id)
 async def test_an_update_without_effect_changes_no_etag(owner: Api, call: Call, headers: dict[str, str]) -> None:
     method, below, body = call
     task = await owner.create()
@@ -225,7 +218,7 @@ async def test_a_304_for_a_list_reads_no_tasks(owner: Api, monkeypatch: pytest.M
 # If-Match
 
 
-@pytest.mark.parametrize("call", WRITES, ids=id_of)
+@pytest.mark.parametrize("call", WRITES, ids=case_id)
 async def test_a_write_with_the_current_etag_succeeds(owner: Api, call: Call) -> None:
     method, below, body = call
     for value in MATCHING:
@@ -239,7 +232,7 @@ async def test_a_write_with_the_current_etag_succeeds(owner: Api, call: Call) ->
         assert (await tag_of(owner)).endswith(f"-{task['revision'] + 1}")
 
 
-@pytest.mark.parametrize("call", WRITES, ids=id_of)
+@pytest.mark.parametrize("call", WRITES, ids=case_id)
 async def test_a_write_with_a_stale_etag_gets_412_and_the_current_etag(owner: Api, call: Call) -> None:
     method, below, body = call
     task = await change(owner, await owner.create())
@@ -250,7 +243,7 @@ async def test_a_write_with_a_stale_etag_gets_412_and_the_current_etag(owner: Ap
     assert (await owner.get(task), await tag_of(owner)) == (task, before)
 
 
-@pytest.mark.parametrize("call", WITHOUT_EFFECT, ids=id_of)
+@pytest.mark.parametrize("call", WITHOUT_EFFECT, ids=case_id)
 async def test_an_update_without_effect_with_a_stale_etag_gets_412(owner: Api, call: Call) -> None:
     method, below, body = call
     task = await owner.create()
@@ -297,7 +290,7 @@ async def test_a_condition_may_have_thousands_of_etags(owner: Api) -> None:
 # Refused and ignored conditions
 
 
-@pytest.mark.parametrize("call", [*WRITES, ("GET", "", None), ("HEAD", "", None)], ids=id_of)
+@pytest.mark.parametrize("call", [*WRITES, ("GET", "", None), ("HEAD", "", None)], ids=case_id)
 async def test_a_404_with_a_condition_reveals_no_etag(owner: Api, stranger: Api, call: Call) -> None:
     method, below, body = call
     task, deleted = await owner.create(), await stranger.create()
@@ -381,8 +374,7 @@ async def wait_for_blocked_writes(
 @pytest.fixture
 def batch_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of calls in each batch, in the order in which the batches were sent."""
-    sizes = []
-    take = StatementQueue.take
+    sizes, take = list[int](), StatementQueue.take
 
     def record(self: StatementQueue, *args: Any) -> Any:
         calls = take(self, *args)
@@ -405,7 +397,7 @@ async def workers(
 
 
 @pytest.mark.parametrize("size", [1, 32], ids=["without batches", "in batches"])
-@pytest.mark.parametrize("call", [write for write in WRITES if write[2] != {"completed": True}], ids=id_of)
+@pytest.mark.parametrize("call", [write for write in WRITES if write[2] != {"completed": True}], ids=case_id)
 async def test_one_of_many_concurrent_writes_with_the_same_etag_succeeds(
     owner: Api, workers: list[Client], connection: asyncpg.Connection, batch_sizes: list[int], call: Call, size: int
 ) -> None:
@@ -438,7 +430,7 @@ async def test_one_of_many_concurrent_writes_with_the_same_etag_succeeds(
 
 
 @pytest.mark.parametrize("size", [1])
-@pytest.mark.parametrize("call", WRITES, ids=id_of)
+@pytest.mark.parametrize("call", WRITES, ids=case_id)
 async def test_a_write_that_waited_for_a_lock_is_checked_against_the_new_etag(
     owner: Api, workers: list[Client], connection: asyncpg.Connection, call: Call
 ) -> None:

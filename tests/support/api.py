@@ -86,6 +86,11 @@ async def call_with_header(api: Api, method: str, path: str, name: str, value: s
     return await api.client.request(method, path, headers=CIMultiDict(lines), **kwargs)
 
 
+def case_id(call: tuple[object, ...]) -> str:
+    """The id of a test with this call, like `PATCH /complete`: its parts that are not empty."""
+    return " ".join(str(part) for part in call if part not in ("", None))
+
+
 async def tag_of(api: Api, path: str = TASKS) -> str:
     """The ETag of the resource at a path, without quotes."""
     return (await api.call("GET", path)).headers["ETag"].strip('"')
