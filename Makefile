@@ -6,7 +6,8 @@ PYTHON ?= python3
 NEWEST ?=
 VENV := $(if $(NEWEST),.venv-newest,.venv)
 BIN := $(VENV)/bin
-NODE_MODULES := tests/node_modules
+NODE := .venv/node
+NODE_MODULES := $(NODE)/node_modules
 # Without npm the tests that need it are skipped.
 NPM := $(shell command -v npm 2>/dev/null)
 # The benchmark leaves out peers whose tools are missing: npm, or Go with these libraries of Debian's packages.
@@ -24,45 +25,48 @@ INSTALL = sed '/^\.$$/d' requirements.txt >$(VENV)/constraints.txt && $(BIN)/pip
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables: NEWEST=1 (the newest packages that setup.cfg allows), PYTEST_ARGUMENTS='-k etag',"
+	@echo "TEST_POSTGRES_BINARIES=/usr/lib/postgresql/15/bin, TEST_PGBOUNCER=/usr/sbin/pgbouncer, TEST_REQUIRE_ALL=1"
 
-run: $(VENV)/run ## run the service with a PostgreSQL of its own, on this machine only
+run: $(VENV)/run ## run the service with its own PostgreSQL, on this machine only
 	@exec $(BIN)/todo-service serve --embedded
 
-test: $(VENV)/test ## run the tests but for the slow ones (2 minutes), on a PostgreSQL of their own (or TEST_POSTGRES_BINARIES=/path/to/bin)
+test: $(VENV)/test ## run all tests except the slow ones (2 minutes)
 	TEST_NEWEST=$(NEWEST) $(BIN)/pytest $(IN_PARALLEL) -m "not slow" $(PYTEST_ARGUMENTS)
 
-test-all: $(VENV)/dev $(if $(NPM),$(NODE_MODULES)/.package-lock.json) ## run all tests, with coverage (8 minutes; TEST_PGBOUNCER=/path/to/pgbouncer: through pgbouncer)
+test-all: $(VENV)/dev $(if $(NPM),$(NODE_MODULES)/.package-lock.json) ## run all tests, with coverage (8 minutes)
 	TEST_NEWEST=$(NEWEST) $(BIN)/pytest $(IN_PARALLEL) --cov --cov-report=term $(PYTEST_ARGUMENTS)
 
-fuzz: $(VENV)/dev ## send the service what Schemathesis makes up of its description, for 10 minutes (make test-all: for 90 s)
+fuzz: $(VENV)/dev ## test the API with requests generated from its description (10 minutes; in test-all: 90 s)
 	TEST_FUZZ_SECONDS=$(or $(TEST_FUZZ_SECONDS),600) TEST_FUZZ_REQUESTS=$(or $(TEST_FUZZ_REQUESTS),10000) \
 		$(BIN)/pytest -m fuzz $(PYTEST_ARGUMENTS)
 
-faults: $(VENV)/test ## do what docs/faults.md says to the service under load, each fault 20 times (40 minutes; make test-all: once)
+faults: $(VENV)/test ## cause each fault of docs/faults.md 20 times under load (40 minutes; in test-all: once)
 	TEST_FAULT_REPETITIONS=$(or $(TEST_FAULT_REPETITIONS),20) $(BIN)/pytest -m faults $(PYTEST_ARGUMENTS)
 
-check: $(VENV)/dev ## check the style of Python and SQL, types, and what imports what
+check: $(VENV)/dev ## check format, lint, types, imports and SQL
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/sqlfluff lint sql
 
-audit: $(VENV)/dev ## look for known vulnerabilities in what is deployed (needs PyPI)
+audit: $(VENV)/dev ## look for known vulnerabilities in the pinned packages (needs PyPI)
 	$(BIN)/pip-audit --requirement $(VENV)/constraints.txt --no-deps --disable-pip --progress-spinner=off
 
 format: $(VENV)/dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## measure the service beside its peers (25 minutes), and write docs/performance.md
+bench: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## compare the service with its peers and update docs/performance.md (25 minutes; needs wrk)
 	@$(BIN)/python -m benchmarks --write
 
-bench-quick: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## the same in short: one process each, one run of 1 s (70 seconds); writes nothing
+bench-quick: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## the same in 70 seconds, with one process each; changes no file
 	@$(BIN)/python -m benchmarks --rounds 1 --seconds 1 --processes 1
 
-clean: ## remove what the other targets made; not the data in .todo-service/
-	rm -rf .venv .venv-newest $(NODE_MODULES) build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+clean: ## remove everything that these commands created, except your data in .todo-service/
+	rm -rf .venv .venv-newest build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
 	cd benchmarks/peers && rm -rf go/server fastify/node_modules fastapi/.venv
 
 $(VENV)/bin/pip:
@@ -89,7 +93,8 @@ look-for-newer: ;
 
 $(NODE_MODULES)/.package-lock.json: tests/package.json tests/package-lock.json tests/.npmrc
 	@echo "Installing into $(NODE_MODULES)/ ..."
-	@cd tests && npm ci --loglevel=error >/dev/null
+	@mkdir -p $(NODE) && cp $^ $(NODE)
+	@cd $(NODE) && npm ci --loglevel=error >/dev/null
 	@touch $@
 
 $(VENV)/bench: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile $(if $(NEWEST),look-for-newer)

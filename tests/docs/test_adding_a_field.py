@@ -133,7 +133,9 @@ def run_shell(command: str, cwd: Path) -> None:
     """Runs a command of the guide or the Makefile with the tools of these tests; an assertion fails with its output."""
     command = command.replace("$(BIN)", ".venv/bin").replace(".venv/bin", SCRIPTS)
     foreign = ("TEST_", "PYTEST_", "COV_", "COVERAGE_")
-    variables = {name: value for name, value in environment().items() if not name.startswith(foreign)}
+    variables = {
+        name: value for name, value in environment().items() if name == "TEST_NEWEST" or not name.startswith(foreign)
+    }
     variables["PYTHONPATH"] = str(cwd)
     ran = subprocess.run(["sh", "-ec", command], cwd=cwd, env=variables, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, f"{command}\n{ran.stdout[-20_000:]}{ran.stderr[-5_000:]}"

@@ -15,12 +15,13 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.external_programs import NODE_MODULES, require_node_modules
+from tests.support.external_programs import require_node_modules
 from tests.support.processes import SECRET, environment, served
 from todo_service.auth.tokens import sign_token
 from todo_service.problems import TYPES
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 # For each language: wrong uses of the client, each with the message of the type checker.
 MISTAKES = {
@@ -135,7 +136,7 @@ def test_the_client_and_the_example_pass_the_strict_type_check(example: Example)
 
 def test_the_example_requires_the_tested_versions_of_packages() -> None:
     required = json.loads((DOCS / "clients" / "typescript" / "package.json").read_text())
-    tested = json.loads((NODE_MODULES.with_name("package.json")).read_text())["devDependencies"]
+    tested = json.loads((ROOT / "tests" / "package.json").read_text())["devDependencies"]
     for name, versions in (required["dependencies"] | required["devDependencies"]).items():
         major, minor, _ = tested[name].split(".")
         assert versions == f"^{major}.{minor}.0"

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 REQUIRE_ALL = "TEST_REQUIRE_ALL"
-NODE_MODULES = Path(__file__).parents[1] / "node_modules"
+NODE_MODULES = Path(__file__).parents[2] / ".venv" / "node" / "node_modules"
 
 
 def require(*names: str) -> str:
@@ -22,7 +22,7 @@ def require_node_modules() -> Path:
     """The folder with the packages of tests/package.json. `make test-all` installs them if npm is installed."""
     require("npm")
     if not (NODE_MODULES / ".package-lock.json").exists():
-        missing("tests/node_modules is missing: run npm ci in tests/, or make test-all")
+        missing("the packages of tests/package.json are not installed: run make test-all")
     return NODE_MODULES
 
 
