@@ -41,8 +41,9 @@ def write(section: str) -> None:
 
 def to_markdown(all_results: Sequence[Results], rounds: int, seconds: int) -> str:
     """The report, without a heading of its own."""
-    runs = f"the median of {rounds} interleaved runs" if rounds > 1 else "one run"
-    parts = [f"Each figure is {runs} of {seconds} s. Each column is a workload and the number of wrk's connections."]
+    runs = f"the median of {rounds} interleaved runs of {seconds} s" if rounds > 1 else f"one run of {seconds} s"
+    command = f"`python -m benchmarks --rounds {rounds} --seconds {seconds}`"
+    parts = [f"Each figure is {runs} ({command}). Each column is a workload and the number of wrk's connections."]
     for results in all_results:
         parts += _section(results)
     parts += ["### Environment", "\n".join(f"- {fact}" for fact in _facts(all_results[0]))]
