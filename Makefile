@@ -53,7 +53,7 @@ check: $(VENV)/dev ## check format, lint, types, imports and SQL
 	$(BIN)/sqlfluff lint sql
 
 audit: $(VENV)/dev ## look for known vulnerabilities in the pinned packages (needs PyPI)
-	$(BIN)/pip-audit --requirement $(VENV)/constraints.txt --no-deps --disable-pip --progress-spinner=off
+	$(BIN)/pip-audit --requirement $(VENV)/constraints.txt --no-deps --disable-pip --strict --progress-spinner=off
 
 format: $(VENV)/dev ## format the code
 	$(BIN)/ruff format .
