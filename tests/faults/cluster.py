@@ -17,25 +17,25 @@ CONNECTIONS = "-c", "max_connections=50"
 
 
 class Cluster:
-    """A PostgreSQL server with its data in a folder, which is created if it is new. `options` go to `postgres`."""
+    """A PostgreSQL server. It creates its data folder if there is none. `options` are passed to `postgres`."""
 
     def __init__(self, data: Path, *options: str) -> None:
         self._data = data
         self._options = (*CONNECTIONS, *options)
-        # PostgreSQL ends with the thread that started it, and starting it must not block the event loop.
+        # PostgreSQL ends with the thread that started it. A separate thread keeps the event loop free during a start.
         self._thread = ThreadPoolExecutor(1)
         self._resources = ExitStack()
         self._postgres: Postgres | None = None
 
     @property
     def url(self) -> str:
-        """Its DATABASE_URL, which changes with each start."""
+        """The server's DATABASE_URL, which changes with each start."""
         assert self._postgres, "the server is stopped"
         return self._postgres.url
 
     @property
     def socket(self) -> str:
-        """The socket on which it listens. Raises ConnectionRefusedError if it is stopped."""
+        """The socket on which the server listens. Raises ConnectionRefusedError if the server is stopped."""
         if self._postgres is None:
             raise ConnectionRefusedError("the server is stopped")
         return f"{parse_qs(urlsplit(self.url).query)['host'][0]}/.s.PGSQL.5432"
@@ -50,11 +50,11 @@ class Cluster:
         return self._postgres is not None and self._postgres.process.poll() is None
 
     async def start(self) -> None:
-        """Starts it, and returns as soon as it accepts connections. Raises EmbeddedError."""
+        """Starts the server, and returns as soon as it accepts connections. Raises EmbeddedError."""
         await self._in_thread(self._start)
 
     async def kill(self) -> None:
-        """Kills all of its processes, as a power failure would."""
+        """Kills all processes of the server, as a power failure would."""
         assert self._postgres
         with suppress(psutil.NoSuchProcess):
             server = psutil.Process(self._postgres.process.pid)
@@ -64,17 +64,17 @@ class Cluster:
         await self.stop()
 
     async def stop(self) -> None:
-        """Stops it, if it is still running."""
+        """Stops the server if it is still running."""
         await self._in_thread(self._resources.close)
         self._postgres = None
 
     async def close(self) -> None:
-        """Stops it for good."""
+        """Stops the server, which then can't be started again."""
         await self.stop()
         self._thread.shutdown()
 
     async def accepts_connections(self) -> bool:
-        """Whether it serves, and is neither down nor recovering."""
+        """Whether a client can connect: the server runs, and has finished its recovery."""
         try:
             connection = await asyncpg.connect(self.url, timeout=30)
             await connection.close()  # fails if the server has just gone down

@@ -19,7 +19,7 @@ class Findings:
 
 
 async def compare(record: Record, url: str) -> Findings:
-    """Finds acknowledged writes that are lost, writes that were applied twice, and writes that no client asked for."""
+    """Finds acknowledged writes that are lost, writes that were applied twice, and writes that no client sent."""
     connection = await asyncpg.connect(url)
     try:
         rows = await connection.fetch(
@@ -35,21 +35,21 @@ async def compare(record: Record, url: str) -> Findings:
     titles = Counter(row["title"] for row in rows if not row["deleted"])
     twice = [f"{title} exists {count} times" for title, count in titles.items() if count > 1]
     known = {task.title for task in record.tasks}
-    unrequested = [f"{title} was refused" for title in titles if title in record.refused_titles]
+    unrequested = [f"{title} exists, but was refused" for title in titles if title in record.refused_titles]
     unrequested += [
-        f"{title} was created by no client" for title in titles if title not in known | record.doubtful_titles
+        f"{title} exists, but no client created it" for title in titles if title not in known | record.doubtful_titles
     ]
     unrequested += [
-        f"{task.id} has a state that no client asked for"
+        f"{task.id} has a state that no client wrote"
         for task in record.tasks
         if task.id in by_id and _is_unrequested(task, by_id[task.id])
     ]
-    # A user's revision counts the writes: the first one, which has a key, is the time in microseconds.
+    # The first write of a user has a key. It sets the revision to the time in microseconds. Each later write adds 1.
     for row in users:
         at_least = record.acknowledged[row["id"]]
         writes = int(row["writes"]) + 1
         if writes < at_least:
-            lost.append(f"{row['id']}: {writes} writes of {at_least}")
+            lost.append(f"{row['id']}: {writes} writes, but {at_least} acknowledged")
         if writes > at_least + record.doubtful[row["id"]]:
             twice.append(
                 f"{row['id']}: {writes} writes, {at_least} acknowledged, {record.doubtful[row['id']]} in doubt"
@@ -63,7 +63,7 @@ def _lost(task: KnownTask, row: asyncpg.Record | None) -> Iterator[str]:
     elif row["revision"] < task.revision:
         yield f"{task.title} has revision {row['revision']}, not {task.revision}"
     elif task.deleted and not row["deleted"]:
-        yield f"{task.title} was deleted"
+        yield f"{task.title} exists, but was deleted"
     elif row["revision"] == task.revision and not task.deleted:
         state = (row["description"], row["completed"], row["deleted"])
         if state != (task.text, task.completed, False):
@@ -71,7 +71,7 @@ def _lost(task: KnownTask, row: asyncpg.Record | None) -> Iterator[str]:
 
 
 def _is_unrequested(task: KnownTask, row: asyncpg.Record) -> bool:
-    """Whether the row has a later revision than the client's, with a content that no write in doubt explains."""
+    """Whether the row has a revision that the client has not seen, and a content that no write in doubt explains."""
     if row["revision"] == task.revision or task.deleted:
         return False
     if row["deleted"]:

@@ -10,7 +10,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.deployment import Deployment, report, run_deployment
 
 HEADER = (
-    "| fault | times | requests | acknowledged writes | lost | twice or unasked | slowest answer (s) | outcomes "
+    "| fault | times | requests | acknowledged writes | lost | twice or unrequested | slowest response (s) | outcomes "
     "| seconds to full rate: median / longest |"
 )
 

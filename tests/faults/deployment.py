@@ -33,13 +33,13 @@ TIMEOUT = 2
 """DATABASE_TIMEOUT of the service (seconds)."""
 
 INTERVAL = 0.12 if ALL_VARIANTS else 0.25
-"""Seconds between the requests of a client: 530 or 256 requests a second in all, which two cores serve easily."""
+"""Seconds between the requests of a client. Two cores easily serve the total of 530 or 256 requests a second."""
 
 STEADY_SECONDS = 1.0
 FULL_RATE = 0.75
-"""The share of the rate before the fault that counts as full: the rate of a shared machine varies."""
+"""The share of the rate before the fault that counts as full. The rate varies on a shared machine."""
 RECOVERY_SECONDS = 2.0
-"""The time until the rate is full again. Required of `make faults` only, which has the machine for itself."""
+"""Allowed time until the rate is full again. Only `make faults` checks it, because it doesn't share the machine."""
 
 LATE = 10
 """Allowed delay of a response: 1 s plus LATE times the slowest /health request, which measures the load of the
@@ -66,7 +66,7 @@ class Deployment:
 
     @property
     def url(self) -> str:
-        """The address of the service, which stays the same when it is started again."""
+        """The address of the service, which a restart doesn't change."""
         return f"http://127.0.0.1:{self.settings['PORT']}"
 
     @property
@@ -80,7 +80,7 @@ class Deployment:
         return urlunsplit(urlsplit(self.cluster.url)._replace(path=f"/{self.database}"))
 
     async def serve(self) -> None:
-        """Starts the service, which must be stopped."""
+        """Starts the service. It must not be running."""
         self.process, _ = await asyncio.to_thread(self.resources.enter_context, served(self.log, **self.settings))
 
     def workers(self) -> list[psutil.Process]:
@@ -121,11 +121,12 @@ async def repeat(
     *,
     allowed: AbstractSet[str] = frozenset(),
 ) -> Record:
-    """Causes a fault REPETITIONS times under load. `fault` gets the number of the round, and returns when it is over.
+    """Causes a fault REPETITIONS times under load. `fault` gets the round's number, and returns when the fault ends.
 
-    No acknowledged write is lost, no write is applied twice, no refused write is applied, and each response comes
-    within the timeout and one second more, plus the delay of a busy machine. After each fault all clients are served
-    again; with ALL_VARIANTS the rate is full again within two seconds. `allowed` are outcomes besides HTTP responses.
+    Checks that no acknowledged write is lost, no write is applied twice, and no refused write is applied. Each response
+    must arrive within the timeout, one second, and the allowed delay of a busy machine (LATE). After each fault all
+    clients must be served again; with ALL_VARIANTS the rate must be full again within RECOVERY_SECONDS. `allowed` are
+    outcomes without an HTTP response.
     """
     load = Load(deployment.url, INTERVAL)
     recoveries = []
@@ -158,7 +159,7 @@ async def _all_served(record: Record) -> None:
 
 
 async def wait_until_ready(deployment: Deployment) -> None:
-    """Waits until both workers are ready: until eight responses in a row say so."""
+    """Waits until both workers are ready: eight responses in a row are 200."""
     ready = 0
     async with ClientSession(deployment.url) as session, asyncio.timeout(TEST_TIMEOUT):
         while ready < 8:

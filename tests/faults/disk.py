@@ -18,7 +18,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m,mode=700,uid={os.getuid()},gid={os.getgid()}", "tmpfs"]
     if _as_root(*mount, str(folder)) != 0:
-        missing("no file system can be mounted here: that takes the rights of root, or sudo without a password")
+        missing("a file system can't be mounted here: this requires root, or sudo without a password")
     try:
         yield folder
     finally:

@@ -1,4 +1,4 @@
-"""A constant mixed load: 64 clients of 16 users, which record every acknowledged write."""
+"""A constant mixed load: 64 clients of 16 users record every acknowledged write."""
 
 import asyncio
 import random
@@ -27,16 +27,16 @@ CLIENTS = 64
 USERS = 16
 PAUSE = 0.1  # before a request is repeated
 HANG_SECONDS = 30.0
-LIVE_TASKS = 20  # of each client: with more, it creates none without a key
+LIVE_TASKS = 20  # of each client; with more, it creates tasks only with a key
 
 WEIGHTS = {"create_once": 25, "create": 10, "change": 25, "complete": 8, "delete": 7, "get": 15, "list": 10}
 
 IDLE_SECONDS = 1.0
-"""The time for which a stopping worker waits for the next request of an idle connection (docs/faults.md)."""
+"""The time that a stopping worker waits for the next request on an idle connection (docs/faults.md)."""
 
 NOT_CONNECTED, BROKEN = "connection refused", "connection broken"
 BROKEN_AFTER_IDLE = "connection broken while idle"
-"""The outcome if the connection broke after the client was idle longer than IDLE_SECONDS."""
+"""The outcome if the connection broke after it had been idle for longer than IDLE_SECONDS."""
 
 # The effect of a write.
 APPLIED, REFUSED, UNKNOWN = "applied", "refused", "unknown"
@@ -65,7 +65,7 @@ class Load:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Record]:
-        """Runs all clients. At the end, each repeats the write that it has begun until it is acknowledged."""
+        """Runs all clients. At the end, each client finishes its current write, with retries."""
         users = [f"user-{uuid4()}" for _ in range(USERS)]
         clients = [Client(self, users[number % USERS], number) for number in range(CLIENTS)]
         await asyncio.gather(*(client.begin() for client in clients[:USERS]))
@@ -79,12 +79,12 @@ class Load:
                 self.stopping = True
 
     async def _control(self) -> None:
-        """Sends requests to /health, one after the other, which tell how busy the machine is."""
+        """Sends requests to /health, one after the other. Their durations show how busy the machine is."""
         connector = TCPConnector(force_close=True)
         async with ClientSession(self.url, timeout=ClientTimeout(total=HANG_SECONDS), connector=connector) as session:
             while not self.stopping:
                 began = time.monotonic()
-                with suppress(ClientError, OSError):  # the service is down, which its clients record
+                with suppress(ClientError, OSError):  # the service is down; its clients record that
                     async with session.get("/health"):
                         pass
                 self.record.slowest_health_request = max(self.record.slowest_health_request, time.monotonic() - began)
@@ -92,7 +92,7 @@ class Load:
 
 
 class Client:
-    """One client: every second client keeps its connection alive, the others connect for each request."""
+    """One client. Every second client of a user keeps its connection alive; the rest connect for each request."""
 
     def __init__(self, load: Load, user: str, number: int) -> None:
         self._load = load
@@ -111,7 +111,7 @@ class Client:
         self._session._retry_connection = False  # a retry would hide failures of GET and DELETE
 
     async def begin(self) -> None:
-        """Creates the user with a key: each later write takes exactly the next revision."""
+        """Creates the user's first task, with an idempotency key. Each later write takes exactly the next revision."""
         await self._create_once()
 
     async def work(self) -> None:
@@ -153,7 +153,7 @@ class Client:
                 self._record.doubtful[self._user] += 1
 
     async def _change(self, task: KnownTask) -> None:
-        """Each attempt writes another text, which shows whether a refused attempt was applied nevertheless."""
+        """Changes the text. Each attempt writes a new text, which shows whether a refused attempt was applied."""
         while not task.deleted:
             text = self._new_name()
             answer = await self._write(task, "PATCH", "", {"description": text}, text, task.completed)
@@ -164,7 +164,7 @@ class Client:
             await self._after(task, answer)
 
     async def _complete(self, task: KnownTask) -> None:
-        """Toggles, which isn't safe to repeat: it is repeated only if it was refused."""
+        """Toggles `completed`. A toggle isn't safe to repeat: the client repeats it only if it was refused."""
         while not task.deleted:
             answer = await self._write(task, "PATCH", "/complete", None, task.text, not task.completed)
             if answer.effect == APPLIED:
@@ -198,12 +198,12 @@ class Client:
         elif answer.effect == APPLIED:
             self._record.acknowledged[self._user] += 1
             if answer.body:
-                self._check(answer.body["revision"] > task.revision, f"{task.id} has a revision too low: {answer.body}")
+                self._check(answer.body["revision"] > task.revision, f"{task.id} got too low a revision: {answer.body}")
                 self._learn(task, answer.body, text, completed)
         return answer
 
     async def _after(self, task: KnownTask, answer: Answer) -> None:
-        """After a change that was not acknowledged: gets the task if it has changed, or waits."""
+        """Prepares a retry of a change that was not acknowledged: gets the task after 412, otherwise waits."""
         if answer.status == 404:
             task.deleted = True
         elif answer.status == 412:
@@ -221,10 +221,10 @@ class Client:
         body = answer.body
         self._check(body["revision"] >= task.revision, f"{task.id} lost revision {task.revision}: {body}")
         if body["revision"] > task.revision:
-            self._check(task.in_doubt, f"{task.id} was changed by no client: {body}")
+            self._check(task.in_doubt, f"{task.id} has a change that no client made: {body}")
         else:
             same = (body["description"], body["completed"]) == (task.text, task.completed)
-            self._check(same, f"{task.id} has another content than was acknowledged: {body}")
+            self._check(same, f"{task.id} differs from its acknowledged content: {body}")
         self._learn(task, body, task.text, task.completed)
 
     async def _list(self) -> None:
@@ -256,7 +256,7 @@ class Client:
         *,
         expected: set[int],
     ) -> Answer:
-        """Sends one request at its time, and checks that its response is `expected`, or one of a fault."""
+        """Sends one request when it is due. Checks that its response is `expected`, or one that a fault may cause."""
         await asyncio.sleep(max(0.0, self._next - time.monotonic()))
         previous, self._began = self._began, time.monotonic()
         self._next = self._began + self._load.interval
@@ -286,7 +286,7 @@ class Client:
                 effect = UNKNOWN if problem == "outcome-unknown" else REFUSED
                 return Answer(response.status, problem, document["detail"], effect)
         except TimeoutError:
-            return Answer(0, "no answer", None, UNKNOWN)
+            return Answer(0, "no response", None, UNKNOWN)
         except ClientConnectorError:
             return Answer(0, NOT_CONNECTED, None, REFUSED)
         except ContentTypeError as error:

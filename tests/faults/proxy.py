@@ -12,12 +12,12 @@ from todo_service.database.connecting import SERVER_TCP_OPTIONS
 CHUNK = 65_536
 
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # Linux; Python has no names for them
-DROP_ALL = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF: `return 0`, of a packet keep no byte
+DROP_ALL = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF `return 0`: keep 0 bytes of a packet
 DROP_ALL_PROGRAM = struct.pack("HxxxxxxP", 1, ctypes.addressof(DROP_ALL))
 
 
 class Proxy:
-    """Listens on a port, and passes each connection on to the socket that `target` returns at that time."""
+    """Listens on a port, and forwards each connection to the socket that `target` returns at that time."""
 
     def __init__(self, target: Callable[[], str]) -> None:
         self._target = target
@@ -47,7 +47,7 @@ class Proxy:
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
-        """Accepts connections and keeps the data that arrives; passes it on afterwards."""
+        """Accepts connections. Holds all data back until the end of the block."""
         self._passes.clear()
         try:
             yield
@@ -56,7 +56,7 @@ class Proxy:
 
     @asynccontextmanager
     async def discarding(self) -> AsyncIterator[None]:
-        """Accepts connections and discards the data that arrives, although TCP acknowledges it."""
+        """Accepts connections. Discards all data that arrives, although TCP acknowledges it."""
         self._discards = True
         try:
             yield
@@ -73,7 +73,7 @@ class Proxy:
             yield
         finally:
             for sock in self._sockets():
-                with suppress(OSError):  # a connection that is new
+                with suppress(OSError):  # a new connection has no filter
                     sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
             self._passes.set()
 
@@ -147,7 +147,7 @@ class Proxy:
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:
-    """Sets the TCP options that the service asks PostgreSQL to set: here the proxy is the other end."""
+    """Sets the TCP options that PostgreSQL would set for the service: here the proxy is the other end."""
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(SERVER_TCP_OPTIONS["tcp_keepalives_idle"]))

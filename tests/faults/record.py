@@ -1,4 +1,4 @@
-"""The records of the clients: the acknowledged state and the doubts of each task, and the outcome of each request."""
+"""The records of the clients: the acknowledged and possible states of each task, and the outcome of each request."""
 
 import time
 from bisect import bisect_left
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 
 @dataclass
 class KnownTask:
-    """A task as the one client that changes it knows it."""
+    """A task, as its client expects it. No other client changes it."""
 
     user: str
     id: str
     title: str
-    """Unique, and never changed: it tells which request created a row."""
+    """Unique, and never changed: it shows which request created a row."""
     revision: int
     text: str | None = None
     completed: bool = False
     deleted: bool = False
     possible_texts: set[str] = field(default_factory=set)
-    """The texts of updates whose outcome is unknown; they may also be applied late."""
+    """The texts of updates whose outcome is unknown. PostgreSQL may also apply them late."""
     maybe_toggled: bool = False
     maybe_deleted: bool = False
 
@@ -39,11 +39,11 @@ class Record:
     doubtful_titles: set[str] = field(default_factory=set)
     """The titles of creates whose outcome is unknown."""
     acknowledged: Counter[str] = field(default_factory=Counter)
-    """By user: how many writes were acknowledged, and took a revision each."""
+    """The number of acknowledged writes by user. Each took one revision."""
     doubtful: Counter[str] = field(default_factory=Counter)
-    """By user: how many writes have an unknown outcome."""
+    """The number of writes with an unknown outcome by user."""
     outcomes: Counter[str] = field(default_factory=Counter)
-    """How often each outcome occurred: a status with its problem, or the reason why there was no response."""
+    """The number of each outcome: a status with its problem, or the reason why there was no response."""
     violations: list[str] = field(default_factory=list)
     served: list[float] = field(default_factory=list)
     """The times at which requests were served (monotonic clock)."""

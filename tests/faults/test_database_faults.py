@@ -44,7 +44,7 @@ async def test_the_service_recovers_after_backends_are_terminated(deployment: De
 
 
 async def test_the_service_recovers_after_the_disk_was_full(tmp_path: Path) -> None:
-    """In every second round the server also needs a new WAL file: it panics, and can't start until there is space."""
+    """In every second round the server also needs a new WAL file. It panics, and can't start until there is space."""
     options = ["-c", "min_wal_size=32MB", "-c", "max_wal_size=48MB"]
     with small_disk(tmp_path / "disk") as disk:
         cluster = Cluster(disk, *options)
@@ -59,7 +59,7 @@ async def test_the_service_recovers_after_the_disk_was_full(tmp_path: Path) -> N
                 await wait_until(lambda: deployment.record.outcomes["503 unavailable"] > refused)
             free(disk)
             if not await cluster.accepts_connections():
-                await cluster.kill()  # if it is still running
+                await cluster.kill()  # the server may still be running
                 await cluster.start()
 
         try:
@@ -71,9 +71,9 @@ async def test_the_service_recovers_after_the_disk_was_full(tmp_path: Path) -> N
 
 
 async def panic(deployment: Deployment) -> None:
-    """Makes the server switch to new WAL files until there is no space for one, and it ends with a panic."""
+    """Makes the server switch to new WAL files until there is no space for one. The server then ends with a panic."""
     while await deployment.cluster.accepts_connections():
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # it may go down at any moment
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # the server may go down at any moment
             connection = await asyncpg.connect(deployment.cluster.url)
             try:
                 await connection.execute("SELECT pg_logical_emit_message(false, 'next', 'file'), pg_switch_wal()")
@@ -81,8 +81,8 @@ async def panic(deployment: Deployment) -> None:
                 connection.terminate()
 
 
-async def test_a_service_started_without_a_database_waits_for_it_and_logs_that(deployment: Deployment) -> None:
-    """Its workers are replaced while the database is down."""
+async def test_workers_started_without_a_database_log_their_attempts_until_they_connect(deployment: Deployment) -> None:
+    """The workers are replaced while the database is stopped."""
     waiting = re.compile(r"the database is unreachable \((.*)\); next attempt in ([0-9.]+) s")
 
     async def fault(_number: int) -> None:
@@ -106,4 +106,4 @@ async def test_a_service_started_without_a_database_waits_for_it_and_logs_that(d
             await wait_until_ready(deployment)
         await wait_until(lambda: deployment.log.read_text()[begin:].count("the database is reachable again") >= 2)
 
-    await repeat("workers replaced without a database, then started", deployment, fault)
+    await repeat("workers replaced while PostgreSQL is stopped, then PostgreSQL started", deployment, fault)

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest
 
 Fault = Callable[[Proxy], AbstractAsyncContextManager[None]]
 
-# Interruptions shorter and longer than DATABASE_TIMEOUT. With its default of 10 s: long enough that TCP's next
+# Interruptions shorter and longer than DATABASE_TIMEOUT. Those with its default of 10 s are so long that TCP's next
 # retransmission is seconds away.
 VARIANTS = [
     ("frozen", Proxy.frozen, 2, 3.5),
@@ -36,11 +36,11 @@ async def test_the_service_recovers_after_its_connections_are_reset(deployment: 
             deployment.proxy.cut()
             await asyncio.sleep(0.1)
 
-    await repeat("connections cut (reset), five times in a row", deployment, fault)
+    await repeat("connections reset, five times in a row", deployment, fault)
 
 
 @pytest.mark.parametrize(("name", "begin", "limit", "seconds"), VARIANTS)
-async def test_the_service_recovers_after_the_network_transmits_nothing(
+async def test_the_service_recovers_after_the_network_transmitted_nothing(
     cluster: Cluster, tmp_path: Path, name: str, begin: Fault, limit: int, seconds: float
 ) -> None:
     async with run_deployment(cluster, tmp_path / "log", DATABASE_TIMEOUT=str(limit)) as deployment:
@@ -54,7 +54,7 @@ async def test_the_service_recovers_after_the_network_transmits_nothing(
 
 @pytest.mark.parametrize("seconds", [0.1, 0.3] if ALL_VARIANTS else [0.1])
 async def test_the_service_reconnects_through_a_slow_network(cluster: Cluster, tmp_path: Path, seconds: float) -> None:
-    """All connections are lost; opening new ones takes several times the delay."""
+    """All connections are reset. Opening a new connection takes several times the delay."""
     async with run_deployment(cluster, tmp_path / "log", DATABASE_TIMEOUT="5") as deployment:
 
         async def fault(_number: int) -> None:
@@ -64,4 +64,4 @@ async def test_the_service_reconnects_through_a_slow_network(cluster: Cluster, t
                 await asyncio.sleep(8 * seconds)
                 await wait_until_ready(deployment)
 
-        await repeat(f"{seconds * 1000:g} ms slower in each direction, and cut", deployment, fault)
+        await repeat(f"{seconds * 1000:g} ms slower in each direction, and connections reset", deployment, fault)

@@ -26,7 +26,7 @@ async def test_the_service_recovers_after_a_worker_is_killed(deployment: Deploym
 
 @pytest.fixture
 async def patient_deployment(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Deployment]:
-    """A deployment with a long timeout: no request fails because the machine is busy."""
+    """A deployment with a long timeout, so that no request fails because the machine is busy."""
     async with run_deployment(cluster, tmp_path / "log", DATABASE_TIMEOUT="60") as deployment:
         yield deployment
 
@@ -44,7 +44,7 @@ async def test_a_rolling_restart_fails_no_request(patient_deployment: Deployment
 
 
 async def test_a_restart_by_sigterm_sent_twice_causes_no_5xx(patient_deployment: Deployment) -> None:
-    """Until the next start, a client that connects is refused, or reset if the kernel was faster than the service."""
+    """Until the next start, connections are refused, or reset if only the kernel has accepted them."""
     deployment = patient_deployment
 
     async def fault(_number: int) -> None:
@@ -57,6 +57,6 @@ async def test_a_restart_by_sigterm_sent_twice_causes_no_5xx(patient_deployment:
         await deployment.serve()
 
     record = await repeat(
-        "SIGTERM to all processes, twice, and a new start", deployment, fault, allowed={BROKEN, NOT_CONNECTED}
+        "SIGTERM to all processes, twice, then a new start", deployment, fault, allowed={BROKEN, NOT_CONNECTED}
     )
     assert not [outcome for outcome in record.outcomes if outcome.startswith("5")]
