@@ -1,4 +1,4 @@
-"""The service as one user calls it, and checks of its responses."""
+"""Calls of the service by one user, and checks of the responses."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ TASKS = "/api/tasks"
 JSON = {"Content-Type": "application/json"}
 FAILING = "/docs/static/failing"
 UNKNOWN_ID = "6f1d0e5c-3b1c-4c39-9d7f-0b6d5a6a1c11"
-"""The id of no task, and the generation of no user."""
+"""An id that no task has, and a generation that no user has."""
 
 
 class ServiceServer(TestServer):
@@ -87,7 +87,7 @@ async def call_with_header(api: Api, method: str, path: str, name: str, value: s
 
 
 def case_id(call: tuple[object, ...]) -> str:
-    """The id of a test with this call, like `PATCH /complete`: its parts that are not empty."""
+    """The id of a test case with this call, like `PATCH /complete`. It leaves out empty parts."""
     return " ".join(str(part) for part in call if part not in ("", None))
 
 

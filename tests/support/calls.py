@@ -46,7 +46,7 @@ async def tasks_of(connection: asyncpg.Connection, *user_ids: str) -> int:
 
 @asynccontextmanager
 async def advisory_lock(connection: asyncpg.Connection) -> AsyncIterator[str]:
-    """Holds a lock within the block, and returns its name: the statement WAIT_FOR_LOCK waits for it."""
+    """Holds a lock within the block, and yields its name. The statement WAIT_FOR_LOCK waits for this lock."""
     name = str(uuid4())
     await connection.execute("SELECT pg_advisory_lock(hashtext($1))", name)
     yield name

@@ -1,7 +1,7 @@
 """Hooks of Schemathesis (schemathesis.toml names this module).
 
-They replace well-formed but random cursors, ids, `since` values and keys by ones that the service accepts. Otherwise
-nearly every request would be refused. Malformed values stay.
+They replace well-formed but random cursors, ids, `since` values and keys by values that the service accepts. Otherwise
+the service would refuse nearly every request. Malformed values stay as they are.
 """
 
 import random

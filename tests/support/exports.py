@@ -34,7 +34,7 @@ def tasks_in(body: bytes) -> list[dict[str, Any]]:
 
 
 def between_pages(monkeypatch: pytest.MonkeyPatch, size: int, *actions: Action) -> None:
-    """Sets the number of tasks on a page, and runs the actions, one before each page but the first."""
+    """Sets the number of tasks on a page. Runs one of the actions before each page except the first."""
     read_page, pending = me._page, iter(actions)
 
     async def act_and_read(*arguments: Any) -> me.Page:
@@ -88,7 +88,7 @@ async def user_with(connection: asyncpg.Connection) -> AsyncIterator[MakeUser]:
 
 
 async def digest_of(chunks: AsyncIterator[bytes]) -> str:
-    """The SHA-256 digest of a response: it may be too long to be kept."""
+    """The SHA-256 digest of a response, which may be too long to keep."""
     digest = sha256()
     async for chunk in chunks:
         digest.update(chunk)
@@ -150,7 +150,7 @@ def read_fast(response: ClientResponse) -> None:
 async def run_in_process(settings: Settings) -> AsyncIterator[tuple[Runner, str]]:
     """The service in this process, and its address.
 
-    aiohttp closes connections that the graceful shutdown left after 10 ms.
+    aiohttp closes connections that are still open 10 ms after the graceful shutdown.
     """
     options: dict[str, Any] = SERVER_OPTIONS | {"shutdown_timeout": 0.01}
     runner = Runner(create_app(replace(settings, jwt_secret=SECRET)), **options)

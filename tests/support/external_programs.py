@@ -1,4 +1,4 @@
-"""Commands that are not part of Python. A test that needs a missing one is skipped, or fails with TEST_REQUIRE_ALL."""
+"""Commands that are not part of Python. If one is missing, its tests are skipped, or fail with TEST_REQUIRE_ALL=1."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def npm_command(name: str, *arguments: str | Path, cwd: Path | None = None) -> s
 
 
 def missing(reason: str) -> NoReturn:
-    """Skips the test, or fails it with TEST_REQUIRE_ALL."""
+    """Skips the test, or fails it if TEST_REQUIRE_ALL is set."""
     if os.environ.get(REQUIRE_ALL):
         pytest.fail(f"{reason}, and {REQUIRE_ALL} is set")
     pytest.skip(reason)

@@ -30,7 +30,7 @@ class SigningKey:
         return SigningKey(self.algorithm, self.private, **{**private, **self.jwk})
 
     def sign(self, header: dict[str, Any], claims: dict[str, Any]) -> str:
-        """A token with this key's algorithm, and its `kid` if it has one, unless `header` says otherwise."""
+        """A token with this key's algorithm, and its `kid` if it has one. `header` can replace both."""
         kid = {"kid": self.jwk["kid"]} if "kid" in self.jwk else {}
         parts = compact({"alg": self.algorithm, **kid, **header}, claims)
         signature = jwt.get_algorithm_by_name(self.algorithm).sign(parts, self.private)
@@ -69,7 +69,7 @@ def hmac_token(
 
 
 class Issuer:
-    """Publishes `keys`, or sends the response of `override` if it is set. Counts requests, and waits for `open`."""
+    """Publishes `keys`, or the response of `override` if it is set. Counts requests, and answers once `open` is set."""
 
     def __init__(self) -> None:
         self.keys: list[SigningKey] = []

@@ -27,7 +27,7 @@ async def page(api: Api, address: str) -> tuple[list[dict[str, Any]], str | None
 
 
 async def walk(api: Api, address: str) -> list[dict[str, Any]]:
-    """The tasks of all pages, beginning with that at this address."""
+    """The tasks of all pages, from the page at this address on."""
     tasks: list[dict[str, Any]] = []
     following: str | None = address
     while following:
@@ -50,7 +50,7 @@ def in_order(tasks: list[dict[str, Any]], sort: str, order: str) -> list[dict[st
 
 
 async def create_some(api: Api, count: int) -> list[dict[str, Any]]:
-    """Creates tasks with equal and different titles and due dates, in both cases, some of them completed."""
+    """Creates tasks, half of them completed. Some have equal due dates or titles; some titles differ only in case."""
     titles = ["apple", "Banana", "banana", "Äpfel", "äpfel", "_", "zoo", "Zoë", "🍎"]
     tasks = []
     for n in range(count):

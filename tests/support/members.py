@@ -1,4 +1,4 @@
-"""The members of a task, in the order of its JSON, with values for tests: a new member is a new entry of MEMBERS."""
+"""The members of a task, in the order of its JSON, with values for tests. A new member needs an entry in MEMBERS."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Member:
     openapi_schema: dict[str, Any]
     """Its schema in the description of the API, without texts and patterns."""
     created: Any = None
-    """A value to create it with; None if the client can't."""
+    """A value to create it with; None if a client can't set it."""
     changed: Any = None
-    """A value to change it to; None if the client can't."""
+    """A value to change it to; None if a client can't change it."""
     limits: Sequence[Any] = ()
     """Values just within its limits, which are returned as they were sent."""
     invalid: Sequence[Any] = ("x",)

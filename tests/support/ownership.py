@@ -209,7 +209,7 @@ def _check_insert(statement: ast.InsertStmt) -> Iterator[str]:
 
 
 def _inserted_rows(select: ast.Node | None) -> Iterator[tuple[ast.Node, ...]]:
-    """The expressions of each row of VALUES, and of each branch of a SELECT. (`*` is a violation of its own.)"""
+    """The expressions of each row of VALUES, and of each branch of a SELECT. (`*` is a separate violation.)"""
     if not isinstance(select, ast.SelectStmt):
         yield ()
     elif select.op != SetOperation.SETOP_NONE:

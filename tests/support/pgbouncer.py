@@ -1,4 +1,4 @@
-"""pgbouncer between the tests' services and their PostgreSQL, in transaction mode, when TEST_PGBOUNCER is its path."""
+"""pgbouncer in transaction mode, between the tests' services and PostgreSQL. TEST_PGBOUNCER is its path."""
 
 import os
 import pwd
@@ -27,10 +27,10 @@ PORT = "6432"
 STOP = ((signal.SIGTERM, 10.0),)  # SIGTERM stops it at once, even with clients connected
 
 POOLER_SETTINGS = {"DATABASE_STATEMENT_CACHE": "0"}
-"""The settings of a service behind pgbouncer, as in the documentation."""
+"""The settings of a service behind pgbouncer, as in docs/configuration.md."""
 
-# Each transaction uses another server connection than the one before. Unused ones are closed soon: many tests have a
-# database of their own.
+# Each transaction uses another server connection than the previous transaction. Unused connections are closed soon,
+# because many tests have a database of their own.
 CONFIGURATION = """
 [databases]
 * = host={server} port={server_port} user=todo_service
@@ -49,11 +49,11 @@ log_connections = 0
 log_disconnections = 0
 """
 
-not_through_pgbouncer = pytest.mark.skipif(PROGRAM in os.environ, reason="pgbouncer hides what this test checks")
+not_through_pgbouncer = pytest.mark.skipif(PROGRAM in os.environ, reason="needs a direct connection to PostgreSQL")
 
 
 def pooled(url: str) -> str:
-    """The URL of the same database through the run's pgbouncer. Unchanged without one, or for another server."""
+    """The URL of the same database through the run's pgbouncer. Unchanged if there is none, or for another server."""
     if DIRECTORY not in os.environ or _directory_of(url) != _directory_of(os.environ["TEST_DATABASE_URL"]):
         return url
     return behind(os.environ[DIRECTORY], url)
@@ -82,7 +82,7 @@ def run_pgbouncer(program: str, server_url: str, *, size: int = 24) -> Iterator[
     """Runs pgbouncer for a PostgreSQL, with `size` server connections per database. Yields the socket's directory."""
     account: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix="todo-service-pgbouncer-") as directory:
-        if os.geteuid() == 0:  # it refuses to run as root
+        if os.geteuid() == 0:  # pgbouncer refuses to run as root
             nobody = pwd.getpwnam("nobody")
             os.chown(directory, nobody.pw_uid, nobody.pw_gid)
             account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}

@@ -18,7 +18,7 @@ BIG_USER = "big"
 BIG_USER_TASKS = 100_000
 PAGE_SIZE = 50
 
-# One user with very many tasks, among many users with a few. Their order in the table is that of no index.
+# One user with very many tasks, among many users with a few. The rows are not in the order of any index.
 SEED = f"""
     INSERT INTO users (id, revision)
     SELECT 'small-' || n, 5 FROM generate_series(1, 1000) AS n UNION ALL SELECT '{BIG_USER}', {BIG_USER_TASKS};
@@ -60,7 +60,7 @@ def seeded_database(database_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def crowded_database(database_url: str) -> Iterator[str]:
-    """A database with fewer tasks of the big user, where a planner that expects few matches prefers to sort all."""
+    """A database with fewer tasks of the big user, where a planner that expects few matches would sort all."""
     with _seeded(database_url, CROWD) as url:
         yield url
 
@@ -94,7 +94,7 @@ async def planner(seeded_database: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def crowd_planner(crowded_database: str) -> AsyncIterator[asyncpg.Connection]:
-    """The same for the database with many users."""
+    """The same for `crowded_database`."""
     async with _planner(crowded_database) as connection:
         yield connection
 

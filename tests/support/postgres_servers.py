@@ -20,7 +20,7 @@ SERVER_URL = "TEST_DATABASE_URL"
 """The variable with the address of the tests' PostgreSQL: the first process of a run sets it, the others inherit it."""
 
 BINARIES = "TEST_POSTGRES_BINARIES"
-"""The variable with a folder of another PostgreSQL, with whose `postgres` and `initdb` the tests run."""
+"""The variable with a folder of another PostgreSQL. The tests then run with its programs."""
 
 
 OLDEST = Path("/usr/lib/postgresql/15/bin")

@@ -1,4 +1,4 @@
-"""The command as a user runs it, in a process and an environment of its own; free ports; and waiting."""
+"""The command `todo-service`, in a process and an environment of its own; free ports; and waiting."""
 
 import asyncio
 import os
@@ -24,10 +24,10 @@ from todo_service.settings import VARIABLES
 COMMAND = str(Path(sys.executable).with_name("todo-service"))
 SECRET = "a secret that is certainly long enough for tests"
 TEST_TIMEOUT = 120
-"""Seconds after which a test that hangs fails. No test takes that long, even on a busy machine."""
+"""A hanging test fails after this number of seconds. No test takes that long, even on a busy machine."""
 
 PORTS = range(20_000, 32_768)
-"""Below the ephemeral ports, so that no outgoing connection takes the port between two uses."""
+"""Ports below the ephemeral ones, so that no outgoing connection takes a port between two uses."""
 
 SETTING_VARIABLES = {variable for known in VARIABLES.values() for variable in (known.name, *known.aliases)} | {"DYNO"}
 
@@ -41,7 +41,7 @@ UP_TO_DATE = up_to_date(read_migrations()[-1])
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment of the tests, without its settings, and with these variables."""
+    """The environment of the tests without settings of the service, and with these variables."""
     return {name: value for name, value in os.environ.items() if name not in SETTING_VARIABLES} | variables
 
 
@@ -84,7 +84,7 @@ def free_port() -> int:
 
 
 def wait_until_blocking(condition: Callable[[], bool], seconds: float = TEST_TIMEOUT) -> None:
-    """Waits until the condition is true. Fails if it does not become true."""
+    """Waits until the condition is true. Fails if it is still false after this number of seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true"
@@ -99,7 +99,7 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def answers(url: str) -> bool:
-    """Whether a GET of this URL is answered with 200."""
+    """Whether a GET of this URL gets 200."""
     try:
         with urlopen(url, timeout=5) as response:
             return bool(response.status == 200)
@@ -131,7 +131,7 @@ def served(log: Path, code: str = "", **variables: str) -> Iterator[tuple[subpro
 
 
 def _has(process: subprocess.Popen[bytes], workers: int) -> bool:
-    """Whether all workers have been started: gunicorn starts one after the other, and the first may answer before."""
+    """Whether gunicorn has started all workers: the first may answer before the last is started."""
     try:
         return len(psutil.Process(process.pid).children()) == workers
     except psutil.NoSuchProcess:

@@ -9,7 +9,7 @@ from tests.support.api import Client
 from tests.support.processes import TEST_TIMEOUT
 
 PROBE = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-"""A request to send after another one: its response shows where the service ended the first."""
+"""A request to send after another one. Its response shows where the first one ended for the service."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_answers(received: bytes) -> list[Answer]:
         assert status, received[:200]
         lines = [line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:]]
         headers = {name.lower(): value for name, value in lines}
-        assert len(headers) == len(lines), "no header is repeated"
+        assert len(headers) == len(lines), "a header is repeated"
         length = 0 if rest.startswith(b"HTTP/") else int(headers.get("content-length", 0))  # 0 after HEAD
         answers.append(Answer(int(status[1]), headers, rest[:length]))
         received = rest[length:]

@@ -1,4 +1,4 @@
-"""The service's role (sql/roles.sql). The tests run the service only with it, so its rights are sufficient."""
+"""The service's role (sql/roles.sql). The tests run the service only with this role: its rights are sufficient."""
 
 from urllib.parse import urlsplit, urlunsplit
 

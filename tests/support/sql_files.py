@@ -87,7 +87,7 @@ ENDPOINT_STATEMENTS = [file for file in STATEMENTS if file.folder != "maintenanc
 USER_STATEMENTS = {
     file.name.removeprefix(f"{file.folder}/"): file for file in ENDPOINT_STATEMENTS if file.folder != "health"
 }
-"""The statements on the rows of one user, by the names of their files."""
+"""The statements that use the rows of one user, by the names of their files."""
 
 
 def for_each(files: Iterable[SqlFile]) -> pytest.MarkDecorator:

@@ -66,7 +66,7 @@ class Replica:
     """The text of each task, by its id."""
 
     async def fetch(self, limit: int) -> None:
-        """Asks for changes once, checks the response and applies it."""
+        """Gets changes once, checks the response and applies it."""
         deletions = self.events["delete account: 204"]
         query = {"limit": str(limit)} if self.since is None else {"limit": str(limit), "since": self.since}
         response = await self.api.call("GET", CHANGES, params=query)
@@ -84,7 +84,7 @@ class Replica:
         assert document["tasks"] == sorted(document["tasks"], key=itemgetter("revision"))
         assert len(deleted) == len(document["deleted"])
         assert not deleted & tasks.keys()
-        assert not deleted or self.since is not None, "a first response contains no deletions"
+        assert not deleted or self.since is not None, "the first response contains deletions"
         size = len(tasks) + len(deleted)
         assert size == limit or (size < limit and not document["more"])
         assert size or self.since is None or not self.more, "an empty response after more=true"
@@ -113,7 +113,7 @@ class Replica:
             self.events["compared while others write"] += await self.compare()
 
     async def catch_up(self, limits: Sequence[int]) -> None:
-        """Fetches until there is no more, while no client writes; then the copy must equal the list."""
+        """Fetches all changes while no client writes. Checks that the copy then equals the list."""
         for limit in cycle(limits):
             await self.fetch(limit)
             if not self.more:
@@ -179,13 +179,13 @@ class Simulation:
     settings: Settings
     workers: list[Client] = field(default_factory=list)
     writes: int = 0
-    """How many writes have reached the Database of any worker."""
+    """The number of writes that have reached the Database of a worker."""
     batches: list[int] = field(default_factory=list)
-    """How many writes each batch has sent to PostgreSQL."""
+    """The number of writes in each batch that was sent to PostgreSQL."""
 
     @asynccontextmanager
     async def writes_blocked(self, user_id: str, count: int) -> AsyncIterator[None]:
-        """Blocks these writes until all have been sent, on a connection of each worker at least."""
+        """Blocks `count` writes of this user until all have been sent, and a session of each worker waits."""
         before = self.writes
         transaction = self.blocker.transaction()
         await transaction.start()

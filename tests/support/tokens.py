@@ -68,7 +68,7 @@ def token_with_header(**members: Any) -> str:
 
 
 async def refusal_of(verifier: Verifier, token: str) -> str:
-    """The detail of the 401 that this token gets. Its form and its other parts are checked here."""
+    """The detail of the 401 that this token gets. Checks its form, and the rest of the problem."""
     with pytest.raises(Problem) as raised:
         await verifier.verify(token)
     problem = raised.value

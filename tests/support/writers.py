@@ -17,7 +17,7 @@ from tests.support.sql_files import USER_STATEMENTS
 WRITERS = 32
 ROUNDS = 10
 
-# Blocks all writes of the user, even of a new one, until it is rolled back.
+# Blocks all writes of the user, even of a new user, until it is rolled back.
 BLOCK_WRITES = (
     "INSERT INTO users (id, revision) VALUES ($1, 0) ON CONFLICT (id) DO UPDATE SET revision = users.revision"
 )
@@ -49,7 +49,7 @@ async def run_statement(connection: asyncpg.Connection, name: str, **given: obje
 
 
 async def block_writes(connection: asyncpg.Connection, user_id: str) -> Transaction:
-    """Blocks all writes of the user, even of a new one, until the returned transaction is rolled back."""
+    """Blocks all writes of the user, even of a new user, until the returned transaction is rolled back."""
     blocker = connection.transaction()
     await blocker.start()
     await connection.execute(BLOCK_WRITES, user_id)
@@ -67,7 +67,7 @@ async def wait_until_all_blocked(connection: asyncpg.Connection, writers: list[a
 async def run_at_once(
     connection: asyncpg.Connection, writers: list[asyncpg.Connection], user_id: str, calls: list[Call]
 ) -> list[Row]:
-    """Runs each call on a writer of its own: all of them wait for the user's row before one can lock it."""
+    """Runs each call on a writer of its own. All calls wait for the user's row before the first can lock it."""
     writers = writers[: len(calls)]
     blocker = await block_writes(connection, user_id)
     running = asyncio.gather(
