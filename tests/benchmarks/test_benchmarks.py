@@ -1,4 +1,4 @@
-"""The benchmarks read, compute and write correctly. The speed of the service is not tested."""
+"""The benchmarks read, compute and report results correctly. These tests don't measure the service."""
 
 import json
 import re

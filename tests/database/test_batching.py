@@ -1,4 +1,4 @@
-"""Batching: the calls that wait are sent in turn, each once, in batches that can't deadlock."""
+"""Batching: waiting calls are sent in turn, each once, in batches that can't deadlock."""
 
 from collections import Counter
 
@@ -88,7 +88,7 @@ def test_statements_take_turns() -> None:
         take(queue, statement, finish=True)
 
 
-def test_reads_leave_a_connection_to_writes() -> None:
+def test_reads_leave_a_connection_free_for_writes() -> None:
     queue = BatchQueue(3, 1)
     fill(queue, LISTS, *"abcd")
     fill(queue, GETS, *"abcd")
@@ -245,7 +245,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def length_counts_all_waiting_calls(self) -> None:
         waiting = [each for calls in self.expected.values() for each in calls if not each.future.done()]
-        assert len(self.queue) >= len(waiting), "cancelled calls may be counted, too"
+        assert len(self.queue) >= len(waiting)  # the queue may also count cancelled calls
 
     def teardown(self) -> None:
         while any(not each.future.done() for calls in self.expected.values() for each in calls) or self.in_flight:

@@ -60,8 +60,8 @@ async def test_batches_deadlock_only_if_they_are_not_sorted_by_user(
     monkeypatch: pytest.MonkeyPatch,
     queue: type[StatementQueue],
 ) -> None:
-    """Most batches of two services have calls of all users, and two statements write at the same time."""
-    settings = replace(settings, database_url=database_url)  # the owner may set deadlock_timeout
+    """Two services write with two statements at the same time. Most batches have calls of all users."""
+    settings = replace(settings, database_url=database_url)  # as the owner, who may set deadlock_timeout
     monkeypatch.setattr(batching, "StatementQueue", queue)
     monkeypatch.setattr(connecting, "session_settings", lambda *_settings: {"deadlock_timeout": "10ms"})
     before = await deadlocks(connection)

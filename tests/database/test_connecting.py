@@ -129,7 +129,7 @@ async def test_statements_run_with_the_session_settings_of_the_service(
         }
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the operating system has no such option")
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the operating system has no TCP_USER_TIMEOUT")
 async def test_connections_have_short_tcp_timeouts(dropping_gateway: DroppingGateway) -> None:
     opened = await connect(dropping_gateway.url)
     sock = opened._transport.get_extra_info("socket")  # type: ignore[attr-defined]
@@ -176,7 +176,7 @@ async def test_new_attempts_replace_an_attempt_that_hangs(
         await wait_until(lambda: dropping_gateway.dropped_in_total >= 8)
         dropping_gateway.passing.set()
         assert (await call)["user_id"] == "x"
-    assert dropping_gateway.most_dropped <= 3, "the first attempt, the newest, and the cancelled one before it"
+    assert dropping_gateway.most_dropped <= 3, "the first attempt, the newest one, and the cancelled one before it"
 
 
 async def test_connecting_to_a_slow_server_succeeds(

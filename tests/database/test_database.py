@@ -1,4 +1,4 @@
-"""The database: the service starts without it, reports whether it is ready, and keeps its sessions."""
+"""The database: the service starts without a database, reports whether it is ready, and reuses its sessions."""
 
 import asyncpg
 import pytest
@@ -26,7 +26,9 @@ async def test_the_service_works_as_soon_as_the_database_is_reachable(
         await gateway.close()
 
 
-async def test_an_unmigrated_database_is_not_ready(start_service: StartService, empty_database: str) -> None:
+async def test_the_service_is_not_ready_on_an_unmigrated_database(
+    start_service: StartService, empty_database: str
+) -> None:
     owner = await start_service(database_url=pooled(empty_database))
     assert (await owner.client.get("/health")).status == 200
     await problem_of(await owner.client.get("/health/ready"), 503, "unavailable")

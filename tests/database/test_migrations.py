@@ -74,7 +74,7 @@ def test_a_migration_has_the_same_checksum_with_windows_newlines(tmp_path: Path)
     assert (unix.in_transaction, windows.in_transaction) == (False, False)
 
 
-async def test_one_of_ten_concurrent_runs_applies_and_the_others_wait(empty_database: str) -> None:
+async def test_one_of_ten_concurrent_runs_applies_the_migrations_while_the_others_wait(empty_database: str) -> None:
     reports = await asyncio.gather(*(report_of(empty_database) for _ in range(10)))
     done = [[line for line in report if not line.startswith("waiting")] for report in reports]
     applied = [f"applied {file.name}" for file in read_migrations()]
@@ -145,7 +145,7 @@ async def test_a_failing_migration_is_rolled_back_and_can_be_fixed(
     assert await tables_of(empty_database) == {"first", "second", "third"}
 
 
-async def test_a_failing_migration_without_transaction_names_leftovers(empty_database: str) -> None:
+async def test_the_error_of_a_migration_without_transaction_names_its_leftovers(empty_database: str) -> None:
     await report_of(empty_database, FIRST)
     async with session(empty_database) as connection:
         await connection.execute("INSERT INTO first VALUES (1), (1)")
@@ -208,7 +208,7 @@ async def test_a_database_without_utf8_is_refused(create_database: CreateDatabas
     assert await tables_of(url) == set()
 
 
-async def test_a_database_with_ascii_only_letters_works_with_a_warning(
+async def test_a_database_whose_lower_changes_only_ascii_letters_works_with_a_warning(
     create_database: CreateDatabase,
 ) -> None:
     url = await create_database("ENCODING 'UTF8' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
@@ -234,7 +234,7 @@ async def test_a_database_with_ascii_only_letters_works_with_a_warning(
         ("hidden", "DATABASE_URL must be"),
     ],
 )
-def test_an_unusable_database_is_one_error_line_without_the_password(
+def test_an_unusable_database_is_reported_in_one_line_without_the_password(
     guarded_server: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

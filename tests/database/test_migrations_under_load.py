@@ -30,7 +30,7 @@ CHANGE = Migration(
 CONCURRENT = Migration(
     "0099_index.sql", "-- no transaction\nCREATE INDEX CONCURRENTLY tasks_updated_idx ON tasks (user_id, updated_at);\n"
 )
-# Released files that no request needs. They are applied again.
+# Released migrations that no request needs. The test applies them again.
 REPEATED = ("0002_index_tasks_by_revision.sql", "0003_comment_on_tasks_pkey.sql")
 UNAPPLY = f"DROP INDEX tasks_revision_idx; DELETE FROM schema_migrations WHERE name IN {REPEATED}"
 
@@ -53,7 +53,7 @@ class Load:
 
 @asynccontextmanager
 async def load(url: str) -> AsyncIterator[Load]:
-    """Runs clients within the block, which create, list, update, complete and delete tasks."""
+    """Runs clients within the block. They create, list, update, complete and delete tasks."""
     counted = Load()
     done = asyncio.Event()
 
@@ -87,7 +87,7 @@ async def load(url: str) -> AsyncIterator[Load]:
 
 
 async def report_of(url: str, *files: Migration) -> list[str]:
-    """Migrates, and returns the reported lines, without those about waiting: they depend on the requests."""
+    """Migrates. Returns the reported lines except those about waiting, which depend on the requests."""
     lines: list[str] = []
     await migrate(url, lines.append, list(files))
     return [line for line in lines if not line.startswith("waiting")]
@@ -121,7 +121,7 @@ async def test_no_request_fails_while_a_migration_waits_for_a_lock(
                 lines: list[str] = []
                 migration = asyncio.create_task(migrate(empty_database, lines.append, [*files, CHANGE]))
                 await wait_until(lambda: bool(lines))
-                await counted.wait_for_responses()  # the migration retries all the time
+                await counted.wait_for_responses()  # while the migration retries
                 assert (lines, migration.done()) == (["waiting for the locks that 0098_change.sql needs"], False)
                 clock.ahead = migrations.LOCK_SECONDS + 1
                 with pytest.raises(MigrationError, match=r"^0098_change\.sql failed: .*lock timeout\. Nothing of it"):

@@ -106,7 +106,7 @@ async def test_session_settings_apply_to_transactions_of_the_service_only(settin
         ("SELECT pg_sleep($1::integer)::text AS n", 600, Problem),
         ("SELECT nothing, $1::integer AS n", 1, Problem),
     ],
-    ids=["server error", "wrong argument", "wrong rows", "timeout", "not migrated"],
+    ids=["server error", "wrong argument", "wrong number of rows", "timeout", "not migrated"],
 )
 async def test_an_error_leaves_no_open_transaction(
     settings: Settings,
@@ -149,7 +149,7 @@ async def test_a_write_that_gets_no_connection_of_the_pooler_is_not_applied(
 
 @pytest.fixture
 async def slow_commit(connection: asyncpg.Connection) -> AsyncIterator[str]:
-    """The id of a user. A task of this user waits for a lock when it is committed."""
+    """The id of a user. When a task of this user is created, its commit waits for a lock."""
     await connection.execute(
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
         " 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';"
@@ -161,7 +161,7 @@ async def slow_commit(connection: asyncpg.Connection) -> AsyncIterator[str]:
 
 
 @pytest.mark.usefixtures("long_lock_timeout")
-async def test_a_connection_lost_during_the_commit_is_outcome_unknown(
+async def test_a_write_whose_connection_is_lost_during_the_commit_is_outcome_unknown(
     settings: Settings,
     pooled_url: str,
     connection: asyncpg.Connection,
@@ -178,7 +178,7 @@ async def test_a_connection_lost_during_the_commit_is_outcome_unknown(
         await create(database, users(1)[0])
 
 
-async def test_a_commit_that_postgresql_rejects_is_not_applied(
+async def test_a_write_whose_commit_postgresql_rejects_is_not_applied(
     settings: Settings,
     pooled_url: str,
     connection: asyncpg.Connection,
@@ -258,7 +258,7 @@ async def test_the_service_reconnects_to_a_database_behind_a_pooler(
                 caplog.clear()
                 pauses: list[float] = []
                 async with asyncio.timeout(TEST_TIMEOUT):
-                    while len(pauses) < 5:  # the first calls expire while pgbouncer lets them wait
+                    while len(pauses) < 5:  # pgbouncer queues the first calls until they expire
                         [outcome] = await gather(database.run_without_user(statement))
                         assert isinstance(outcome, Problem)
                         assert outcome.name == "unavailable"

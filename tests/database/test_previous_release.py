@@ -37,7 +37,7 @@ def previous_release() -> str:
     tag = git("describe", "--tags", "--abbrev=0", "HEAD^")
     newest = f"sql/migrations/{read_migrations()[-1].name}"
     before = tag or git("log", "--diff-filter=A", "--format=%H^", "--max-count=1", "--", newest)
-    return before.decode().strip() or "HEAD"  # the newest migration isn't committed yet
+    return before.decode().strip() or "HEAD"  # if the newest migration isn't committed yet
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ async def call(session: ClientSession, method: str, path: str, expected: int, **
         return await response.json() if expected != 204 else None
 
 
-def test_the_code_that_runs_is_that_of_the_previous_release(previous_code: Path) -> None:
+def test_the_previous_service_runs_the_code_of_the_previous_release(previous_code: Path) -> None:
     command = [sys.executable, "-c", "import todo_service; print(todo_service.__file__)"]
     run = subprocess.run(
         command,

@@ -132,7 +132,7 @@ async def call_while_connections_are_cut(settings: Settings) -> Counter[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_connections_reset_at_any_moment_are_outages_not_mistakes(
+def test_connection_resets_at_any_moment_are_outages_and_not_mistakes(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

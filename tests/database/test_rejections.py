@@ -1,4 +1,4 @@
-"""Rejections: under overload, calls that would wait too long are rejected at once, and the others succeed."""
+"""Rejections: under overload, calls that would wait too long are rejected at once, and all other calls succeed."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ SECONDS = 0.02
 SEARCH = Statement("test/search", f"SELECT pg_sleep({SECONDS})::text, $1::text", writes=False, unbatched=True)
 
 
-# The rule, in the queue of batches
+# The rule in the batch queue
 
 
 @pytest.mark.parametrize(("seconds_per_batch", "limit"), [(0.01, 2_500), (0.1, 250), (10, MIN_QUEUE_BEFORE_REJECTING)])
@@ -27,7 +27,7 @@ def test_calls_are_rejected_if_their_estimated_wait_is_too_long(seconds_per_batc
     now = 0.0
     queue = BatchQueue(1, 10, lambda: now)
     fill(queue, GETS, *"a" * 9_000)
-    assert not is_rejected(queue, GETS)  # the rate isn't known yet
+    assert not is_rejected(queue, GETS)  # no drain rate has been measured yet
     for _ in range(4):
         take(queue, GETS, finish=True)
         now += seconds_per_batch
@@ -94,7 +94,8 @@ def test_the_drain_rate_recovers_from_a_slow_batch_within_a_few_calls() -> None:
 async def test_calls_beyond_the_limit_are_rejected_and_all_others_succeed(settings: Settings) -> None:
     """Sends 250 calls at once; two connections can run 25 within the allowed wait.
 
-    The limit is MIN_QUEUE_BEFORE_REJECTING. These calls succeed on a slow machine, too: DATABASE_TIMEOUT is far longer.
+    MIN_QUEUE_BEFORE_REJECTING calls are accepted. They succeed on a slow machine, too: DATABASE_TIMEOUT is far longer
+    than their wait.
     """
     async with open_database(settings, database_pool_size=2) as database:
         database._max_wait = 25 * SECONDS
@@ -105,7 +106,7 @@ async def test_calls_beyond_the_limit_are_rejected_and_all_others_succeed(settin
     assert len(rows) + len(rejections) == 250
     assert len(rows) == MIN_QUEUE_BEFORE_REJECTING
     assert all(problem.name == "unavailable" and problem.headers for problem in rejections)
-    assert not [problem for problem in rejections if problem.__cause__], "a call was rejected by a timeout"
+    assert not [problem for problem in rejections if problem.__cause__], "a call timed out instead of being rejected"
 
 
 @pytest.mark.database

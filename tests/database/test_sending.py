@@ -207,7 +207,7 @@ async def test_wrong_arguments_fail_alone_and_the_connection_stays_open(
 
 @pytest.mark.parametrize("rows", [[0], [2], [1, 0, 1], [1, 2, 1]])
 async def test_a_wrong_number_of_rows_fails_all_calls_of_the_batch(settings: Settings, rows: list[int]) -> None:
-    """It is unknown which row belongs to which call."""
+    """The service can't tell which row belongs to which call."""
     statement = Statement("test/rows", "SELECT generate_series(1, length($1)) AS row", writes=False)
     async with open_database(settings, database_pool_size=1) as database:
         outcomes = await gather(*(database.run(statement, "x" * count) for count in rows))
@@ -248,7 +248,7 @@ async def test_a_lost_connection_fails_its_batch_and_no_call_is_sent_again(
 
 
 @pytest.mark.usefixtures("long_lock_timeout")
-async def test_cancelled_calls_do_not_affect_the_others_of_their_batch(
+async def test_cancelled_calls_do_not_affect_the_other_calls_of_their_batch(
     settings: Settings, connection: asyncpg.Connection, observer: asyncpg.Connection
 ) -> None:
     owners = users(10)
@@ -257,7 +257,7 @@ async def test_cancelled_calls_do_not_affect_the_others_of_their_batch(
             await connection.execute("LOCK TABLE tasks")
             calls = [asyncio.create_task(create(database, user_id, user_id)) for user_id in owners]
             await wait_for_blocked_session(observer)
-            cancelled = [calls[index] for index in (0, 3, 7, 9)]  # the first two are in flight, the others wait
+            cancelled = [calls[index] for index in (0, 3, 7, 9)]  # the first two are in flight, the last two wait
             for call in cancelled:
                 call.cancel()
             await asyncio.gather(*cancelled, return_exceptions=True)
@@ -269,7 +269,7 @@ async def test_cancelled_calls_do_not_affect_the_others_of_their_batch(
 
 
 async def close_after_cancelled_calls(settings: Settings, errors: list[dict[str, Any]]) -> None:
-    """Adds the errors that no task handles to `errors`."""
+    """Cancels calls and closes the database. Adds the errors that no task handles to `errors`."""
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
     slow = Statement("test/slow", "SELECT $1::text, pg_sleep(0.02)::text", writes=False)
     async with open_database(settings) as database:

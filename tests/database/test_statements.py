@@ -1,4 +1,4 @@
-"""Statements: the service knows which files of sql/ may change data."""
+"""Statements: the service treats each file of sql/ correctly as a read or a write."""
 
 from pglast.parser import parse_sql_json
 

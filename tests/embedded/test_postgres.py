@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: its data directory, its socket, and its start beside or after another one."""
+"""The embedded PostgreSQL: its data directory, its socket, its secret, and a start beside another PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ def refusal(data: Path, *options: str) -> str:
 
 @pytest.fixture(params=["18", "15"])
 def binaries(request: pytest.FixtureRequest) -> Path | None:
-    """The folder with the programs of this PostgreSQL; None for the wheel's."""
+    """The folder with the programs of PostgreSQL 15; None for the programs of the wheel (18)."""
     return None if request.param == "18" else require_oldest()
 
 
@@ -98,7 +98,7 @@ def test_an_incomplete_cluster_is_created_again(tmp_path: Path) -> None:
     assert not (tmp_path / "postgres.new").exists()
 
 
-def test_a_second_start_is_refused_and_the_first_keeps_running(existing_cluster: Path) -> None:
+def test_a_second_start_is_refused_and_the_first_postgres_keeps_running(existing_cluster: Path) -> None:
     with run_postgres(existing_cluster, options=FAST) as postgres:
         assert refusal(existing_cluster) == (
             f"The data directory {existing_cluster} is in use by another todo-service (process {os.getpid()}): "
@@ -139,7 +139,7 @@ def test_data_of_another_version_is_refused_and_left_unchanged(tmp_path: Path) -
     assert refusal(tmp_path) == f"{cluster} contains no data of PostgreSQL: move that folder away."
 
 
-def test_an_unusable_data_directory_is_refused_by_name(tmp_path: Path) -> None:
+def test_the_refusal_of_an_unusable_data_directory_names_it(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert refusal(file) == f"{file} must be a directory, but is a file: move it away."
@@ -191,7 +191,7 @@ def test_as_root_postgres_runs_in_a_private_folder_and_changes_no_permissions(
 
 @pytest.mark.slow
 def test_as_an_ordinary_user_postgres_runs_from_its_package() -> None:
-    """Root runs this as the user `nobody`, everyone else as themselves."""
+    """If root runs the tests, PostgreSQL runs as the user `nobody`."""
     python = ordinary_python()
     with tempfile.TemporaryDirectory() as place:
         shutil.chown(place, user="nobody" if ROOT else None, group=os.getgid())

@@ -1,4 +1,4 @@
-"""`todo-service serve --embedded`: its start, its banner, and how it ends."""
+"""`todo-service serve --embedded`: its start, its banner, and its end."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ class Service:
 
 @pytest.fixture(autouse=True)
 def default_sighup() -> Iterator[None]:
-    """Undoes nohup, if the tests are run with it: the service would ignore SIGHUP, too."""
+    """Restores the default action of SIGHUP. If the tests run under nohup, the service would ignore SIGHUP, too."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -106,7 +106,7 @@ def assert_ended(process_tree: list[psutil.Process]) -> None:
 
 
 def assert_no_process_is_left_after_a_kill_of(killed: str, service: Service) -> None:
-    """Kills one of the two processes; the log message begins with its name: `PostgreSQL` or `The service`."""
+    """Kills the process `PostgreSQL` or `The service`. The log message begins with this name."""
     process_tree = service.process_tree()
     children = service.process.children()
     next(child for child in children if (child.name() == "postgres") == (killed == "PostgreSQL")).kill()
@@ -129,7 +129,7 @@ def test_tasks_survive_a_kill_of_all_processes_or_of_the_supervisor_and_no_proce
         process_tree = service.process_tree()
         assert len(process_tree) > 5
         for process in process_tree:
-            with contextlib.suppress(psutil.NoSuchProcess):  # some end when the first is killed
+            with contextlib.suppress(psutil.NoSuchProcess):  # some processes end when the first is killed
                 process.kill()
         assert_ended(process_tree)
 
@@ -176,7 +176,7 @@ def test_a_signal_during_the_start_ends_all_processes(
             assert service.process.wait(TEST_TIMEOUT) == 0, service.output()
             assert_ended(process_tree)
             assert "Traceback" not in service.output()
-        if "postmaster.pid" not in stage:  # created at every start; the others only once
+        if "postmaster.pid" not in stage:  # created at every start; the other files only once
             shutil.rmtree(tmp_path / ".todo-service")
 
 
@@ -227,11 +227,13 @@ def test_a_port_in_use_is_refused_before_postgres_starts(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_ipv6_and_an_own_secret_work_and_no_process_is_left_after_a_kill_of_postgres(tmp_path: Path, port: int) -> None:
+def test_ipv6_and_a_given_secret_work_and_no_process_is_left_after_a_kill_of_postgres(
+    tmp_path: Path, port: int
+) -> None:
     host, name = "::1", "[::1]"
     try:
         check_port(host, port)
-    except SettingsError:  # no IPv6 here
+    except SettingsError:  # this machine has no IPv6
         host = name = "127.0.0.1"
     own = {"BETTER_AUTH_SECRET": "x" * 32, "JWT_AUDIENCE": "api", "DATABASE_URL": "postgres://nowhere/at-all"}
     with serving(tmp_path, port, HOST=host, **own) as service:

@@ -1,4 +1,4 @@
-"""The imports of observability: the service runs without it, but for the modules that switch it on."""
+"""The imports of observability: only the modules that switch it on import it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The log: one line of logfmt for each request and each error, without the ids of users."""
+"""The log: one line of logfmt for each request and each error, without user ids."""
 
 import asyncio
 import json
@@ -49,7 +49,7 @@ async def test_each_request_is_logged_in_one_line(owner: Api, capsys: pytest.Cap
     assert list(got) == ["time", "level", "method", "route", "status", "ms", "request_id", "user"]
 
 
-async def test_the_log_has_hashes_of_user_ids_that_depend_on_the_secret(
+async def test_the_log_has_hashes_of_user_ids_made_with_the_secret(
     settings: Settings, aiohttp_client: AiohttpClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hashes = []

@@ -83,7 +83,9 @@ async def test_refused_requests_are_counted_by_reason(aiohttp_client: AiohttpCli
     assert (await numbers_of(client, name))[labels] - before == 1
 
 
-async def test_with_a_metrics_token_metrics_need_this_token(aiohttp_client: AiohttpClient, settings: Settings) -> None:
+async def test_metrics_require_the_metrics_token_if_it_is_set(
+    aiohttp_client: AiohttpClient, settings: Settings
+) -> None:
     token = "sixteen-characte"
     client: Client = await aiohttp_client(TestServer(create_app(replace(settings, metrics_token=token))))
     twice = CIMultiDict([("Authorization", f"Bearer {token}")] * 2)
@@ -104,7 +106,7 @@ async def test_metrics_include_all_workers_even_those_that_have_ended(
     service_database_url: str, tmp_path: Path
 ) -> None:
     async def wait_for_count(session: ClientSession, expected: int) -> None:
-        """Waits until this many requests have been counted: each worker adds its own after a moment, but only once."""
+        """Waits until this many requests are counted. Each worker adds its own requests once, after a moment."""
         async with asyncio.timeout(TEST_TIMEOUT):
             count = 0.0
             while count != expected:
@@ -133,5 +135,5 @@ async def test_metrics_include_all_workers_even_those_that_have_ended(
             await wait_until(lambda: len(list(directory.glob("gauge_livesum_*"))) <= 2)
     assert not directory.exists()  # noqa: ASYNC240
     lines = (tmp_path / "log").read_text().splitlines()
-    assert all(re.match(r"time=\S+ level=\w+ ", line) for line in lines), "also those of gunicorn"
+    assert all(re.match(r"time=\S+ level=\w+ ", line) for line in lines), "a line, perhaps of gunicorn, is not logfmt"
     assert len([line for line in lines if f" route={TASKS} " in line]) == 41

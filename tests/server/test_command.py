@@ -1,4 +1,4 @@
-"""The command `serve`: it refuses a port, a host or a temporary directory that it can't use before gunicorn starts."""
+"""The command `serve`: before gunicorn starts, it refuses an unusable port, host or temporary directory."""
 
 import socket
 import tempfile
@@ -10,7 +10,7 @@ from tests.support.processes import SECRET, free_port, refused_command
 
 
 def set_up(monkeypatch: pytest.MonkeyPatch, host: str, port: int) -> None:
-    """Sets the required settings, and where to listen."""
+    """Sets the required settings, and the address to listen on."""
     monkeypatch.setenv("DATABASE_URL", "postgres://127.0.0.1:1/none")
     monkeypatch.setenv("JWT_SECRET", SECRET)
     monkeypatch.setenv("HOST", host)

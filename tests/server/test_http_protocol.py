@@ -1,4 +1,4 @@
-"""HTTP connections: the time limits for headers and bodies, and the answer to malformed HTTP."""
+"""HTTP connections: the time limits for headers and bodies, and the response to malformed HTTP."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 @pytest.fixture
 async def runner(settings: Settings) -> AsyncIterator[Runner]:
     """The service as each worker serves it."""
-    # After an error aiohttp reads the rest of the body for 10 s by default; no test waits for that.
+    # After an error aiohttp reads the rest of the body, for 10 s by default: too long for a test.
     runner = Runner(create_app(settings), **SERVER_OPTIONS, lingering_time=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -92,10 +92,10 @@ async def test_headers_of_a_later_request_that_take_too_long_get_408(
         await assert_refused(reader, 408, "request-timeout")
 
 
-async def test_complete_headers_stop_their_time_limit(
+async def test_the_time_limit_for_headers_ends_when_they_are_complete(
     runner: Runner, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the timer ran on, it would close an idle connection, or interrupt the headers of the next request."""
+    """Otherwise the timer would close an idle connection, or interrupt the headers of the next request."""
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 10 * TEST_TIMEOUT)
     async with connected(port) as (reader, writer):
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Many connections: 10,000 that are idle, and 1,000 that send a byte a second, leave other requests unharmed."""
+"""Many connections: 10,000 that are idle and 1,000 that send a byte a second don't affect other requests."""
 
 import asyncio
 import resource
@@ -29,7 +29,7 @@ KILOBYTES_OF_A_CONNECTION = 20
 
 @contextmanager
 def files(limit: int) -> Iterator[None]:
-    """The soft limit of open files of this process, and of the processes that it starts."""
+    """Sets the soft limit of open files of this process, and of the processes that it starts, within the block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     yield
@@ -52,7 +52,7 @@ async def sockets(address: tuple[str, int], count: int) -> AsyncIterator[list[so
 
 
 async def trickle(senders: list[socket.socket], address: tuple[str, int]) -> None:
-    """Sends a byte a second on each connection, of headers or of a body. Reconnects after a time-out."""
+    """Sends a byte a second on each connection: a part of headers or of a body. Reconnects after a timeout."""
     loop = asyncio.get_running_loop()
     body = f"{HEAD}Content-Type: {JSON['Content-Type']}\r\nContent-Length: 10000\r\n\r\n".encode()
     for sender in senders[::2]:

@@ -1,4 +1,4 @@
-"""The packages: requirements.txt pins all that are deployed, and the wheel has all files that the service needs."""
+"""Packaging: requirements.txt pins all deployed packages, and the wheel has all files that the service needs."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def test_the_installed_versions_are_the_pinned_ones() -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a wheel of this checkout is installed. Its version differs from that of the checkout."""
+    """A folder in which a wheel of this checkout is installed. The wheel has another version than the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     source = folder / "source"  # a copy: setuptools leaves files behind, and packages them the next time
@@ -95,4 +95,4 @@ async def test_a_service_from_the_wheel_migrates_and_serves(installed: Path, dat
                 in metrics
             )
     lines = (tmp_path / "log").read_text().splitlines()
-    assert all(line.startswith("time=") for line in lines)  # including those of gunicorn
+    assert all(line.startswith("time=") for line in lines)  # including the lines of gunicorn

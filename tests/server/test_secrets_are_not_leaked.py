@@ -54,7 +54,7 @@ MALFORMED = [
 
 
 def with_password(url: str, user: str = "todo_service") -> str:
-    """The address with a password, which the tests' server does not ask for."""
+    """The address with a password, which the tests' server does not require."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{user}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
 
@@ -139,7 +139,7 @@ async def test_no_response_log_or_command_line_contains_a_secret(database: str, 
     assert needles_in(log.read_text()) == []
     assert "/problems#internal-error" in responses
     assert "CheckViolationError" in log.read_text()
-    assert "violates check constraint" in log.read_text(), "without the row, which PostgreSQL quotes"
+    assert "violates check constraint" in log.read_text()  # but not the row, which PostgreSQL quotes
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""Request smuggling: ambiguous requests get 400, and nothing in the body of other requests is read as a request.
+"""Request smuggling: ambiguous requests get 400, and the service reads no part of a body as a request.
 
-Each case hides a second request, which would create a task. A parser that reads the first request differently would run
-the second.
+Each case hides a second request, which would create a task. A parser that misreads the first request would run the
+second.
 """
 
 import asyncio
@@ -76,8 +76,8 @@ AMBIGUOUS = {
     "a folded coding": post("Transfer-Encoding:", " chunked", body=CHUNKED),
     "a folded length": post("Content-Length:", " 17"),
     "a coding in a folded line": post("Content-Length: 17", "X: y", " Transfer-Encoding: chunked"),
-    "a coding behind a line feed": post("Content-Length: 17", "X: y\nTransfer-Encoding: chunked"),
-    "a coding behind a carriage return": post("Content-Length: 17", "X: y\rTransfer-Encoding: chunked"),
+    "a coding after a line feed": post("Content-Length: 17", "X: y\nTransfer-Encoding: chunked"),
+    "a coding after a carriage return": post("Content-Length: 17", "X: y\rTransfer-Encoding: chunked"),
     "a first header that is folded": post("Content-Length: 17", first="POST /api/tasks HTTP/1.1\r\n X: y"),
     "line feeds only": post("Content-Length: 17").replace("\r\n", "\n"),
     "carriage returns only": post("Content-Length: 17").replace("\r\n", "\r"),
@@ -86,27 +86,27 @@ AMBIGUOUS = {
     **{f"the length {length!r}": post(f"Content-Length: {length}") for length in LENGTHS},
     "a length twice": post("Content-Length: 17", "Content-Length: 17"),
     "two lengths": post("Content-Length: 17", "content-length: 0"),
-    "a chunk of 0x11": chunks(f"0x11\r\n{OUTER}\r\n0\r\n\r\n"),
-    "a chunk of +11": chunks(f"+11\r\n{OUTER}\r\n0\r\n\r\n"),
-    "a chunk of -1": chunks("-1\r\nx\r\n0\r\n\r\n"),
-    "a chunk of 1_1": chunks(f"1_1\r\n{OUTER}\r\n0\r\n\r\n"),
-    "a chunk of no digit": chunks(f"g\r\n{OUTER}\r\n0\r\n\r\n"),
-    "a chunk without a size": chunks(f"\r\n{OUTER}\r\n0\r\n\r\n"),
-    "a chunk of more than 64 bits": chunks(f"1{'0' * 14}11\r\n{OUTER}\r\n0\r\n\r\n"),
+    "the chunk size 0x11": chunks(f"0x11\r\n{OUTER}\r\n0\r\n\r\n"),
+    "the chunk size +11": chunks(f"+11\r\n{OUTER}\r\n0\r\n\r\n"),
+    "the chunk size -1": chunks("-1\r\nx\r\n0\r\n\r\n"),
+    "the chunk size 1_1": chunks(f"1_1\r\n{OUTER}\r\n0\r\n\r\n"),
+    "a chunk size without a digit": chunks(f"g\r\n{OUTER}\r\n0\r\n\r\n"),
+    "an empty chunk size": chunks(f"\r\n{OUTER}\r\n0\r\n\r\n"),
+    "a chunk size of more than 64 bits": chunks(f"1{'0' * 14}11\r\n{OUTER}\r\n0\r\n\r\n"),
     "a space before the size": chunks(f" 11\r\n{OUTER}\r\n0\r\n\r\n"),
     "a space after the size": chunks(f"11 \r\n{OUTER}\r\n0\r\n\r\n"),
     "two carriage returns after the size": chunks(f"11\r\r\n{OUTER}\r\n0\r\n\r\n"),
     "a line feed after the size": chunks(f"11\n{OUTER}\r\n0\r\n\r\n"),
     "a line feed after the data": chunks(f"11\r\n{OUTER}\n0\r\n\r\n"),
     "line feeds after the last chunk": chunks(f"11\r\n{OUTER}\r\n0\n\n"),
-    "a chunk of more than its size": chunks(f"10\r\n{OUTER}\r\n0\r\n\r\n"),
-    "a chunk that does not end": chunks(f"11\r\n{OUTER}0\r\n\r\n"),
+    "a chunk that is longer than its size": chunks(f"10\r\n{OUTER}\r\n0\r\n\r\n"),
+    "a chunk without a line end": chunks(f"11\r\n{OUTER}0\r\n\r\n"),
     "an extension that a line feed ends": chunks(f"11;a\n{OUTER}\r\n0\r\n\r\n"),
     "a carriage return in an extension": chunks(f"11;a\rb\r\n{OUTER}\r\n0\r\n\r\n"),
     "a line end in a quoted extension": chunks(f'11;a="\r\n"\r\n{OUTER}\r\n0\r\n\r\n'),
     "a trailer without a colon": chunks(f"11\r\n{OUTER}\r\n0\r\nX y\r\n\r\n"),
     "a length in the trailer": chunks(f"11\r\n{OUTER}\r\n0\r\nContent-Length: 9\r\n\r\n"),
-    "chunks of HTTP/1.0": post("Transfer-Encoding: chunked", body=CHUNKED, first="POST /api/tasks HTTP/1.0"),
+    "chunks in HTTP/1.0": post("Transfer-Encoding: chunked", body=CHUNKED, first="POST /api/tasks HTTP/1.0"),
     "a header without a colon": get("/health", "Xy"),
     "a header without a name": get("/health", ": y"),
     "a space in a name": get("/health", "X Y: z"),
@@ -153,24 +153,24 @@ LENGTH = "Content-Length: 17"
 
 UNAMBIGUOUS: dict[str, tuple[list[int], str]] = {
     "a length": ([201], post(LENGTH)),
-    "a length with zeros before": ([201], post("Content-Length: 00017")),
-    "a length with spaces around": ([201], post("Content-Length: \t 17 \t")),
+    "a length with leading zeros": ([201], post("Content-Length: 00017")),
+    "a length between spaces": ([201], post("Content-Length: \t 17 \t")),
     "a header with a similar name": ([201], post(LENGTH, "Content_Length: 0", "Transfer_Encoding: chunked")),
     "a length that Connection names": ([201], post(LENGTH, "Connection: content-length")),
-    "a length of HTTP/1.0": ([201], post(LENGTH, "Connection: keep-alive", first="POST /api/tasks HTTP/1.0")),
+    "a length in HTTP/1.0": ([201], post(LENGTH, "Connection: keep-alive", first="POST /api/tasks HTTP/1.0")),
     "a line end after the body": ([201], post(LENGTH, body=f"{OUTER}\r\n")),
     "line ends before the request": ([201], f"\r\n\r\n{post(LENGTH)}"),
     "chunks": ([201], chunks(CHUNKED)),
     "chunked in upper case": ([201], post("Transfer-Encoding: CHUNKED", body=CHUNKED)),
     "several chunks": ([201], chunks(f"A\r\n{OUTER[:10]}\r\n7\r\n{OUTER[10:]}\r\n0\r\n\r\n")),
-    "a chunk with zeros before": ([201], chunks(f"{'0' * 20}11\r\n{OUTER}\r\n0\r\n\r\n")),
+    "a chunk size with leading zeros": ([201], chunks(f"{'0' * 20}11\r\n{OUTER}\r\n0\r\n\r\n")),
     "a last chunk of many zeros": ([201], chunks(f"11\r\n{OUTER}\r\n0000\r\n\r\n")),
     "extensions of chunks": ([201], chunks(f'11;a=b;c="d"\r\n{OUTER}\r\n0;e\r\n\r\n')),
     "a trailer": ([201], chunks(f"11\r\n{OUTER}\r\n0\r\nX: y\r\n\r\n")),
     "a trailer with another token": ([201], chunks(f"11\r\n{OUTER}\r\n0\r\nAuthorization: Bearer x\r\n\r\n")),
     "Expect": ([201], post(LENGTH, "Expect: 100-continue")),
-    "chunks of a coding": ([415], post("Transfer-Encoding: gzip, chunked", body=CHUNKED)),
-    "a coding without a name beside a length": ([415], post("Transfer-Encoding:", LENGTH)),
+    "gzip, then chunked": ([415], post("Transfer-Encoding: gzip, chunked", body=CHUNKED)),
+    "a coding without a name and a length": ([415], post("Transfer-Encoding:", LENGTH)),
     "a body of GET": ([200], get("/health", HIDING, body=HIDDEN)),
     "chunks of GET": ([200], get("/health", "Transfer-Encoding: chunked", body=f"<size>\r\n{HIDDEN}\r\n0\r\n\r\n")),
     "a body of HEAD": ([200], post(HIDING, body=HIDDEN, first="HEAD /health HTTP/1.1")),
@@ -209,7 +209,7 @@ async def titles(owner: Api) -> list[str]:
 
 
 def test_aiohttp_uses_its_compiled_parser() -> None:
-    """Its parser in Python, for machines without a compiled one, accepts some of these requests."""
+    """aiohttp's parser in Python, for machines without the compiled one, accepts some of these requests."""
     assert HttpRequestParser is not HttpRequestParserPy
 
 

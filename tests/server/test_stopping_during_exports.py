@@ -28,7 +28,7 @@ from todo_service.http.in_flight import IN_FLIGHT
 from todo_service.server import graceful
 from todo_service.settings import Settings
 
-pytestmark = [pytest.mark.database, pytest.mark.xdist_group("exports")]  # one at a time: each needs much of the machine
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("exports")]  # not in parallel: each loads the machine
 
 
 @pytest.mark.slow
