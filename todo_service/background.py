@@ -1,6 +1,7 @@
 """Background tasks of a worker: sending, connecting, deadlines, log. If one of them fails, the worker ends.
 
-Otherwise calls would never time out, or lost connections would never be reopened. gunicorn starts another worker.
+If the worker continued, calls would never time out, or lost connections would never be reopened. gunicorn starts
+another worker.
 """
 
 import asyncio
@@ -56,5 +57,5 @@ class Background:
 
 
 def end_worker(_failed: str) -> None:
-    """Ends this process as SIGTERM does: requests in flight are answered first."""
+    """Sends SIGTERM to this process: it answers its in-flight requests, and ends."""
     signal.raise_signal(signal.SIGTERM)

@@ -1,7 +1,7 @@
 """Private names of libraries. Each docstring says why there is no documented way.
 
-tests/test_library_internals.py fails if a release changes what is used here, and setup.cfg allows only the versions
-that were tried.
+tests/test_library_internals.py fails if a release changes one of these names. setup.cfg allows only versions that
+were tested.
 """
 
 import socket
@@ -14,7 +14,7 @@ from aiohttp import HttpVersion11, web, web_urldispatcher
 from aiohttp.typedefs import Handler
 from prometheus_client import Histogram
 
-# ruff: noqa: SLF001 - this is the module for that
+# ruff: noqa: SLF001 - this is the module for private names
 
 _handle_expectation = web_urldispatcher._default_expect_handler
 
@@ -34,7 +34,7 @@ async def _ignore_unknown(request: web.Request) -> None:
 
 
 def respond_with_http_1_1(request: web.BaseRequest) -> None:
-    """Makes the response to this request an HTTP/1.1 one. aiohttp would repeat the request's version, even HTTP/2.0."""
+    """Sets the response's version to HTTP/1.1. aiohttp would copy the request's version, even HTTP/2.0."""
     request._version = HttpVersion11
 
 
@@ -73,7 +73,7 @@ class AppRunner(web.AppRunner):
 
 def declared_by(handler: Handler) -> dict[str, Any]:
     """The declarations of aiohttp-apispec's decorators on a handler. The library itself supports only OpenAPI 2.0."""
-    return cast("dict[str, Any]", getattr(handler, "__apispec__"))  # noqa: B009 - typeshed knows no such attribute
+    return cast("dict[str, Any]", getattr(handler, "__apispec__"))  # noqa: B009 - typeshed has no such attribute
 
 
 def socket_of(connection: asyncpg.Connection) -> socket.socket:

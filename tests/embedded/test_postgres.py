@@ -131,7 +131,7 @@ def test_data_of_another_version_is_refused_and_left_unchanged(tmp_path: Path) -
     (cluster / "PG_VERSION").write_text("16\n")
     (cluster / "postmaster.pid").write_text("1\n")
     assert refusal(tmp_path) == (
-        f"The data in {cluster} is of PostgreSQL 16, and this is PostgreSQL 18: "
+        f"PostgreSQL 16 created the data in {cluster}, but this is PostgreSQL 18: "
         "move that folder away to start anew, or use PostgreSQL 16."
     )
     assert sorted(path.name for path in cluster.iterdir()) == ["PG_VERSION", "postmaster.pid"]

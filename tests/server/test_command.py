@@ -38,4 +38,4 @@ def test_serve_without_a_directory_for_temporary_files_is_refused(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     set_up(monkeypatch, host="127.0.0.1", port=free_port())
-    assert "set TMPDIR to one that is writable" in refused_command(capsys, "serve")
+    assert "set TMPDIR to a writable directory" in refused_command(capsys, "serve")

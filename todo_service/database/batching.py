@@ -1,6 +1,6 @@
 """Batching: decides which waiting calls share the next round trip to PostgreSQL, and which new calls are rejected.
 
-docs/performance.md explains the numbers. tests/database/test_batching.py checks that no call is lost or sent twice.
+docs/measurements.md explains the numbers. tests/database/test_batching.py checks that no call is lost or sent twice.
 """
 
 import time
@@ -18,18 +18,19 @@ For the service, a round trip costs as much as two requests. For PostgreSQL, con
 consecutive ones."""
 
 SPLIT_ABOVE = 16
-"""If a queue is longer than this, a batch takes at most half of it, but it may always take this many calls. Then
-PostgreSQL runs the next batch while the service sends the responses of the first one."""
+"""A batch may always take this many calls. From a longer queue it takes at most half of the calls, so that PostgreSQL
+runs the next batch while the service sends the responses of this one."""
 
 MIN_QUEUE_BEFORE_REJECTING = 2 * SPLIT_ABOVE
-"""If fewer calls of a statement wait, none is rejected. One batch can't empty that queue, so its rate is measured."""
+"""While fewer calls of a statement wait, none is rejected. One batch can't empty a longer queue, so its drain rate has
+been measured."""
 
 MAX_QUEUED = 10_000
 """The limit of waiting calls, for all statements together. Each call takes about 10 kB of memory."""
 
 TARGET_BATCH_SECONDS = 1.0
-"""The batch size of a statement follows from its last batch: the next one should take at most this time. It must be far
-less than DATABASE_TIMEOUT, which limits the whole batch."""
+"""The time that a batch should take at most. The size of a statement's next batch is estimated from its last one. The
+time must be far less than DATABASE_TIMEOUT, which limits the whole batch."""
 
 DECAY = 0.95
 """The weight of the earlier batches in a drain rate. The newest batch has the weight 1."""
@@ -113,7 +114,7 @@ class BatchQueue:
         return sum(len(queue.calls) for queue in self._turns.values()) + len(self._locked_users)
 
     def should_reject(self, call: PendingCall, max_wait: float) -> bool:
-        """Whether one more call would wait longer than `max_wait` seconds, or too many wait already."""
+        """Whether one more call would wait longer than `max_wait` seconds, or too many calls wait already."""
         if self._locked_users.parked and self._locked_users.should_reject(call):
             return True
         queue = self._turns.get(call.statement)

@@ -45,7 +45,7 @@ def server_settings(settings: Settings) -> dict[str, str]:
 
 
 def begin_transaction(settings: Settings) -> str | None:
-    """The SQL that begins a transaction with `session_settings`, in one round trip. None if sessions have them."""
+    """The SQL that begins a transaction with `session_settings`, in one round trip. None if the session has them."""
     if not settings.has_pooler:
         return None
     values = session_settings(settings) | {
@@ -120,9 +120,9 @@ def log_failure(logger: logging.Logger, error: Exception, message: str, *values:
 
 
 def _to_outage(error: Exception) -> Exception:
-    """Turns errors of PostgreSQL and asyncpg into a ConnectionError, because there is no connection after them.
+    """Returns a ConnectionError for an error of PostgreSQL or asyncpg: no connection was opened.
 
-    Returns other errors unchanged. An OSError is an outage, too. Others, and ClientConfigurationError, are mistakes.
+    Returns other errors unchanged: an OSError, which is an outage, or a mistake. ClientConfigurationError is a mistake.
     """
     if isinstance(error, asyncpg.ClientConfigurationError):
         return error
@@ -134,9 +134,9 @@ def _to_outage(error: Exception) -> Exception:
 async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     """asyncpg.connect with hedging: after each second without an answer, another attempt starts in parallel.
 
-    The result is that of the attempt that ends first. After an interruption of the network, a new attempt is faster
-    than an old one, because TCP doubles its pauses between retransmissions. So each new attempt replaces the one
-    before it. Only the very first attempt is kept, because it may just be slow.
+    Returns the connection of the attempt that ends first, or raises its error. After an interruption of the network, a
+    new attempt is faster than an old one, because TCP doubles its pauses between retransmissions. So each new attempt
+    replaces the one before it. Only the first attempt is kept, because it may just be slow.
     """
 
     def begin() -> asyncio.Task[asyncpg.Connection]:

@@ -103,7 +103,7 @@ class Database:
         await self._background.stop()
 
     async def _reject_expired(self) -> None:
-        """Rejects expired calls, and has parked calls retried. A timer for each call would take more time."""
+        """Rejects expired calls, and wakes a sender for parked ones. A timer for each call would take more time."""
         while True:
             await asyncio.sleep(DEADLINE_POLL_SECONDS)
             expired = self._queue.remove_expired(self._loop.time())

@@ -5,7 +5,7 @@ import asyncpg
 from todo_service.database.statements import Statement
 from todo_service.problems import RETRY_AFTER, Problem
 
-# SQLSTATEs after which PostgreSQL has certainly rolled back, so the request can be repeated as it is:
+# SQLSTATEs after which PostgreSQL has certainly rolled back, so the client can repeat the request:
 #   25006         read-only transaction: a failover is in progress
 #   25P03         idle-in-transaction timeout: the service was too slow in a transaction
 #   40001, 40P01  serialization failure, deadlock
@@ -16,7 +16,7 @@ from todo_service.problems import RETRY_AFTER, Problem
 #   57P03         the server is still starting
 ROLLED_BACK = ("25006", "25P03", "40001", "40P01", "42501", "42P01", "42703", "53", "55P03", "57014", "57P03", "58")
 
-# SQLSTATEs of a connection that ended, perhaps after the commit: 08 connection, 57P01, 57P02 and 57P05 shutdowns.
+# SQLSTATEs of a lost connection, perhaps lost after the commit: 08 connection, 57P01, 57P02 and 57P05 shutdowns.
 DISCONNECTED = ("08", "57P01", "57P02", "57P05")
 
 
@@ -42,7 +42,7 @@ def was_rolled_back(error: Exception) -> bool:
 
 
 def redact_detail(error: Exception) -> None:
-    """Removes PostgreSQL's detail, which quotes the row that violates a constraint: users' data is not logged."""
+    """Removes PostgreSQL's detail, which quotes the row that violates a constraint. The log must not contain it."""
     if isinstance(error, asyncpg.PostgresError):
         error.detail = None
 

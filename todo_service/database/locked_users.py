@@ -17,7 +17,7 @@ MAX_PARKED = 10_000
 MAX_QUEUED_PER_LOCKED_USER = 1_000
 
 RETRY_CUTOFF_SECONDS = 0.5
-"""A parked call is not retried if its deadline is nearer than this. So it is certain that it was not applied."""
+"""A parked call whose deadline is nearer than this is not retried. So it has certainly not been applied."""
 
 LockKey = tuple[bool, str]
 """Calls with equal keys block on the same rows: the writes, or the reads, of one user."""
@@ -31,7 +31,7 @@ class LockedUsers:
     """The parked calls of each locked user."""
 
     def __init__(self) -> None:
-        self.parked: dict[LockKey, deque[PendingCall]] = {}  # in the order of their turns; read only for others
+        self.parked: dict[LockKey, deque[PendingCall]] = {}  # in order of turns; others only read it
         self._sizes: Counter[bool] = Counter()  # the number of parked reads and of parked writes
         self._retried: PendingCall | None = None  # the retry in flight
         self._retry_at = 0.0
@@ -40,7 +40,7 @@ class LockedUsers:
         return self._sizes.total()
 
     def should_reject(self, call: PendingCall) -> bool:
-        """Whether a call would be parked, although too many calls are: of its user, or of all users."""
+        """Whether a call would be parked, but too many calls of its user, or of all users, are parked already."""
         calls = self.parked.get(lock_key(call))
         return calls is not None and (len(calls) >= MAX_QUEUED_PER_LOCKED_USER or len(self) >= MAX_PARKED)
 

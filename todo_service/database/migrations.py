@@ -52,7 +52,7 @@ class Migration:
 
 
 def read_migrations(directory: Path = SQL / "migrations") -> list[Migration]:
-    """All migrations, in order. Newlines, and so checksums, are the same on every system."""
+    """Returns all migrations, in order. Their newlines, and so their checksums, are the same on every system."""
     return [Migration(path.name, path.read_text(encoding="utf-8")) for path in sorted(directory.glob("*.sql"))]
 
 
@@ -144,7 +144,7 @@ async def _apply(connection: asyncpg.Connection, report: Report, migration: Migr
 
 
 async def _apply_between_requests(connection: asyncpg.Connection, report: Report, migration: Migration) -> None:
-    """Retries until no request holds a lock on the tables, or LOCK_SECONDS have passed."""
+    """Applies a migration in a transaction. Retries for LOCK_SECONDS while requests hold locks on its tables."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + LOCK_SECONDS
     waiting = False

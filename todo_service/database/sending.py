@@ -31,14 +31,14 @@ RECONNECT_SECONDS = 1.0  # between attempts to open one connection more, while o
 
 @dataclass
 class Counters:
-    """Counts that the metrics lack so far: batches by size, failed calls by problem, rejected calls as `overload`."""
+    """Counts to be added to the metrics: batches by size, failed calls by problem, rejected calls as `overload`."""
 
     batches: Counter[int] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
 
 
 class Senders:
-    """The sending tasks. A task with a connection waits for a batch. Others wait until one more is needed."""
+    """The sending tasks. A task with a connection waits for a batch. A task without one waits until it is needed."""
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings, queue: BatchQueue, background: Background) -> None:
         self.counters = Counters()
@@ -89,7 +89,7 @@ class Senders:
             call.future.set_exception(failure)
 
     def _reject_queued(self, error: Exception) -> None:
-        """Rejects all waiting calls if there is no connection. Not after a timeout: then each has its deadline."""
+        """Rejects all waiting calls if no connection is open. After a timeout, each call waits for its deadline."""
         if not self.open_connections and not isinstance(error, TimeoutError):
             self.reject(self._queue.clear(), error)
 
@@ -99,7 +99,7 @@ class Senders:
         await future
 
     async def _send_batches(self) -> None:
-        """Opens a connection as soon as it is needed, sends batches until it is lost, and begins again."""
+        """In a loop, opens a connection when it is needed, and sends batches until the connection is lost."""
         while True:
             if not self._queue:
                 await self._wait(self._unconnected)
@@ -120,7 +120,7 @@ class Senders:
                 self._reconnector.start()
 
     async def _connect(self) -> "Connection | None":
-        """A connection of the pool, or None. While others are open, only the first failure in a row is logged."""
+        """Returns a connection of the pool, or None. If others are open, logs the first of consecutive failures."""
         try:
             connection = await self._pool.acquire()
         except Exception as error:  # noqa: BLE001 - after any error there is no connection
@@ -155,7 +155,7 @@ class Senders:
         self.wake()
 
     async def _send(self, connection: "Connection", calls: list[PendingCall]) -> Exception | None:
-        """Sends calls of one statement together, and answers them. Returns the error if there was one."""
+        """Sends calls of one statement together, and gives each its row or its error. Returns the error, if any."""
         statement, calls = calls[0].statement, [*calls]  # _fetch may remove some
         try:
             rows = await self._fetch(connection, statement, calls)
@@ -182,7 +182,7 @@ class Senders:
         return error
 
     async def _send_one_by_one(self, connection: "Connection", calls: list[PendingCall]) -> None:
-        """Sends the calls of a rolled-back batch one by one. If two users are locked, parks all others."""
+        """Sends the calls of a rolled-back batch one by one. If two users are locked, parks the rest."""
         for call in calls:
             call.sent = False
         locked: set[LockKey] = set()
@@ -201,7 +201,7 @@ class Senders:
     async def _fetch(
         self, connection: "Connection", statement: Statement, calls: list[PendingCall]
     ) -> list[asyncpg.Record]:
-        """One row for each call. If a pooler has no server for some time, calls that have ended by then are removed."""
+        """Returns one row for each call. Removes calls that have ended while they waited for the pooler."""
         if self._begin is None:
             return await self._fetch_rows(connection, statement, calls)
         for call in calls:

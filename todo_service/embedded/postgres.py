@@ -54,7 +54,8 @@ def signing_secret(data: Path) -> str:
     with _data_directory(data) as directory:
         path = directory / "secret"
         if not path.exists():
-            # The file is complete before it gets its name, and link() never overwrites: concurrent starts agree.
+            # Concurrent starts get the same secret: a file is complete before it gets this name, and link() never
+            # overwrites.
             with tempfile.NamedTemporaryFile("w", prefix="secret.", dir=directory) as draft:  # mode 600 from the start
                 draft.write(secrets.token_urlsafe(48))
                 draft.flush()
@@ -134,7 +135,8 @@ def _version(binaries: Path) -> int:
 
 @contextmanager
 def _lock(directory: Path) -> Iterator[None]:
-    # Python closes files on exec, so no child keeps the lock. The file stays, so that all processes lock the same one.
+    # Python closes files on exec, so no child keeps the lock. The file is never deleted, so that all processes lock the
+    # same one.
     with os.fdopen(os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -158,7 +160,7 @@ def _check_version(cluster: Path, version: int) -> None:
         raise EmbeddedError(f"{cluster} contains no data of PostgreSQL: move that folder away.")
     if found != str(version):
         raise EmbeddedError(
-            f"The data in {cluster} is of PostgreSQL {found}, and this is PostgreSQL {version}: "
+            f"PostgreSQL {found} created the data in {cluster}, but this is PostgreSQL {version}: "
             f"move that folder away to start anew, or use PostgreSQL {found}."
         )
 
@@ -173,12 +175,12 @@ def _wait_for_predecessor(directory: Path) -> None:
                 f"stop it with `kill -INT {process}`, then start again."
             )
         pause(0.1)
-    # The process has ended. If another process now had its id, PostgreSQL would take this file for that of a server.
+    # The process has ended. If another process got its id, PostgreSQL would mistake that process for a server.
     (directory / "postgres" / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _find_running(directory: Path) -> int | None:
-    """The id of a PostgreSQL process on this data: the server, or another one if there is no server any more."""
+    """The id of a PostgreSQL process on this data: the server's if it runs, otherwise that of any process, or None."""
     import psutil  # noqa: PLC0415 - is installed with the embedded PostgreSQL only
 
     clusters = {str(directory / "postgres"), str(directory / "postgres.new")}
@@ -224,7 +226,7 @@ def _account(directory: Path) -> Account | None:
 
 @contextmanager
 def _runtime(directory: Path, account: Account | None) -> Iterator[Path]:
-    """A private directory for the socket. It is not in the data directory: the path is limited to 107 bytes."""
+    """A private directory for the socket, whose path is limited to 107 bytes. So it is not in the data directory."""
     link = directory / "runtime"
     if link.is_symlink():
         left = link.readlink()  # a todo-service that was killed left it
@@ -243,9 +245,9 @@ def _runtime(directory: Path, account: Account | None) -> Iterator[Path]:
 
 
 def _copy(binaries: Path, runtime: Path, account: Account) -> Path:
-    """Copies the programs to a directory that the account can read. It may be unable to read root's Python environment.
+    """Copies the programs to a directory that the account can read. Root's Python environment may be unreadable for it.
 
-    The relative paths stay the same, because the programs find each other and their libraries by them.
+    The relative paths stay the same: the programs use them to find each other and their libraries.
     """
     installation, package, packages = binaries.parents[0], binaries.parents[1], binaries.parents[2]
     programs = [binaries / "initdb", binaries / "postgres"]
@@ -314,8 +316,7 @@ def _program(
         place = str(cluster)
         if account is not None:
             # The account may have no access to the parent directories, so the program gets an open file descriptor.
-            # (For PostgreSQL 18, the working directory would be enough. But before 16, the programs change the working
-            # directory to find themselves.)
+            # The working directory is not enough: before PostgreSQL 16, the programs change it to find themselves.
             directory = os.open(cluster, os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, directory)
             place = f"/proc/self/fd/{directory}"

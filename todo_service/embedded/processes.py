@@ -38,13 +38,13 @@ def run_child(command: Sequence[str], stop: Stop, **arguments: object) -> Iterat
                 process.send_signal(number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(seconds)
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # if none is left; the latter on macOS
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # if no process is left; macOS raises the latter
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def _end_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """A function for the child to call after its change of user, which would undo the prctl."""
+    """Returns a function for the child. It runs after the change of user, which would undo the prctl."""
     parent = os.getpid()
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -75,7 +75,7 @@ def signals_held() -> Iterator[None]:
 
 
 def check_signals() -> None:
-    """Raises KeyboardInterrupt if one of STOP_SIGNALS is pending and not ignored, as it is with nohup."""
+    """Raises KeyboardInterrupt if one of STOP_SIGNALS is pending. Skips ignored signals: nohup ignores SIGHUP."""
     if any(signal.getsignal(number) != signal.SIG_IGN for number in signal.sigpending() & set(STOP_SIGNALS)):
         raise KeyboardInterrupt
 

@@ -91,13 +91,13 @@ def _wait_until_ready(settings: Settings, service: subprocess.Popen[bytes], post
 def _check_alive(service: subprocess.Popen[bytes], postgres: Postgres) -> None:
     if postgres.process.poll() is not None:
         log = DATA / "postgres.log"
-        raise EmbeddedError(f"PostgreSQL ended by itself, so the service was stopped too; {log} may say why.")
+        raise EmbeddedError(f"PostgreSQL ended by itself, so the service was stopped too; see {log}.")
     if service.poll() is not None:
         raise EmbeddedError("The service ended by itself, so PostgreSQL was stopped too; its messages are above.")
 
 
 def _demo_token(settings: Settings) -> str:
-    """A token of the user demo, or nothing if tokens come from an issuer."""
+    """A token of the user demo. Empty if tokens come from an issuer."""
     if settings.jwt_jwks_url:
         return ""
     return sign_token(settings.jwt_secret, "demo", 30, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
@@ -113,8 +113,8 @@ def _banner(settings: Settings, token: str) -> str:
     else:
         task = json.dumps({"title": "Buy milk"})
         lines += [
-            f"a token for the user demo, for 30 days: {token}",
+            f"token of the user demo, valid for 30 days: {token}",
             "create a task:",
             f"curl -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{task}' {url}/api/tasks",
         ]
-    return "\n".join([*lines, f"data: {DATA.resolve()}", "Ctrl-C stops it.", ""])
+    return "\n".join([*lines, f"data directory: {DATA.resolve()}", "Press Ctrl-C to stop.", ""])

@@ -48,7 +48,7 @@ class RequestLog:
 
 
 def _write(text: str) -> None:
-    """Ignores errors: if stderr is closed, the service continues without a log."""
+    """Writes to stderr. Ignores errors: if stderr is closed, the service continues without a log."""
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(text)
         sys.stderr.flush()

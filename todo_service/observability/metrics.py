@@ -1,6 +1,6 @@
 """Metrics for Prometheus. Each process counts in memory, and regularly adds its numbers to those of all processes.
 
-prometheus-client shares numbers between processes in files. To write to these files for each request would take 4 us.
+prometheus-client shares numbers between processes in files. A write to these files for each request would take 4 us.
 """
 
 import hmac
@@ -30,12 +30,12 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 REQUESTS = BulkHistogram(
     "todo_service_request_duration_seconds",
-    "How long requests took, until their answers were ready to be sent.",
+    "Duration of requests in seconds, until the response was ready to be sent.",
     ["method", "route", "status"],
     buckets=DURATIONS,
 )
 BATCHES = BulkHistogram(
-    "todo_service_database_batch_size", "How many requests shared a round trip to the database.", buckets=SIZES
+    "todo_service_database_batch_size", "Number of requests that shared a round trip to the database.", buckets=SIZES
 )
 REFUSED = Counter(
     "todo_service_requests_refused",
@@ -44,7 +44,7 @@ REFUSED = Counter(
 )
 CONNECTIONS = Gauge(
     "todo_service_database_connections",
-    "Connections to the database by what they do: busy or idle.",
+    "Connections to the database by state: busy or idle.",
     ["state"],
     multiprocess_mode="livesum",
 )
@@ -74,7 +74,7 @@ RequestRecord = tuple[Series, float, float, str, str | None]
 
 
 class Metrics:
-    """The numbers of this process that are not yet added to those of all processes."""
+    """The numbers of this process that have not been added to those of all processes yet."""
 
     def __init__(self, settings: Settings) -> None:
         self._token = settings.metrics_token

@@ -61,7 +61,7 @@ def _make_metrics_directory() -> str:
     try:
         return tempfile.mkdtemp(prefix="todo-service-metrics-")
     except OSError as error:
-        reason = f"There is no directory for temporary files: set TMPDIR to one that is writable ({error})."
+        reason = f"There is no directory for temporary files: set TMPDIR to a writable directory ({error})."
         raise SettingsError(reason) from None
 
 

@@ -11,7 +11,7 @@ from todo_service.library_internals import RequestHandler
 from todo_service.problems import Problem
 
 HEADER_SECONDS = 15.0
-"""The time limit for the headers of a request. It starts with the first TCP segment that has only its data.
+"""The time limit for the headers of a request. It starts with the first TCP segment that has data of this request only.
 
 The limit for bodies is in validation.py. A connection without any data is closed after `keepalive_timeout`.
 """
@@ -49,7 +49,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """A problem document. aiohttp's message for malformed HTTP would quote the request, which may have a token."""
+        """Returns a problem document. aiohttp's message would quote malformed HTTP, which may contain a token."""
         if status == HTTPStatus.BAD_REQUEST:
             self.logger.info("refused malformed HTTP")
             problem = Problem("malformed-request", "This is not valid HTTP/1.1, or it has too many headers.")
