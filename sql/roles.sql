@@ -1,10 +1,10 @@
 -- roles
--- The role that the service connects as, with exactly the rights that its statements need: it reads and writes tasks,
--- and can neither change the schema nor see anything else.
--- Run it with psql as the owner of the database and its tables (the role that runs the migrations), or as a superuser.
--- Run it after each migration, before you start the new release. You can repeat it at any time: it revokes all other
--- rights of the role on tables and sequences in public. If the owner may not create roles, an administrator must create
--- todo_service first. This file sets no password. To set one, run:
+-- The role that the service connects as, with exactly the rights that its statements need. It can read and write tasks.
+-- It can neither change the schema nor read other tables.
+-- Run this file with psql as the owner of the database and its tables (the role that runs the migrations), or as a
+-- superuser. Run it after each migration, before you start the new release. You can repeat it at any time: it revokes
+-- all other rights of the role on tables and sequences in public. If the owner may not create roles, an administrator
+-- must create todo_service first. This file sets no password. To set one, run:
 -- \password todo_service
 
 BEGIN;
@@ -34,8 +34,8 @@ $$;
 
 -- If a pooler doesn't pass on the service's session settings, set them for the role: ALTER ROLE todo_service SET ...
 
--- After these, only the owner may create tables in this database, even temporary ones. In a database that was upgraded
--- from PostgreSQL 14, every role may create tables in public.
+-- After these statements, only the owner may create tables in this database, including temporary ones. PostgreSQL 14
+-- let every role create tables in public, and a database that was upgraded from it still does.
 DO $$
 BEGIN
     EXECUTE format('REVOKE CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC, todo_service', current_database());

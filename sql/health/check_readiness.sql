@@ -1,3 +1,3 @@
 -- health/check_readiness
--- Tells whether the database answers and has been migrated.
+-- Checks that the database answers. migrated is false if it has no table tasks.
 SELECT to_regclass('tasks') IS NOT NULL AS migrated;

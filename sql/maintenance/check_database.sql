@@ -1,5 +1,6 @@
 -- maintenance/check_database
--- Checks what the service needs: a recent version of PostgreSQL, and a lower() that knows more than ASCII.
+-- The major version of PostgreSQL, and whether lower() works for letters outside of ASCII. The migration runner checks
+-- both.
 SELECT
     current_setting('server_version_num')::integer / 10000 AS version,
     lower(U&'\00c9') = U&'\00e9' AS lowers_unicode;

@@ -1,5 +1,6 @@
 -- maintenance/try_migration_lock
--- Takes the lock that allows one migration run at a time, until the session ends. locked is false if another session
--- has it. The service polls: a session that waited for the lock would deadlock with CREATE INDEX CONCURRENTLY.
+-- Takes the advisory lock of migrations until the session ends, so that only one run migrates at a time. locked is
+-- false if another session has the lock. The service polls: a session that waited for the lock would deadlock with
+-- CREATE INDEX CONCURRENTLY.
 -- $1 key bigint  the number of the lock
 SELECT pg_try_advisory_lock($1) AS locked;

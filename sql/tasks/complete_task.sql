@@ -1,6 +1,8 @@
 -- tasks/complete_task
--- Marks a task as completed or pending, or toggles it, and returns it. If it has that state already, nothing changes.
--- body is NULL if the user has no such task, or if its revision is not in if_match. revision is NULL if there is none.
+-- Marks a task as completed or pending, or toggles its state. Returns the task. If it has that state already, nothing
+-- changes.
+-- body is NULL if the user has no such task, or if its revision is not in if_match. revision is NULL if there is no
+-- such task.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- $3 if_match text[]  the revisions that the task may have; NULL for any

@@ -1,7 +1,7 @@
 -- tasks/create_task_idempotent
 -- Stores a new task under an id that is derived from the client's key, or returns the task that already has this id.
--- created is false in the second case: then same_payload says whether an equal request created the task, and body is
--- NULL if the task has been deleted since.
+-- created is false in the second case. Then same_payload is true if an equal request created the task, and body is NULL
+-- if the task has been deleted since.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  derived from the user and the key
 -- $3 fingerprint bytea  a digest of the following parameters

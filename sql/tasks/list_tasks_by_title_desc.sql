@@ -12,7 +12,7 @@
 -- $8 due_before text  only tasks that are due before this time, RFC 3339; NULL for all
 -- $9 due_after text  only tasks that are due after this time, RFC 3339; NULL for all
 -- $10 search text  only tasks with this text in the title or description, ignoring case; NULL for all
--- Expects users_pkey and tasks_title_idx. The first page starts at 201 times U+10FFFF: every title sorts before.
+-- Expects users_pkey and tasks_title_idx. The first page starts at 201 times U+10FFFF: every title sorts before it.
 WITH etag AS MATERIALIZED (
     SELECT
         tag,
