@@ -1,14 +1,14 @@
 # The commands for development. `make help` lists them.
 
 PYTHON ?= python3
-# Packages have the versions that requirements.txt deploys. With NEWEST=1 they are the newest that setup.cfg allows, in an
+# Packages have the versions of requirements.txt. With NEWEST=1 they are the newest that setup.cfg allows, in a virtual
 # environment of their own.
 NEWEST ?=
 VENV := $(if $(NEWEST),.venv-newest,.venv)
 BIN := $(VENV)/bin
 NODE := .venv/node
 NODE_MODULES := $(NODE)/node_modules
-# Without npm the tests that need it are skipped.
+# Without npm, pytest skips the tests that need it.
 NPM := $(shell command -v npm 2>/dev/null)
 # The benchmark leaves out peers whose tools are missing: npm, or Go with these libraries of Debian's packages.
 GO_LIBRARIES := $(addprefix /usr/share/gocode/src/github.com/,jackc/pgx/v4 golang-jwt/jwt)
@@ -62,10 +62,10 @@ format: $(VENV)/dev ## format the code
 bench: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## compare the service with its peers and update docs/performance.md (25 minutes; needs wrk)
 	@$(BIN)/python -m benchmarks --write
 
-bench-quick: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## the same in 70 seconds, with one process each; changes no file
+bench-quick: $(VENV)/bench $(PEERS:%=benchmarks/peers/%) ## a quick comparison with one process each (70 seconds); changes no file
 	@$(BIN)/python -m benchmarks --rounds 1 --seconds 1 --processes 1
 
-clean: ## remove everything that these commands created, except your data in .todo-service/
+clean: ## remove all files that these commands created, except your data in .todo-service/
 	rm -rf .venv .venv-newest build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
 	cd benchmarks/peers && rm -rf go/server fastify/node_modules fastapi/.venv
 
