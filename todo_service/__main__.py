@@ -14,10 +14,10 @@ from todo_service.server.command import serve
 from todo_service.settings import SettingsError, read_settings
 
 ENVIRONMENT = """\
-Settings come from the environment; README.md lists them. You can try the service without any settings:
+Settings are environment variables; docs/configuration.md lists them. You can try the service without any settings:
 
-  todo-service serve --embedded              the service with its own PostgreSQL, reachable from this machine only
-  todo-service token --embedded --user bob   a token for it
+  todo-service serve --embedded              serve the API with an embedded PostgreSQL, for this machine only
+  todo-service token --embedded --user bob   print a token for the user bob
 
 To deploy it, set DATABASE_URL and JWT_SECRET (or JWT_JWKS_URL), then run:
 
@@ -64,16 +64,16 @@ def _parser() -> argparse.ArgumentParser:
         "token", help="print a token for a user", description="Prints a token, signed with JWT_SECRET (HS256)."
     )
     command.add_argument("--user", required=True, metavar="ID", help="the user's id, which becomes the token's `sub`")
-    command.add_argument("--days", type=int, default=30, metavar="N", help="days until it expires (default: 30)")
+    command.add_argument("--days", type=int, default=30, metavar="N", help="days until the token expires (default: 30)")
     command.add_argument(
-        "--embedded", action="store_true", help="sign it with the secret of `serve --embedded`, kept in .todo-service/"
+        "--embedded", action="store_true", help="sign with the secret of `serve --embedded`, kept in .todo-service/"
     )
     command.set_defaults(command=_token)
 
     command = commands.add_parser(
         "openapi",
         help="print the description of the API",
-        description="Prints the description of the API (OpenAPI 3.1, JSON): the same as at /openapi.json.",
+        description="Prints the description of the API (OpenAPI 3.1, JSON), the same as GET /openapi.json.",
     )
     command.set_defaults(command=_openapi)
     return parser
@@ -92,7 +92,7 @@ def _token(options: argparse.Namespace) -> int:
     names = ["jwt_secret", "jwt_issuer", "jwt_audience"]
     settings = read_settings(*names, *([] if options.embedded else ["jwt_jwks_url"]))
     if settings.jwt_jwks_url:
-        raise SettingsError("With JWT_JWKS_URL, tokens come from that issuer: this command needs JWT_SECRET to sign.")
+        raise SettingsError("This command signs with JWT_SECRET only: with JWT_JWKS_URL, tokens come from that issuer.")
     secret = settings.jwt_secret or read_secret(DATA)
     try:
         token = sign_token(

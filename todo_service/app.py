@@ -1,8 +1,8 @@
 """The map of the service: all routes, and all middlewares in the order in which they run.
 
 A request passes observability/middleware.py, http/in_flight.py, http/headers.py, problems/middleware.py,
-auth/middleware.py and http/validation.py, then its handler. The handler runs the file of sql/ that has its name, by
-database/database.py.
+auth/middleware.py and http/validation.py, then its handler. The handler runs the statement of the same name in sql/
+with `run` of database/database.py.
 """
 
 from functools import cache
@@ -82,17 +82,17 @@ WITHOUT_DOCS = (Route("GET", "/", docs_pages.get_name, public=True),)
 
 
 def create_app(settings: Settings) -> web.Application:
-    """The service. Each request passes the middlewares from the first to the last."""
+    """The application. Each request passes the middlewares from the first to the last."""
     ignore_unknown_expectations()
     observer, in_flight, routes = Observer(settings), InFlight(), RouteTable()
     app = web.Application(
         middlewares=[
             observer.observe,  # gives the request its id, logs and counts it
-            in_flight.count,  # so that a stopping worker can wait for it
+            in_flight.count,  # counts it, so that a stopping worker can wait for it
             add_headers(settings.cors_origins),  # security, caching and CORS; answers preflight requests
-            problems,  # turns errors of the next two and of the handler into problem documents
+            problems,  # turns errors of the next two middlewares and of the handler into problem documents
             authenticate(routes),  # sets request[USER_ID]
-            validate(routes),  # sets what the handler reads: request[NEW_TASK], request[LIST_QUERY], ...
+            validate(routes),  # sets the values for the handler: request[NEW_TASK], request[LIST_QUERY], ...
         ],
         client_max_size=BODY_BYTES,
     )
@@ -101,7 +101,7 @@ def create_app(settings: Settings) -> web.Application:
     app[OBSERVER] = observer
     app[DESCRIPTION] = description()
     app[docs_pages.DOCS_TOKEN] = settings.docs_token
-    # The last one ends first: the observer flushes the numbers of the database.
+    # aiohttp ends the last context first: at its end, the observer still reads the counters of the database.
     app.cleanup_ctx.extend([database_context(settings), verifier_context(settings), observer.context])
     routes.add(app, [*API, *SUPPORT, *(DOCS if settings.docs == "on" else WITHOUT_DOCS)])
     return app

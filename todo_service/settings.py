@@ -101,8 +101,8 @@ def _parse_origins(value: str) -> tuple[str, ...]:
 class Variable:
     """The environment variable of a setting.
 
-    `parse` raises ValueError for a wrong value, and `expected` says what would be right. `aliases` are other names. An
-    internal variable is not documented: one process of the service sets it for another.
+    `parse` raises ValueError for a wrong value, and `expected` describes the right values. `aliases` are other names of
+    the variable. An internal variable is not documented: one process of the service sets it for another.
     """
 
     name: str
@@ -159,10 +159,10 @@ class Settings:
         parse=_parse_database_url,
         secret=True,
     )
-    database_pool_size: int = _number("DATABASE_POOL_SIZE", "connections of each worker", 1, 100, default=4)
+    database_pool_size: int = _number("DATABASE_POOL_SIZE", "PostgreSQL connections of each worker", 1, 100, default=4)
     database_batch_size: int = _number(
         "DATABASE_BATCH_SIZE",
-        "requests that may share a round trip to the database; 1 to share none",
+        "how many requests may share a round trip to the database; `1` turns batching off",
         1,
         1000,
         default=32,
@@ -172,7 +172,7 @@ class Settings:
     )
     database_statement_cache: int = _number(
         "DATABASE_STATEMENT_CACHE",
-        "prepared statements kept by each connection; 0 behind a pooler in transaction mode",
+        "how many prepared statements each connection keeps; set `0` behind a pooler in transaction mode",
         0,
         10_000,
         default=100,
@@ -188,7 +188,7 @@ class Settings:
     )
     jwt_secret_previous: str = _variable(
         "JWT_SECRET_PREVIOUS",
-        "the previous secret; while it is set, tokens that are signed with it are accepted, too",
+        "the previous secret; while it is set, the service also accepts tokens that are signed with it",
         expected=f"at least {SECRET_BYTES} bytes long",
         parse=_parse_secret,
         secret=True,
@@ -196,26 +196,29 @@ class Settings:
     )
     jwt_jwks_url: str = _variable(
         "JWT_JWKS_URL",
-        "instead of a secret: where the issuer publishes its key set (RFC 7517)",
+        "the address of the issuer's key set (RFC 7517); set either this or `JWT_SECRET`",
         expected="an https address (http only for this machine itself)",
         parse=_parse_key_set_url,
         default="",
     )
     jwt_algorithms: tuple[str, ...] = _variable(
         "JWT_ALGORITHMS",
-        "comma-separated; by default `HS256` with a secret, `EdDSA,ES256,RS256` with a key set; choose some of these",
+        "the accepted algorithms, separated by commas; the default is `HS256` with a secret, and all of "
+        "`EdDSA,ES256,RS256` with a key set",
         expected=f"{SECRET_ALGORITHMS[0]} with a secret, or some of {','.join(PUBLIC_KEY_ALGORITHMS)} with a key set",
         parse=_parse_algorithms,
         default=(),
     )
     jwt_issuer: str = _variable("JWT_ISSUER", "the `iss` that every token must have", default="")
     jwt_audience: str = _variable(
-        "JWT_AUDIENCE", "the `aud` that every token must have; without it a token with an `aud` is refused", default=""
+        "JWT_AUDIENCE", "the `aud` that every token must have; if empty, tokens with an `aud` are refused", default=""
     )
-    jwt_leeway: int = _number("JWT_LEEWAY", "seconds by which clocks may differ", 0, 300, default=0)
+    jwt_leeway: int = _number(
+        "JWT_LEEWAY", "seconds by which the clocks of issuer and service may differ", 0, 300, default=0
+    )
     cors_origins: tuple[str, ...] = _variable(
         "CORS_ORIGINS",
-        "comma-separated origins whose pages may call the API, like `https://app.example.com`",
+        "the origins whose pages may call the API, like `https://app.example.com`, separated by commas",
         expected="origins as browsers send them, like https://app.example.com: in lower case, without a path or slash "
         "at the end, separated by commas",
         parse=_parse_origins,
@@ -266,8 +269,8 @@ VARIABLES: dict[str, Variable] = {field.name: field.metadata["variable"] for fie
 def read_settings(*names: str) -> Settings:
     """Reads all settings from the environment, or only those that are named.
 
-    An empty variable counts as not set. Raises SettingsError, which names each variable that is missing or wrong and
-    says what would be right. The message never contains a secret.
+    An empty variable counts as not set. Raises SettingsError, whose message names each missing or wrong variable with
+    its right values. The message never contains a secret.
     """
     values: dict[str, Any] = {"database_url": ""}
     mistakes: dict[str, str] = {}

@@ -1,13 +1,13 @@
-"""A strict JSON parser (RFC 8259). It refuses what parsers read differently: NaN, repeated names, huge integers."""
+"""A strict JSON parser (RFC 8259). It refuses input that parsers disagree on: NaN, repeated names, huge integers."""
 
 import json
 from typing import Any, NoReturn
 
-MAX_DIGITS = 400  # of an integer; above 4,300, int() raises an error with a message for programmers
+MAX_DIGITS = 400  # of an integer; above 4,300, the message of int() would not help a client
 
 
 def parse(octets: bytes) -> Any:
-    """The document in these octets. Raises ValueError with a message that says what is wrong."""
+    """The document in these octets. Raises ValueError with a message for the client."""
     try:
         return DECODER.decode(octets.decode())
     except UnicodeDecodeError as error:

@@ -230,7 +230,7 @@ async def test_a_signed_token_has_only_the_claims_sub_iat_and_exp() -> None:
 
 @pytest.mark.parametrize("user_id", ["", "a" * 256, "a\0", "\udcff"])
 def test_a_token_for_an_invalid_user_id_is_not_signed(user_id: str) -> None:
-    with pytest.raises(ValueError, match=r"^A user id is .*\.$"):
+    with pytest.raises(ValueError, match=r"^A user id must be .*\.$"):
         sign_token(SECRET, user_id, 1)
 
 

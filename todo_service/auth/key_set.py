@@ -65,7 +65,7 @@ class KeySet:
         try:
             published = await _download(self._url)
             keys = _public_keys(published, self._algorithms)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong, the last keys stay in use
+        except Exception as error:  # noqa: BLE001 - after any error, the last keys stay in use
             log.warning("The issuer's key set could not be fetched: %s: %s", type(error).__name__, error)
         else:
             self._fetched = time.monotonic()

@@ -1,4 +1,4 @@
-"""The middleware that attaches the `user_id` of a bearer token (RFC 6750) to each request that needs one."""
+"""The middleware that verifies bearer tokens (RFC 6750), and attaches their `user_id` to requests."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -15,7 +15,7 @@ VERIFIER = web.AppKey("verifier", Verifier)
 
 
 def authenticate(routes: RouteTable) -> Middleware:
-    """The middleware that sets `request[USER_ID]`, unless the route is public. Raises Problem without a valid token."""
+    """The middleware that sets `request[USER_ID]`, except on public routes. Without a valid token it raises Problem."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:

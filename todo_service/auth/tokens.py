@@ -20,14 +20,14 @@ from todo_service.settings import Settings
 REALM = 'Bearer realm="todo-service"'
 COMPACT_FORM = re.compile(r"([\w-]+)\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, section 7.1; base64url is never padded
 MAX_TOKEN_LENGTH = 8192  # limits the work that clients without a valid token can cause
-USABLE_ID = re.compile(r"[^\0\ud800-\udfff]{1,255}")  # what PostgreSQL can store as text
+USABLE_ID = re.compile(r"[^\0\ud800-\udfff]{1,255}")  # text that PostgreSQL can store
 MAX_CACHED_TOKENS = 10_000
 CACHE_MISS = ("", -inf)
 JWS = jwt.PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
 
 
 def invalid_token(detail: str) -> Problem:
-    """`detail` is also the error_description: ASCII without quotes and backslashes (RFC 6750, section 3)."""
+    """The Problem of a refused token. `detail` is ASCII without quotes and backslashes (RFC 6750, section 3)."""
     challenge = f'{REALM}, error="invalid_token", error_description="{detail}"'
     return Problem("unauthorized", detail, headers={hdrs.WWW_AUTHENTICATE: challenge})
 
@@ -90,7 +90,7 @@ def _digest(token: str) -> bytes:
 
 
 def _read_header(token: str, algorithms: tuple[str, ...]) -> dict[str, Any]:
-    """The header. It is not verified yet, and only says which keys to try. Raises ValueError or Problem."""
+    """The header, not verified yet: it only selects the keys to try. Raises ValueError or Problem."""
     match = COMPACT_FORM.fullmatch(token)
     if not match or len(token) > MAX_TOKEN_LENGTH:
         raise ValueError("not in compact form")
@@ -141,12 +141,12 @@ def _read_json(text: bytes) -> dict[str, Any]:
 def sign_token(secret: str, user_id: str, days: int, *, issuer: str = "", audience: str = "") -> str:
     """A token (HS256) for the user, valid for 1 to 3650 days, with `iss` and `aud` if they are given.
 
-    Raises ValueError, whose message is a sentence, if the service would refuse the user id, or for other days.
+    Raises ValueError if the service would refuse the user id, or for other days. Its message is a sentence.
     """
     if not USABLE_ID.fullmatch(user_id):
-        raise ValueError("A user id is text of 1 to 255 characters, without NUL.")
+        raise ValueError("A user id must be text of 1 to 255 characters, without NUL.")
     if not 1 <= days <= 3650:
-        raise ValueError("A token is valid for 1 to 3650 days.")
+        raise ValueError("A token must be valid for 1 to 3650 days.")
     now = int(time.time())
     claims = {"sub": user_id, "iat": now, "exp": now + days * 86_400, "iss": issuer, "aud": audience}
     return jwt.encode({name: value for name, value in claims.items() if value}, secret, algorithm="HS256")
