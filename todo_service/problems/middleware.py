@@ -19,10 +19,10 @@ RETRY_AFTER = MappingProxyType({"Retry-After": "1"})
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's word
-    """An error that is answered with a problem document.
+    """An error whose response is a problem document.
 
     `name` is one of TYPES, `detail` one sentence for humans (by default that of the type), and `errors` has the
-    messages for each field. `ends_connection` closes the connection: it is unclear where the next request begins.
+    messages for each field. `ends_connection` closes the connection, because the end of the request is unclear.
     """
 
     def __init__(
@@ -73,18 +73,18 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 def _check_version(request: web.Request) -> None:
     """Refuses other versions than HTTP/1.0 and 1.1, and a Transfer-Encoding in HTTP/1.0 (RFC 9112, section 6.1).
 
-    A proxy that uses HTTP/1.0 knows no chunks, and would take them for another request.
+    HTTP/1.0 has no chunks: a proxy that uses it would take them for another request.
     """
     if request.version not in (HttpVersion10, HttpVersion11):  # the parser accepts 0.9 and 2.0, too
         respond_with_http_1_1(request)
-        raise Problem("malformed-request", "The request must be of HTTP/1.1 or HTTP/1.0.", ends_connection=True)
+        raise Problem("malformed-request", "The request must use HTTP/1.1 or HTTP/1.0.", ends_connection=True)
     if request.version == HttpVersion10 and hdrs.TRANSFER_ENCODING in request.headers:
         raise Problem("malformed-request", "HTTP/1.0 has no Transfer-Encoding.", ends_connection=True)
 
 
 def _answer(request: web.Request, problem: Problem) -> web.Response:
     response = problem.response()
-    if problem.ends_connection or request.method == hdrs.METH_CONNECT:  # the client would send no HTTP over a tunnel
+    if problem.ends_connection or request.method == hdrs.METH_CONNECT:  # the next octets may not be HTTP
         response.force_close()
     return response
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 PAGE = "/problems"
 
 BODY_BYTES = 64 * 1024
-"""The limit of request bodies. It is here because two messages contain it."""
+"""The maximum size of a request body. It is here because two messages contain it."""
 
 
 @dataclass(frozen=True)
 class ProblemType:
-    """A problem type: its meaning, and the remedy for the client. The texts are Markdown that marks only code.
+    """A problem type: its meaning, and the remedy for the client. In the texts, backticks mark code.
 
     All documents of the type have the same `detail`. If it is empty, each document has its own detail, and `example` is
-    one of these. `errors` is an example, too. `headers` are the names of headers that the response has.
+    one of these. `errors` is an example, too. `headers` are the names of the response's additional headers.
     """
 
     name: str
@@ -32,7 +32,7 @@ class ProblemType:
         return {**document, "errors": errors} if errors else document
 
     def example_document(self) -> dict[str, object]:
-        """An example of such a document."""
+        """An example document of this type."""
         return self.document(self.detail or self.example, self.errors)
 
 
@@ -50,7 +50,7 @@ ALL = (
         400,
         "Malformed JSON",
         "The body is not valid JSON in UTF-8. NaN, repeated members and very deep nesting are refused, too.",
-        "Send what a JSON library writes; `detail` says where it went wrong.",
+        "Let a JSON library write the body. `detail` says where the error is.",
         example="The request body is not valid JSON: Expecting value: line 1 column 11 (char 10).",
     ),
     ProblemType(
@@ -58,7 +58,7 @@ ALL = (
         400,
         "Invalid body",
         "The body is valid JSON, but a member is missing or unknown, or has a wrong value.",
-        "`errors`, if present, has the messages of up to 20 members: show them beside the fields of a form.",
+        "`errors`, if present, has the messages for up to 20 members: show them beside the fields of a form.",
         example="title must not be blank.",
         errors={"title": ["Must not be blank."]},
     ),
@@ -67,7 +67,7 @@ ALL = (
         400,
         "Invalid query",
         "A query parameter is unknown or repeated, or has a wrong value.",
-        "`errors` has the messages for each parameter. Use a cursor unchanged, with the list that it came from.",
+        "`errors` has the messages for each parameter. Send a cursor unchanged, with the same `sort` and `order`.",
         example="limit must be a whole number from 1 to 1000.",
         errors={"limit": ["Must be a whole number from 1 to 1000."]},
     ),
@@ -75,7 +75,8 @@ ALL = (
         "invalid-header",
         400,
         "Invalid header",
-        "A condition or an Idempotency-Key is malformed, or this endpoint has no such condition. Nothing was changed.",
+        "A condition or an Idempotency-Key is malformed, or this endpoint doesn't support the condition. "
+        "Nothing was changed.",
         '`errors` has the messages for each header. Tags have quotes: `If-Match: "7"`.',
         example='If-Match must be * or a list of entity tags in quotes, like "7", "9".',
         errors={"If-Match": ['Must be * or a list of entity tags in quotes, like "7", "9".']},
@@ -143,7 +144,7 @@ ALL = (
         "precondition-failed",
         412,
         "Precondition failed",
-        "If-Match lacks the current tag: there was a change since, or its tags are weak. Nothing was changed.",
+        "If-Match lacks the current tag: the data has changed since, or the tag was weak. Nothing was changed.",
         "Get the current state (its tag is in `ETag`), decide again, and repeat the request with this tag.",
         "The current ETag is not in If-Match (weak tags never match): get the current state, and decide again.",
         headers=("ETag",),
@@ -177,8 +178,8 @@ ALL = (
         "internal-error",
         500,
         "Internal error",
-        "The service made a mistake, and has logged it.",
-        "Tell the operator of the service. A change may have been made: check before you repeat it.",
+        "An unexpected error occurred in the service, which has logged it.",
+        "Tell the operator of the service. A change may have been made: check before you repeat the request.",
         "Something went wrong in the service; it has been logged.",
     ),
     ProblemType(
@@ -187,7 +188,7 @@ ALL = (
         "Unavailable",
         "The database or the issuer can't be reached, the database isn't migrated, or the service is overloaded. "
         "Nothing was changed.",
-        "Repeat the request after the seconds in `Retry-After`.",
+        "Wait for the seconds in `Retry-After`, then repeat the request.",
         "The database can't be reached or is busy, nothing was changed: try again.",
         headers=("Retry-After",),
     ),
@@ -195,10 +196,11 @@ ALL = (
         "outcome-unknown",
         503,
         "Outcome unknown",
-        "A timeout or a lost connection left a change unconfirmed by the database: it may have been made or not.",
-        "Check before you repeat it. With an Idempotency-Key, or with one tag in If-Match, repeat it unchanged.",
-        "The database did not confirm the change: it may have been made or not. Read your tasks before you "
-        "repeat the request, unless it had an Idempotency-Key, or an If-Match with one tag: then repeat it as it is.",
+        "After a timeout or a lost connection, the database did not confirm the change: it may have been made or not.",
+        "If the request had an Idempotency-Key, or one tag in If-Match, repeat it unchanged. Otherwise read your tasks "
+        "before you repeat it.",
+        "The database did not confirm the change: it may have been made or not. If the request had an "
+        "Idempotency-Key, or an If-Match with one tag, repeat it unchanged. Otherwise read your tasks first.",
     ),
 )
 
