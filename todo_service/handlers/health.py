@@ -1,4 +1,4 @@
-"""The endpoints that tell a platform whether the service runs, and whether it is ready."""
+"""The health endpoints: whether the service runs, and whether it is ready."""
 
 from aiohttp import web
 from aiohttp_apispec import docs, response_schema
@@ -12,10 +12,10 @@ CHECK_READINESS = read_statement("health/check_readiness")
 
 @docs(
     tags=["health"],
-    summary="Tell that the service runs",
-    description="Touches nothing, not even the database.",
+    summary="Check that the service runs",
+    description="The response does not depend on the database.",
 )
-@response_schema(HealthSchema, 200, description="It runs")
+@response_schema(HealthSchema, 200, description="The service runs")
 async def get_health(_request: web.Request) -> web.Response:
     """GET /health"""
     return web.json_response({"status": "healthy"})
@@ -23,10 +23,10 @@ async def get_health(_request: web.Request) -> web.Response:
 
 @docs(
     tags=["health"],
-    summary="Tell whether the service can work",
-    description="Asks the database whether it is there and has been migrated.",
+    summary="Check that the service is ready",
+    description="Checks that the database can be reached and has been migrated.",
 )
-@response_schema(HealthSchema, 200, description="It can")
+@response_schema(HealthSchema, 200, description="The service is ready")
 async def get_readiness(request: web.Request) -> web.Response:
     """GET /health/ready"""
     row = await request.app[DATABASE].run_without_user(CHECK_READINESS)

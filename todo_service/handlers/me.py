@@ -1,4 +1,4 @@
-"""The endpoints of all data of a user: export and deletion."""
+"""The endpoints for all data of a user: export and deletion."""
 
 import json
 from collections.abc import AsyncIterator
@@ -19,13 +19,13 @@ Page = tuple[bytes, str | None, UUID | None]
 """The lines of some tasks, and the key and the id of the first task after them."""
 
 EXAMPLE_LINE = json.dumps({name: field.metadata["examples"][0] for name, field in TaskSchema().fields.items()}) + "\n"
-PAGE_SIZE = 100  # tasks in memory for each client, which may read slowly
+PAGE_SIZE = 100  # tasks in memory for each export: a client may read slowly
 
 
 @docs(
     tags=["me"],
     summary="Export your tasks",
-    description="Each on a line of its own, oldest first (NDJSON).",
+    description="One task on each line (NDJSON), oldest first.",
     produces=["application/x-ndjson"],
     responses={200: {"description": "All your tasks", "schema": {"type": "string", "examples": [EXAMPLE_LINE]}}},
 )
@@ -40,9 +40,9 @@ async def export_tasks(request: web.Request) -> web.Response:
 
 @docs(
     tags=["me"],
-    summary="Delete all that is kept of you",
-    description="At once and for good. Your token stays valid: you may begin anew.",
-    responses={204: {"description": "Nothing is left"}},
+    summary="Delete all your data",
+    description="The data is deleted at once, and can't be restored. Your token stays valid: you can create new tasks.",
+    responses={204: {"description": "All your data is deleted"}},
 )
 async def delete_me(request: web.Request) -> web.Response:
     """DELETE /api/me"""
@@ -56,7 +56,7 @@ async def _page(database: Database, user_id: str, key: str | None, task_id: UUID
 
 
 async def _stream(request: web.Request, lines: bytes, key: str | None, task_id: UUID | None) -> AsyncIterator[bytes]:
-    """Yields these lines, then those of all later pages. Reads a page only when the one before has been sent."""
+    """Yields these lines, then those of all later pages. Reads each page after the previous one has been sent."""
     yield lines
     while task_id:
         try:

@@ -1,4 +1,4 @@
-"""The endpoints of tasks: each runs one statement, of the same name in sql/tasks/."""
+"""The endpoints for tasks: each runs one statement, of the same name in sql/tasks/."""
 
 from uuid import UUID
 
@@ -54,8 +54,8 @@ DELETE_TASK = read_statement("tasks/delete_task")
 @docs(
     tags=["tasks"],
     summary="List your tasks",
-    description="Filtered, sorted, and by pages: while there are more, `Link` has the address of the next page.",
-    responses={304: {"description": "Nothing has changed since"}},
+    description="One page of your tasks, filtered and sorted. If there is a next page, `Link` has its address.",
+    responses={304: {"description": "The list has not changed"}},
     response_headers={200: ("ETag", "Link"), 304: ("ETag",)},
 )
 @response_schema(TaskSchema(many=True), 200, description="An array of tasks")
@@ -80,9 +80,9 @@ async def list_tasks(request: web.Request) -> web.Response:
 @docs(
     tags=["tasks"],
     summary="Synchronise your tasks",
-    description="What changed `since`; without it, all there is. Ask again at once while `more` is true.",
+    description="The changes after `since`, or all tasks without it. If `more` is true, send the next request at once.",
 )
-@response_schema(ChangesSchema, 200, description="What changed, and since what to ask next")
+@response_schema(ChangesSchema, 200, description="The changes, and the `since` of the next request")
 async def list_changes(request: web.Request) -> web.Response:
     """GET /api/tasks/changes"""
     user_id, query = request[USER_ID], request[CHANGES_QUERY]
@@ -98,10 +98,10 @@ async def list_changes(request: web.Request) -> web.Response:
 @docs(
     tags=["tasks"],
     summary="Create a task",
-    description="With an `Idempotency-Key` exactly once, however often the request is sent.",
+    description="With an `Idempotency-Key`, you can repeat the request: the task is created only once.",
     response_headers={201: ("ETag", "Location"), 200: ("ETag", "Location", "Idempotency-Replayed")},
 )
-@response_schema(TaskSchema, 201, description="The task; `Location` has its address")
+@response_schema(TaskSchema, 201, description="The new task; `Location` has its path")
 @response_schema(TaskSchema, 200, description="The task that this key created before")
 async def create_task(request: web.Request) -> web.Response:
     """POST /api/tasks"""
@@ -132,8 +132,8 @@ async def create_task(request: web.Request) -> web.Response:
 @docs(
     tags=["tasks"],
     summary="Get a task",
-    description="With `If-None-Match` only if it has changed.",
-    responses={304: {"description": "It has not changed since"}},
+    description="With `If-None-Match`, you get 304 if the task has not changed.",
+    responses={304: {"description": "The task has not changed"}},
     response_headers={200: ("ETag",), 304: ("ETag",)},
 )
 @response_schema(TaskSchema, 200, description="The task")
@@ -149,10 +149,10 @@ async def get_task(request: web.Request) -> web.Response:
 @docs(
     tags=["tasks"],
     summary="Change a task",
-    description="Only the members that are sent change, null clears (RFC 7396). PUT does the same, for old clients.",
+    description="Changes the members that you send. Null clears a member (RFC 7396). Old clients can use PUT.",
     response_headers={200: ("ETag",)},
 )
-@response_schema(TaskSchema, 200, description="The task as it is now")
+@response_schema(TaskSchema, 200, description="The task after the change")
 async def update_task(request: web.Request) -> web.Response:
     """PATCH and PUT /api/tasks/{task_id}"""
     changes = request[TASK_PATCH]
@@ -176,10 +176,10 @@ async def update_task(request: web.Request) -> web.Response:
 @docs(
     tags=["tasks"],
     summary="Complete a task",
-    description="Without a body it toggles `completed`, with one it sets it to what the body says.",
+    description="Without a body, toggles `completed`. With a body, sets `completed` to its value.",
     response_headers={200: ("ETag",)},
 )
-@response_schema(TaskSchema, 200, description="The task as it is now")
+@response_schema(TaskSchema, 200, description="The task after the change")
 async def complete_task(request: web.Request) -> web.Response:
     """PATCH /api/tasks/{task_id}/complete"""
     completed = request[COMPLETION].get("completed")
@@ -192,8 +192,8 @@ async def complete_task(request: web.Request) -> web.Response:
 @docs(
     tags=["tasks"],
     summary="Delete a task",
-    description="For good. Clients that synchronise are told of its id.",
-    responses={204: {"description": "It is gone"}},
+    description="The task can't be restored. Clients that synchronise get its id in `deleted`.",
+    responses={204: {"description": "The task is deleted"}},
 )
 async def delete_task(request: web.Request) -> web.Response:
     """DELETE /api/tasks/{task_id}"""
@@ -204,7 +204,7 @@ async def delete_task(request: web.Request) -> web.Response:
 
 
 def _if_match(request: web.Request) -> Tags | None:
-    """The revisions that the task may have. None if any revision will do: the statements don't know `*`."""
+    """The revisions that the task may have, or None for any: the statements don't support `*`."""
     tags = request[CONDITIONS].if_match
     return None if tags == ANY else tags
 

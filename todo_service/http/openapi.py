@@ -24,27 +24,27 @@ from todo_service.problems import PAGE, TYPES
 
 TITLE = "todo-service"
 ABOUT = f"""\
-Tasks of many users. Whose tasks a request is about follows from its token alone, a JSON Web Token in
-`Authorization: Bearer <token>`.
+A to-do list for each user. Requests to `/api/` need a JSON Web Token in `Authorization: Bearer <token>`. They can read
+and change only the tasks of the token's user.
 
-What is wrong is answered with a problem document (RFC 9457), whose `detail` is a sentence for humans.
-[{PAGE}]({PAGE}) says of each `type` what it means and what to do.
+Each error is a problem document (RFC 9457), whose `detail` is a sentence for humans. [{PAGE}]({PAGE}) explains each
+`type`.
 
-Tasks and lists have an `ETag`. With `If-Match` a change is refused if somebody else was faster, and with an
-`Idempotency-Key` a task is created once, however often the request is sent. `HEAD` is possible wherever `GET` is.
+Tasks and lists have an `ETag`. With `If-Match`, a change is refused if the task has changed since you read it. With an
+`Idempotency-Key`, a repeated request creates no second task. Each path that supports `GET` also supports `HEAD`.
 """
 
 TAGS = {
-    "tasks": "Your tasks, one by one, as lists, and what has changed.",
-    "me": "All that is kept of you.",
-    "health": "How the service is; for platforms, without a token.",
+    "tasks": "Single tasks, lists of tasks, and the changes since your last request.",
+    "me": "All your data: export and deletion.",
+    "health": "Health checks for platforms. They need no token.",
 }
 
 BEARER = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "JWT",
-    "description": "A JSON Web Token whose `sub` is the user, without the word Bearer: `todo-service token` makes one.",
+    "description": "A JSON Web Token without the word Bearer. `todo-service token` prints one. `sub` is the user's id.",
 }
 
 
@@ -57,21 +57,21 @@ def _header(description: str, example: str, *, required: bool = True, **schema: 
 
 
 HEADERS = {
-    "ETag": _header("The tag of what there is now, for `If-Match` and `If-None-Match`.", '"7"'),
+    "ETag": _header("The current tag of the task or list, for `If-Match` and `If-None-Match`.", '"7"'),
     "Link": _header(
         'The address of the next page, if there is one (RFC 8288): `rel="next"`.',
         f'</api/tasks?limit=50&cursor={EXAMPLE_CURSOR}>; rel="next"',
         required=False,
     ),
     "Location": _header("The path of the task.", f"/api/tasks/{EXAMPLE_ID}", format="uri-reference"),
-    "Idempotency-Replayed": _header("That this key has created the task before.", "true", enum=["true"]),
+    "Idempotency-Replayed": _header("Present if this key has created the task before.", "true", enum=["true"]),
     "WWW-Authenticate": _header(
-        "What is wrong with the token (RFC 6750).",
+        "The error in the token (RFC 6750).",
         'Bearer realm="todo-service", error="invalid_token", error_description="The token has expired; get a new one."',
     ),
-    "Accept-Patch": _header("What a body may be (RFC 5789).", ", ".join(MEDIA_TYPES)),
+    "Accept-Patch": _header("The supported media types of the body (RFC 5789).", ", ".join(MEDIA_TYPES)),
     "Retry-After": {
-        "description": "Of `unavailable`: the seconds to wait before repeating the request.",
+        "description": "For `unavailable`: the seconds to wait before you repeat the request.",
         "required": False,
         "schema": {"type": "integer", "minimum": 0, "examples": [1]},
     },
@@ -88,7 +88,7 @@ class Converter(OpenAPIConverter):
 
 
 class Plugin(MarshmallowPlugin):
-    """apispec's plugin, with our converter."""
+    """apispec's plugin, with this converter."""
 
     Converter = Converter
 
@@ -102,7 +102,7 @@ def describe(routes: Iterable[Route]) -> bytes:
         openapi_version="3.1.0",
         plugins=[plugin],
         info={"description": ABOUT, "license": {"name": "MIT", "identifier": "MIT"}, "contact": {"name": TITLE}},
-        servers=[{"url": "/", "description": "Where this description is from."}],
+        servers=[{"url": "/", "description": "The service that serves this description."}],
         security=[{"bearer": []}],
         tags=[{"name": name, "description": description} for name, description in TAGS.items()],
     )
@@ -130,7 +130,7 @@ def _openapi_schema(_converter: OpenAPIConverter, field: Field[Any], ret: dict[s
 
 
 def _without_default_null(_converter: OpenAPIConverter, _field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """Removes a default of null, which means that a member may be absent: generators would expect it to be present."""
+    """Removes a default of null. The member may be absent, but with a default, generators expect it to be present."""
     if "default" in ret and ret["default"] is None:
         del ret["default"]
     return {}  # apispec adds the returned keywords to `ret`

@@ -71,30 +71,32 @@ class HeadersSchema(RequestSchema):
 
 
 class ReadHeadersSchema(HeadersSchema):
-    """The conditions of reading a task or a list."""
+    """The conditions for reading a task or a list."""
 
     if_match = EntityTags(
         strong=True,
         data_key="If-Match",
-        metadata=openapi_metadata("Tags, or `*`: if none of them is the present one, the answer is 412.", "*"),
+        metadata=openapi_metadata("Tags, or `*`. If the current tag is not among them, the response is 412.", "*"),
     )
     if_none_match = EntityTags(
         strong=False,
         data_key="If-None-Match",
         metadata=openapi_metadata(
-            "Tags of what the client has already: if one is the present one, the answer is 304.", '"7"'
+            "The tags that the client has, or `*`. If the current tag is among them, the response is 304.", '"7"'
         ),
     )
 
 
 class WriteHeadersSchema(HeadersSchema):
-    """The condition of changing a task."""
+    """The condition for changing a task."""
 
     if_match = EntityTags(
         strong=True,
         data_key="If-Match",
         metadata=openapi_metadata(
-            "The tag of the task that the change is meant for: if it changed since, 412.", "*", '"7"'
+            "The tag that you last saw. If the task has changed since, nothing is changed, and the response is 412.",
+            "*",
+            '"7"',
         ),
     )
 
@@ -110,19 +112,19 @@ class CreateHeadersSchema(HeadersSchema):
         data_key="Idempotency-Key",
         validate=Regexp("^[!-~]{1,255}$", error="Must be given once, as 1 to 255 visible ASCII characters."),
         metadata=openapi_metadata(
-            "A new one for each task, like a UUID: the same key gives the same task.", EXAMPLE_ID
+            "A new key for each task, like a UUID. A request with the same key gets the same task.", EXAMPLE_ID
         ),
     )
 
 
 class NoQuerySchema(RequestSchema):
-    """The query of a route that takes none."""
+    """The query of a route without query parameters."""
 
     key = web.RequestKey("no_query", dict)
 
 
 def _limit() -> PageSize:
-    metadata = openapi_metadata("How many there may be in one answer.", 50)
+    metadata = openapi_metadata("The maximum number of items in one response.", 50)
     return PageSize(load_default=MAX_PAGE_SIZE, validate=Range(1, MAX_PAGE_SIZE), metadata=metadata)
 
 
@@ -166,40 +168,42 @@ class ListQuerySchema(RequestSchema):
     status = StrictString(
         load_default="all",
         validate=one_of(tuple(STATUSES)),
-        metadata=openapi_metadata("Whether completed or pending tasks are wanted.", "pending"),
+        metadata=openapi_metadata("All tasks, or only the pending or the completed ones.", "pending"),
     )
     sort = StrictString(
         load_default="created",
         validate=one_of(tuple(SORTS)),
-        metadata=openapi_metadata(
-            "What the list is sorted by. Tasks without a due date are the last, both ways.", "created"
-        ),
+        metadata=openapi_metadata("The sort key. Tasks without a due date are the last in both orders.", "created"),
     )
     order = StrictString(
         validate=one_of(ORDERS),
-        metadata=openapi_metadata("By default the newest tasks first, titles and due dates ascending.", "desc"),
+        metadata=openapi_metadata("The default is `desc` for `created`, and `asc` for `title` and `due_date`.", "desc"),
     )
     limit = _limit()
     priority = RepeatedParameter(
         StrictString(validate=one_of(PRIORITIES)),
         load_default=None,
-        metadata=openapi_metadata("Given several times, any of them.", ["high", "medium"]),
+        metadata=openapi_metadata(
+            "Tasks with this priority. If you repeat it, tasks with any of these priorities.", ["high", "medium"]
+        ),
     )
     due_before = UtcDateTime(
-        load_default=None, metadata=openapi_metadata(f"Due before this. {DATE_TIME_RULES}", "2027-01-01T00:00:00Z")
+        load_default=None,
+        metadata=openapi_metadata(f"Tasks due before this time. {DATE_TIME_RULES}", "2027-01-01T00:00:00Z"),
     )
     due_after = UtcDateTime(
-        load_default=None, metadata=openapi_metadata(f"Due after this. {DATE_TIME_RULES}", "2026-12-24T00:00:00Z")
+        load_default=None,
+        metadata=openapi_metadata(f"Tasks due after this time. {DATE_TIME_RULES}", "2026-12-24T00:00:00Z"),
     )
     q = StrictString(
         load_default=None,
         validate=Length(min=1, max=200, error="Must be 1 to 200 characters long."),
-        metadata=openapi_metadata("A part of the title or the description, in upper or lower case.", "milk"),
+        metadata=openapi_metadata("Tasks with this text in the title or the description, ignoring case.", "milk"),
     )
     cursor = CursorParameter(
         load_default=None,
         metadata=openapi_metadata(
-            "Where the page begins: from the `Link` of the page before, with the same `sort` and `order`.",
+            "The start of the page, from the `Link` of the previous page. `sort` and `order` must be the same.",
             EXAMPLE_CURSOR,
         ),
     )
@@ -237,7 +241,9 @@ class ChangesQuerySchema(RequestSchema):
 
     since = SyncTokenParameter(
         load_default=None,
-        metadata=openapi_metadata("From the answer before; without it, all there is.", f"{EXAMPLE_ID}-7"),
+        metadata=openapi_metadata(
+            "The `since` of the previous response. Leave it out to get all tasks.", f"{EXAMPLE_ID}-7"
+        ),
     )
     limit = _limit()
 

@@ -16,7 +16,7 @@ PRIORITIES = ("low", "medium", "high")
 
 EXAMPLE_ID = "29a4e190-e9c6-41b3-9379-bc4287b0f856"
 EXAMPLE_TIME = "2026-12-31T17:00:00.000000Z"
-DATE_TIME_RULES = "With an offset; in UTC within the years 0001 to 9999; no leap seconds."
+DATE_TIME_RULES = "An RFC 3339 date-time with an offset, but no leap second. In UTC, its year is 0001 to 9999."
 
 # \s differs: in Python it includes U+001C to U+001F and U+0085. In JavaScript, whose regular expressions OpenAPI uses,
 # it includes U+FEFF.
@@ -31,12 +31,13 @@ def openapi_metadata(description: str, *examples: object, **keywords: object) ->
 
 
 def one_of(choices: tuple[str, ...]) -> OneOf:
+    """A validator whose message lists the choices."""
     return OneOf(choices, error=f"Must be one of {', '.join(choices)}.")
 
 
 def _title(**kwargs: Any) -> StrictString:
     length = Length(min=1, max=200, error="Must be 1 to 200 characters long.")
-    metadata = openapi_metadata("Not blank; stored without blanks at its ends.", "Buy milk")
+    metadata = openapi_metadata("Not blank. White space at its ends is removed.", "Buy milk")
     return StrictString(validate=[length, NOT_BLANK], post_load=[str.strip], metadata=metadata, **kwargs)
 
 
@@ -45,30 +46,30 @@ def _description(**kwargs: Any) -> StrictString:
     return StrictString(
         validate=length,
         allow_none=True,
-        metadata=openapi_metadata("What else there is to say.", "Two bottles"),
+        metadata=openapi_metadata("Details of the task.", "Two bottles"),
         **kwargs,
     )
 
 
 def _completed(**kwargs: Any) -> StrictBoolean:
-    return StrictBoolean(metadata=openapi_metadata("Whether it is done.", True), **kwargs)
+    return StrictBoolean(metadata=openapi_metadata("Whether the task is done.", True), **kwargs)
 
 
 def _priority(**kwargs: Any) -> StrictString:
-    metadata = openapi_metadata("How important it is, if that was said.", "high")
+    metadata = openapi_metadata("The importance of the task.", "high")
     return StrictString(validate=one_of(PRIORITIES), allow_none=True, metadata=metadata, **kwargs)
 
 
 def _due_date(**kwargs: Any) -> UtcDateTime:
     return UtcDateTime(
         allow_none=True,
-        metadata=openapi_metadata(f"Until when it is to be done. {DATE_TIME_RULES}", EXAMPLE_TIME),
+        metadata=openapi_metadata(f"The time when the task is due. {DATE_TIME_RULES}", EXAMPLE_TIME),
         **kwargs,
     )
 
 
 class RequestSchema(Schema):
-    """A part of a request. An unknown member is an error, whose message names the known ones.
+    """A part of a request. An unknown member is an error, whose message names the known members.
 
     The middleware `validate` stores the loaded value in `request[key]`.
     """
@@ -155,11 +156,11 @@ class ResponseSchema(Schema):
 class TaskSchema(ResponseSchema):
     """A task."""
 
-    id = fields.UUID(required=True, metadata=openapi_metadata("Chosen by the service, for ever.", EXAMPLE_ID))
+    id = fields.UUID(required=True, metadata=openapi_metadata("Chosen by the service. It never changes.", EXAMPLE_ID))
     user_id = StrictString(
         required=True,
         validate=Length(1, 255),
-        metadata=openapi_metadata("Whose task it is: the `sub` of the token.", "alice"),
+        metadata=openapi_metadata("The owner of the task: the `sub` of the token.", "alice"),
     )
     title = _title(required=True)
     description = _description(required=True)
@@ -167,16 +168,16 @@ class TaskSchema(ResponseSchema):
     priority = _priority(required=True)
     due_date = _due_date(required=True)
     created_at = UtcDateTime(
-        required=True, metadata=openapi_metadata("When it was created.", "2026-11-20T14:16:38.315613Z")
+        required=True, metadata=openapi_metadata("The time when the task was created.", "2026-11-20T14:16:38.315613Z")
     )
     updated_at = UtcDateTime(
-        required=True, metadata=openapi_metadata("When it changed last.", "2026-11-20T14:17:02.118846Z")
+        required=True, metadata=openapi_metadata("The time when the task last changed.", "2026-11-20T14:17:02.118846Z")
     )
     revision = fields.Integer(
         required=True,
         strict=True,
         metadata=openapi_metadata(
-            "Grows with each write of the user; the task's ETag without the quotes.", 3, format="int64"
+            "Grows with each write to the user's tasks. It is the task's ETag without the quotes.", 3, format="int64"
         ),
     )
 
@@ -185,18 +186,19 @@ class ChangesSchema(ResponseSchema):
     """The changes after `since`."""
 
     since = fields.String(
-        required=True, metadata=openapi_metadata("What to send as `since` next time.", f"{EXAMPLE_ID}-8")
+        required=True, metadata=openapi_metadata("The `since` of the next request.", f"{EXAMPLE_ID}-8")
     )
     tasks = fields.List(
         fields.Nested(TaskSchema),
         required=True,
-        metadata=openapi_metadata("What was created or changed, as it is now."),
+        metadata=openapi_metadata("The created or changed tasks, in their current state."),
     )
     deleted = fields.List(
-        fields.UUID(), required=True, metadata=openapi_metadata("The ids of what was deleted.", [EXAMPLE_ID])
+        fields.UUID(), required=True, metadata=openapi_metadata("The ids of the deleted tasks.", [EXAMPLE_ID])
     )
     more = StrictBoolean(
-        required=True, metadata=openapi_metadata("Whether there is more: then ask again at once.", False)
+        required=True,
+        metadata=openapi_metadata("Whether there are more changes. If so, send the next request at once.", False),
     )
 
 
@@ -206,12 +208,12 @@ class ProblemSchema(ResponseSchema):
     type = fields.String(
         required=True,
         metadata=openapi_metadata(
-            "What kind of problem it is: /problems has them all.",
+            "The type of the problem. /problems explains each type.",
             *(f"{PAGE}#{name}" for name in TYPES),
             format="uri-reference",
         ),
     )
-    title = fields.String(required=True, metadata=openapi_metadata("The type in words.", "Invalid body"))
+    title = fields.String(required=True, metadata=openapi_metadata("The type in words, for humans.", "Invalid body"))
     status = fields.Integer(required=True, metadata=openapi_metadata("The HTTP status.", 400))
     detail = fields.String(
         required=True, metadata=openapi_metadata("A sentence for humans.", "title must not be blank.")
@@ -220,7 +222,7 @@ class ProblemSchema(ResponseSchema):
         keys=fields.String(),
         values=fields.List(fields.String()),
         metadata=openapi_metadata(
-            "Of a body, query or header that is wrong: messages for each field.", {"title": ["Must not be blank."]}
+            "For an invalid body, query or header: the messages for each field.", {"title": ["Must not be blank."]}
         ),
     )
 
@@ -228,4 +230,6 @@ class ProblemSchema(ResponseSchema):
 class HealthSchema(ResponseSchema):
     """The health of the service."""
 
-    status = fields.String(required=True, validate=Equal("healthy"), metadata=openapi_metadata("How it is.", "healthy"))
+    status = fields.String(
+        required=True, validate=Equal("healthy"), metadata=openapi_metadata("The state of the service.", "healthy")
+    )
