@@ -71,7 +71,7 @@ def test_a_route_outside_the_api_must_be_public() -> None:
 
 
 def test_a_public_route_cannot_declare_schemas() -> None:
-    with pytest.raises(ValueError, match="/api/x is public, so what it takes would not be validated"):
+    with pytest.raises(ValueError, match="/api/x is public, so its parameters and body would not be validated"):
         Route("POST", "/api/x", respond, public=True, body=NewTaskSchema())
 
 

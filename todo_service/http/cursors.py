@@ -1,4 +1,4 @@
-"""Cursors: where a page of a list begins, and the Link to the next page (RFC 8288)."""
+"""Keyset cursors: the first task of a page of a list, and the Link to the next page (RFC 8288)."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ CHECKSUM_BYTES = 6
 
 @dataclass(frozen=True)
 class Cursor:
-    """The first task of a page in a list of this sort and order. `key` is its sort key as text."""
+    """The first task of a page, in a list of this sort and order. `key` is its sort key as text, or None."""
 
     sort: str
     order: str
@@ -50,7 +50,7 @@ def decode_cursor(text: str) -> Cursor | None:
 
 
 def _is_valid(cursor: Cursor) -> bool:
-    """Whether the statements accept the cursor. A valid checksum is no proof: a client could compute one."""
+    """Whether the statements accept the cursor. The checksum doesn't prove it: a client could compute one."""
     match cursor:
         case Cursor(sort="created" | "due_date", key=str(key), id=str(task_id)):
             datetime.fromisoformat(key)
@@ -65,7 +65,7 @@ def _is_valid(cursor: Cursor) -> bool:
 
 
 def next_link(path: str, query: MultiMapping[str], cursor: Cursor) -> str:
-    """The value of a Link header: the list that the client asked for, from the cursor on."""
+    """The value of a Link header: the address of the same list, from the cursor on."""
     parameters = [(name, value) for name, value in query.items() if name != "cursor"]
     parameters.append(("cursor", encode_cursor(cursor)))
     return f'<{path}?{urlencode(parameters)}>; rel="next"'

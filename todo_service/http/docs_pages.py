@@ -28,7 +28,7 @@ POLICY = (
 
 STATIC = Path(__file__).with_name("static")
 SWAGGER_UI = Path(str(distribution("flask-swagger-ui").locate_file("flask_swagger_ui/dist")))
-"""The files of Swagger UI, in a package for Flask. It has new releases first. Flask itself is not imported."""
+"""The files of Swagger UI, from the package that gets new releases first. It is for Flask, which is not imported."""
 
 DOCS_FILES = {
     "docs.js": STATIC,
@@ -69,8 +69,8 @@ PROBLEMS_BODY = """\
 {contents}</ul>
 """
 
-# A browser on this machine that opens the page sends none of these headers. Requests from pages of other origins that
-# could read the response have Origin. Most proxies add one of the others.
+# When a browser on this machine opens the page, it sends none of these headers. It sends Origin if a page of another
+# origin could read the response. Most proxies add one of the others.
 PROXY_HEADERS = ("cf-connecting-ip", "forwarded", "origin", "via", "x-forwarded-", "x-real-ip")
 
 

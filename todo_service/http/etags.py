@@ -12,7 +12,7 @@ Tags = tuple[str, ...]
 """The entity tags of a header, without their quotes."""
 
 ANY: Final = ("*",)
-"""The parsed form of the header value `*`. It equals no list of tags, because no tag of this service is an asterisk."""
+"""The parsed form of the header value `*`. No list of tags equals it: no tag of this service is an asterisk."""
 
 MALFORMED: Final = 'Must be * or a list of entity tags in quotes, like "7", "9".'
 
@@ -50,9 +50,10 @@ def parse_sync_token(text: str) -> SyncToken | None:
 
 
 def parse_tags(value: str, *, strong: bool) -> Tags:
-    """Those tags of an If-Match or If-None-Match header that the service may have sent. The result may be empty.
+    """The tags of an If-Match or If-None-Match header, without those that the service can't have sent.
 
-    With `strong`, weak tags are left out: they never match for a write (RFC 9110, section 8.8.3.2). Raises ValueError.
+    The result may be empty. With `strong`, weak tags are left out, because they never match for a write (RFC 9110,
+    section 8.8.3.2). Raises ValueError.
     """
     if match := OWN_TAG.fullmatch(value):  # a single tag, as nearly all clients send it
         return (match[1],)

@@ -92,7 +92,7 @@ class CursorParameter(fields.String):
 
 
 class RepeatedParameter(fields.List[str]):
-    """A query parameter that may be repeated. If a value is invalid, the parameter gets the error of the first one."""
+    """A query parameter that may be repeated. The parameter gets the error of its first invalid value."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         try:
@@ -114,10 +114,10 @@ class SyncTokenParameter(fields.String):
 
 
 class EntityTags(fields.String):
-    """A list of entity tags. Tags that the service can't have sent are left out when it is loaded."""
+    """A list of entity tags, loaded without the tags that the service can't have sent."""
 
     openapi_schema: Mapping[str, Any] = {
-        # Two schemas, because Schemathesis finds no value for a pattern without letters and digits like that of `*`.
+        # Two schemas, because Schemathesis finds no value for a pattern without letters and digits, like that of `*`.
         "anyOf": [{"type": "string", "enum": ["*"]}, {"type": "string", "pattern": f"^{TAGS.pattern}$"}]
     }
 

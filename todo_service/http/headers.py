@@ -10,7 +10,7 @@ from todo_service.http.routes import is_api
 
 SECURITY_HEADERS = CIMultiDict(
     {
-        # If a browser shows a response as a page, it loads, runs and frames nothing. The docs pages have their own.
+        # A response that is shown as a page loads, runs and frames nothing. The docs pages have their own policy.
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
         # Other sites can't embed responses. CORS requests are not affected.
         "Cross-Origin-Resource-Policy": "same-origin",

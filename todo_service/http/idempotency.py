@@ -14,6 +14,6 @@ def derive_task_id(user_id: str, key: str) -> UUID:
 
 
 def fingerprint(payload: Mapping[str, object]) -> bytes:
-    """A digest of a validated payload. Members that are None don't count, so that a later release can add members."""
+    """A digest of a validated payload. It leaves out members that are None, so that a later release can add members."""
     members = {name: value for name, value in payload.items() if value is not None}
     return blake2b(json.dumps(members, sort_keys=True).encode(), digest_size=16).digest()

@@ -25,7 +25,7 @@ class InFlight:
 
     @web.middleware
     async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The middleware. While the worker is stopping, each response closes its connection."""
+        """The middleware that counts. While the worker stops, each response closes its connection."""
         self.requests += 1
         try:
             response = await handler(request)

@@ -18,10 +18,10 @@ NO_CONDITIONS = HeadersSchema()
 
 @dataclass(frozen=True)
 class Route:
-    """A method and a path, the handler, and what else the middlewares and the API's description need to know.
+    """The declaration of a route, for the middlewares and the API's description.
 
     `public` routes need no token, and their requests are not validated. `body`, `query` and `headers` are the schemas
-    of what the handler reads. `problems` are the names of the problems that the handler itself raises.
+    of the values that the handler reads. `problems` are the names of the problems that the handler itself raises.
     """
 
     method: str
@@ -35,15 +35,15 @@ class Route:
 
     def __post_init__(self) -> None:
         if not self.public and not self.path.startswith(API_PREFIX):
-            raise ValueError(f"{self.path} must be public, or begin with {API_PREFIX} like all that needs a token")
+            raise ValueError(f"{self.path} must be public, or begin with {API_PREFIX} like all paths that need a token")
         if self.public and (self.body or self.headers or self.query is not NO_QUERY or self.has_task_id):
-            raise ValueError(f"{self.path} is public, so what it takes would not be validated")
+            raise ValueError(f"{self.path} is public, so its parameters and body would not be validated")
         if self.headers is None and not (self.public or self.is_safe):
             object.__setattr__(self, "headers", NO_CONDITIONS)  # refuses conditional headers that would be ignored
 
     @property
     def is_safe(self) -> bool:
-        """Whether its method is safe: it changes nothing (RFC 9110, section 9.2.1)."""
+        """Whether the method is safe: it changes nothing (RFC 9110, section 9.2.1)."""
         return self.method in SAFE_METHODS
 
     @cached_property
@@ -92,5 +92,5 @@ ROUTES = web.AppKey("routes", RouteTable)
 
 
 def is_api(request: web.Request) -> bool:
-    """Whether the path of a request is one of the API, even if there is no such route."""
+    """Whether the path of a request belongs to the API, even if no route has this path."""
     return f"{request.path}/".startswith(API_PREFIX)

@@ -31,8 +31,8 @@ UUID_PATTERN = re.compile("[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa
 def validate(routes: RouteTable) -> Middleware:
     """The middleware that sets `request[schema.key]` for each schema of a route, and `request[TASK_ID]`.
 
-    It raises Problem for invalid requests. Public routes accept any query and headers: a platform may call /health as
-    it likes.
+    It raises Problem for invalid requests. Public routes accept any query and headers, because platforms may add some
+    when they call /health.
     """
 
     @web.middleware
@@ -53,7 +53,7 @@ def validate(routes: RouteTable) -> Middleware:
 
 
 async def _load_body(request: web.Request, schema: RequestSchema) -> Any:
-    """What the schema loads, or an empty dict if an optional body is missing."""
+    """The value that the schema loads, or an empty dict if an optional body is missing."""
     if schema.optional_body and not await _read_body(request):
         return {}
     if request.content_type not in MEDIA_TYPES or (request.charset or "utf-8").lower() != "utf-8":
@@ -115,7 +115,7 @@ _load_cached_query = lru_cache(1000)(_load_query_string)  # clients send the sam
 
 
 def _load_headers(schema: HeadersSchema, headers: CIMultiDictProxy[str]) -> Any:
-    """Returns the same as `schema.load`, which takes 4 us without conditions, rather than 0.1: 5 % of a get."""
+    """Returns the same as `schema.load`, which needs 4 us (5 % of a get) even without conditions; this needs 0.1 us."""
     sent = [name for name in schema.names if name in headers]
     if not sent:
         return schema.absent

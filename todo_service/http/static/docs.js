@@ -5,7 +5,7 @@ const ui = SwaggerUIBundle({
   domNode: page,
   url: page.dataset.description,
   displayRequestDuration: true,
-  validatorUrl: null, // which would send the description elsewhere
+  validatorUrl: null, // otherwise the page sends the description to another server
   onComplete() {
     if (page.dataset.token) ui.preauthorizeApiKey("bearer", page.dataset.token);
   },
