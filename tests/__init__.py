@@ -1,4 +1,4 @@
-"""The tests, in folders named for the packages and folders that they test; fixtures and helpers are in support/."""
+"""The tests. Each folder has the name of the package or folder that it tests; support/ has fixtures and helpers."""
 
 import pytest
 

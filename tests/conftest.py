@@ -1,4 +1,4 @@
-"""One PostgreSQL for the whole run, one migrated database for each process of pytest, a random user for each test."""
+"""Fixtures for all tests: one PostgreSQL for a run, one migrated database for a process, new users for each test."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ from todo_service.settings import Settings
 
 pytest_plugins = [f"tests.support.{name}" for name in ("database", "exports", "plans", "postgres_servers", "writers")]
 
-# Faster, but a crash of the machine would lose data: these servers are deleted after the run.
+# PostgreSQL is faster with these options, but a crash loses data. The data is deleted after the run anyway.
 NOT_DURABLE = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=200")
 
 resources = ExitStack()
@@ -70,7 +70,7 @@ def background_failures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
-    """A migrated database for all tests of this process: its address for the owner, without a pooler."""
+    """The address of the migrated database of this process, for its owner and without a pooler."""
 
     async def create() -> str:
         url = await create_test_database()
@@ -85,7 +85,7 @@ def database_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def service_database_url(database_url: str) -> str:
-    """The same database for the role of sql/roles.sql, as the service connects to it."""
+    """The address of the same database for the role of sql/roles.sql, which the service uses."""
     return service_url(database_url)
 
 

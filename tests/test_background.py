@@ -1,4 +1,4 @@
-"""Background tasks: a failure is logged with its traceback and ends the worker, and gunicorn starts another one."""
+"""Background tasks: the service logs a failure with its traceback and ends the worker, which gunicorn replaces."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
 
-# Python imports a module of this name when it starts. The function fails once, in the first worker that calls it.
+# Python imports the module sitecustomize when it starts. The function fails once, in the first worker that calls it.
 SITECUSTOMIZE = """
 from pathlib import Path
 from todo_service.{module} import {kind}
@@ -133,7 +133,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("kind", "function", "name"), BROKEN)
-async def test_an_error_in_sending_fails_waiting_calls_and_later_calls_are_refused(
+async def test_an_error_in_sending_fails_waiting_calls_and_refuses_later_calls(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     background_failures: list[str],
@@ -152,7 +152,7 @@ async def test_an_error_in_sending_fails_waiting_calls_and_later_calls_are_refus
         outcomes = await gather(*(base.run(statement, "a") for statement in (WRITE, READ, READ)))
         await expect_failure(background_failures, name)
         for outcome in outcomes:
-            # A result from before the call of `finish` is kept; calls after the failure can be repeated.
+            # If `finish` fails, the first call already has its result. All other calls get a problem.
             assert isinstance(outcome, asyncpg.Record | Problem)
             assert isinstance(outcome, asyncpg.Record) is (outcome is outcomes[0] and function == "finish")
         assert "internal-error" in {outcome.name for outcome in outcomes if isinstance(outcome, Problem)}
@@ -182,7 +182,7 @@ async def test_an_error_in_the_retry_for_a_locked_user_fails_the_call(
     assert_is_logged(caplog, "sending")
 
 
-async def test_an_error_of_a_cancelled_call_is_logged_without_the_values_of_users(
+async def test_an_error_of_a_cancelled_call_is_logged_without_values_of_the_user(
     settings: Settings, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     sql = """

@@ -31,7 +31,9 @@ def test_invalid_arguments_print_the_usage(capsys: pytest.CaptureFixture[str], a
     assert "usage: todo-service" in capsys.readouterr().err
 
 
-def test_serve_without_settings_names_the_missing_setting_and_embedded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_serve_without_settings_names_the_missing_setting_and_the_option_embedded(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     text = refused_command(capsys, "serve")
     assert "DATABASE_URL is not set" in text
     assert "--embedded" in text
@@ -41,7 +43,7 @@ def test_migrate_without_a_database_url_is_refused(capsys: pytest.CaptureFixture
     assert "DATABASE_URL is not set" in refused_command(capsys, "migrate")
 
 
-def test_migrate_with_an_unreachable_database_is_refused(
+def test_migrate_fails_if_the_database_is_unreachable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://user:hidden@127.0.0.1:1/none")

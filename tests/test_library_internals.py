@@ -1,4 +1,4 @@
-"""The private names of libraries: those that library_internals.py uses still work as expected."""
+"""The private names of libraries that library_internals.py uses still work as expected."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ class Recorder(RequestHandler):
     """A connection that records its state after each piece of data."""
 
     __slots__ = ()
-    states: list[tuple[int, bool]] = []  # noqa: RUF012 - of the one connection of a test
+    states: list[tuple[int, bool]] = []  # noqa: RUF012 - a test has only one connection
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -37,7 +37,7 @@ async def answer(_request: web.Request) -> web.Response:
 
 
 async def test_a_connection_distinguishes_incomplete_headers_from_requests() -> None:
-    """The runner uses `connection_class`, whose properties tell incomplete headers from requests."""
+    """The runner uses `connection_class`, whose properties distinguish incomplete headers from requests."""
     app = web.Application()
     app.router.add_get("/", answer)
     runner = RecordingRunner(app)
@@ -64,7 +64,7 @@ async def test_an_unknown_expectation_on_an_unknown_path_gets_404(aiohttp_client
     assert (await client.get("/x", headers={"Expect": "x"})).status == 404
 
 
-async def test_a_request_of_another_version_gets_a_response_of_http_1_1() -> None:
+async def test_a_request_of_another_http_version_gets_an_http_1_1_response() -> None:
     request = make_mocked_request("GET", "/")
     request._version = (2, 0)  # type: ignore[assignment]
     library_internals.respond_with_http_1_1(request)

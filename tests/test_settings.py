@@ -244,7 +244,7 @@ def test_algorithms_must_match_the_secret_or_the_key_set(read: Read) -> None:
     assert sentence.startswith("JWT_ALGORITHMS must be HS256 with a secret")
 
 
-def test_without_settings_the_required_ones_are_named(read: Read) -> None:
+def test_without_settings_the_errors_name_the_required_ones(read: Read) -> None:
     database, secret = errors_of(read, only=True)
     assert database.startswith("DATABASE_URL is not set")
     assert secret.startswith("JWT_SECRET is not set")
@@ -279,7 +279,7 @@ def test_only_the_requested_settings_are_read(read: Read) -> None:
         ("?require_auth=none", "?require_auth=none"),  # PostgreSQL refuses it, so it is not ignored silently
     ],
 )
-def test_url_parameters_that_only_other_clients_understand_are_removed(read: Read, parameters: str, kept: str) -> None:
+def test_url_parameters_that_only_other_clients_support_are_removed(read: Read, parameters: str, kept: str) -> None:
     assert read(DATABASE_URL=URL + parameters).database_url == URL + kept
 
 

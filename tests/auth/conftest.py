@@ -1,4 +1,4 @@
-"""Fixtures of the tests of tokens: a clock, an issuer, and a verifier with its keys."""
+"""Fixtures of the tests of tokens: a clock, an issuer, and a verifier with the issuer's keys."""
 
 from collections.abc import AsyncIterator
 

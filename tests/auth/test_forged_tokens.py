@@ -1,4 +1,4 @@
-"""Forged and broken tokens (RFC 8725, section 2): each is refused, and the refusal says why."""
+"""Forged and malformed tokens (RFC 8725, section 2): the service refuses each of them with the reason."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def swap_header() -> str:
 
 
 def non_canonical() -> str:
-    """The same signature with another last character, of which two bits are not used."""
+    """A valid token whose last character is changed in one of its two unused bits."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     token = valid_token()
     return token[:-1] + letters[letters.index(token[-1]) ^ 1]
@@ -184,9 +184,9 @@ async def test_a_token_with_one_character_changed_added_or_removed_is_refused() 
 
 
 def confused_tokens() -> dict[str, tuple[str, str]]:
-    """Tokens made from the issuer's public keys, or from one private key used with a wrong `kid` or `alg`.
+    """Tokens whose key, `alg` and `kid` do not match, each with the reason for its refusal.
 
-    Each has the reason of its refusal.
+    Many use a public key of the issuer as a shared secret.
     """
     forged = {}
     for key in (RS256, ES256, EDDSA):
@@ -227,7 +227,7 @@ async def test_a_token_whose_key_and_algorithm_do_not_match_is_refused(
     assert reason in await refusal_of(verifier, token)
 
 
-# `alg` none, and keys that a token names or brings along
+# Tokens with `alg` none, and tokens that name or contain keys
 
 NONE = ["".join(letters) for letters in product("nN", "oO", "nN", "eE")]
 NONE += ["none ", " none", "none\0", "n\u043ene", "none\n", "NoNe\u200b", "", "null", "None,HS256", "HS256,none"]
@@ -255,7 +255,7 @@ async def test_a_token_with_alg_none_in_any_spelling_is_refused(issuer: Issuer, 
 
 @pytest.mark.parametrize("kid", KIDS, ids=lambda kid: repr(kid)[:30])
 async def test_a_kid_is_never_used_as_a_path_a_query_or_a_url(issuer: Issuer, verifier: Verifier, kid: str) -> None:
-    """If it were, a file with known content, or the result of a query, could become the secret."""
+    """Otherwise an attacker could choose the secret: a file with known content, or the result of a query."""
     issuer.keys = [EDDSA]
     for secret in ("", "\0", "0\n", "2\n", "key", kid):
         forged = hmac_token(secret, {**HS256, "kid": kid}, claims())

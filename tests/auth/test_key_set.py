@@ -28,7 +28,7 @@ def with_members(key: SigningKey, **members: Any) -> SigningKey:
     return SigningKey(key.algorithm, key.private, **{**key.jwk, **members})
 
 
-# Which key
+# The key that verifies a token
 
 
 @pytest.mark.parametrize("key", [EDDSA, ES256, RS256], ids=lambda key: key.algorithm)
@@ -58,16 +58,16 @@ async def test_all_keys_with_the_kid_of_a_token_are_tried(issuer: Issuer, verifi
     assert await verifier.verify(twin.sign({}, claims())) == "ada"
 
 
-async def test_a_token_gets_503_if_no_key_is_of_a_configured_algorithm(issuer: Issuer, issuer_url: str) -> None:
+async def test_a_token_gets_503_if_no_key_has_a_configured_algorithm(issuer: Issuer, issuer_url: str) -> None:
     issuer.keys = [RS256, ES256]
     verifier = Verifier(key_set_settings(issuer_url, jwt_algorithms=("EdDSA",)))
     await assert_unavailable(verifier, EDDSA.sign({}, claims()))
 
 
-# Which keys are used
+# Keys that are used or skipped
 
 
-async def test_a_published_key_of_another_algorithm_than_configured_is_not_used(
+async def test_a_published_key_of_an_algorithm_that_is_not_configured_is_not_used(
     issuer: Issuer, issuer_url: str
 ) -> None:
     issuer.keys = [EDDSA, RS256]

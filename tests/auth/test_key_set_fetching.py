@@ -187,7 +187,7 @@ async def test_a_cached_token_refetches_old_keys_in_the_background(
     await verifier.verify(token)
     await wait_for_fetch(verifier)
     assert issuer.requests == 1
-    issuer.open.clear()  # a request that waited for the issuer now would never end
+    issuer.open.clear()  # from now on, a request that waits for the issuer never ends
     issuer.arrived.clear()
     clock.now = NOW + 601
     for _ in range(3):
@@ -236,7 +236,7 @@ async def test_a_cancelled_request_does_not_cancel_the_shared_fetch(issuer: Issu
     assert issuer.requests == 1
 
 
-async def test_without_keys_requests_get_503_and_the_issuer_is_asked_once_a_second(
+async def test_without_keys_requests_get_503_and_the_service_fetches_once_a_second(
     issuer: Issuer, issuer_url: str, aiohttp_client: AiohttpClient, clock: Clock
 ) -> None:
     client = await client_for(aiohttp_client, key_set_settings(issuer_url))

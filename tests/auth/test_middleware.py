@@ -24,7 +24,7 @@ async def client(aiohttp_client: AiohttpClient) -> Client:
 
 
 async def get(client: Client, *headers: str | bytes, target: str = "/api/me") -> Answer:
-    """The response to a request with these header lines, which are sent as they are."""
+    """The response to a request with these header lines, which are sent unchanged."""
     lines = [f"GET {target} HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]
     [answer] = await exchange(
         client, b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines)
@@ -53,7 +53,7 @@ WITHOUT_TOKEN: dict[str, tuple[str, ...]] = {
     "the scheme alone": ("Authorization: Bearer",),
     "the scheme and a space": ("Authorization: Bearer ",),
     "another scheme": ("Authorization: Basic YWRhOmFkYQ==",),
-    "a scheme that begins alike": (f"Authorization: Bearers {TOKEN}",),
+    "a scheme with the same beginning": (f"Authorization: Bearers {TOKEN}",),
     "a token without a scheme": (f"Authorization: {TOKEN}",),
     "DPoP": (f"Authorization: DPoP {TOKEN}",),
     "a list of schemes": (f"Authorization: Basic YTpi, Bearer {TOKEN}",),
@@ -113,7 +113,7 @@ MALFORMED_TOKENS = {
 
 
 @pytest.mark.parametrize("token", MALFORMED_TOKENS.values(), ids=MALFORMED_TOKENS.keys())
-async def test_a_malformed_token_gets_401_and_is_not_quoted(client: Client, token: bytes) -> None:
+async def test_a_malformed_token_gets_401_and_is_not_in_the_response(client: Client, token: bytes) -> None:
     answer = await get(client, b"Authorization: Bearer " + token)
     assert answer.status == 401
     challenge = 'error="invalid_token", error_description="The token is malformed; '
@@ -135,7 +135,7 @@ async def test_a_public_route_needs_no_token_and_ignores_tokens(client: Client, 
 
 
 async def status_of(client: Client, method: str, path: str) -> int:
-    """The status of a request without a token, whose path is sent as it is."""
+    """The status of a request without a token. The path is sent unchanged."""
     url = client.make_url("/").with_path(path, encoded=True)
     async with aiohttp.ClientSession(requote_redirect_url=False) as session:
         return (await session.request(method, url)).status
@@ -179,7 +179,7 @@ async def test_without_a_token_an_unknown_path_outside_the_api_gets_404_or_405(
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/api/unknown", 404), ("DELETE", "/api/me", 405)])
-async def test_with_a_token_an_unknown_path_gets_404_and_an_unknown_method_405(
+async def test_with_a_token_an_unknown_path_gets_404_and_an_unsupported_method_405(
     client: Client, method: str, path: str, status: int
 ) -> None:
     response = await client.request(method, path, headers=bearer(TOKEN))
