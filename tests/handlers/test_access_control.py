@@ -1,4 +1,4 @@
-"""A user's tasks are hidden from other users and from clients without a token, and can't be changed by them.
+"""Other users, and clients without a token, can neither read nor change a user's tasks.
 
 The stranger of these tests is another user who knows all ids, entity tags, keys and cursors of the owner.
 """
@@ -24,7 +24,7 @@ BODIES: dict[str, list[Any]] = {
     "update_task": [{"title": "changed"}, {"completed": True}, {}],
     "complete_task": [None, {"completed": True}],
 }
-"""The bodies that are sent to each operation; PUT has those of PATCH."""
+"""The bodies that are sent to each operation. PUT has the same ones as PATCH."""
 
 VARYING_HEADERS = ("Date", "X-Request-ID")
 """Headers that differ between two responses to the same request."""
@@ -37,7 +37,7 @@ class Leaked:
         self.owner = owner
 
     async def collect(self) -> "Leaked":
-        """Creates tasks of the owner, one of them deleted, and remembers all about them."""
+        """Creates tasks of the owner, deletes one of them, and stores their ids, entity tags and cursors."""
         owner = self.owner
         self.key = f"key-{uuid4()}"
         body = {"title": "mine", "description": "secret-description"}
@@ -54,7 +54,7 @@ class Leaked:
         return self
 
     async def owners_view(self) -> list[str]:
-        """All data of the owner, as the owner gets it, with its entity tags."""
+        """All data that the owner gets, with its entity tags."""
         responses = [await self.owner.call("GET", path) for path in (TASKS, f"{TASKS}/changes", "/api/export")]
         return [await response.text() + response.headers.get("ETag", "") for response in responses]
 
@@ -75,7 +75,7 @@ class Leaked:
         yield {"user_id": self.owner.user_id}
 
     def requests(self, *queries: dict[str, str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Each operation of the API's description with each id, header, query (these, too) and body."""
+        """Requests for each operation of the API, with each id, header, query and body. `queries` are further ones."""
         for path, method, operation in operations():
             paths = [path.format(task_id=task_id) for task_id in self.ids] if "{" in path else [path]
             bodies = BODIES.get(operation["operationId"].removesuffix("_by_put"), [None])

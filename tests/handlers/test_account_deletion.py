@@ -1,4 +1,4 @@
-"""DELETE /api/me deletes all data of the user, also while others write, and the user can begin again."""
+"""DELETE /api/me deletes all data of the user, also during concurrent writes. The user can create tasks again."""
 
 import asyncio
 import itertools
@@ -20,7 +20,7 @@ ME = "/api/me"
 
 
 async def rows_of(connection: asyncpg.Connection, user_id: str) -> dict[str, int]:
-    """The number of rows of each table with the user's id in any column; only tables that have such rows."""
+    """For each table, the number of rows with the user's id in any column. Tables without these rows are left out."""
     tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     count = 'SELECT count(*) FROM "{}" AS row WHERE position($1 IN row::text) > 0'
     found = {table: await connection.fetchval(count.format(table), user_id) for (table,) in tables}
@@ -31,7 +31,7 @@ def generation_of(response: ClientResponse) -> str:
     return response.headers["ETag"].strip('"').rpartition("-")[0]
 
 
-async def test_deleting_an_account_deletes_every_row_of_the_user_and_no_other(
+async def test_deleting_an_account_deletes_every_row_of_the_user_and_no_other_row(
     owner: Api, stranger: Api, connection: asyncpg.Connection
 ) -> None:
     for api in (owner, stranger):
@@ -78,7 +78,7 @@ async def test_deleting_an_account_without_a_database_gets_503(start_service: St
     await problem_of(await owner.call("DELETE", ME), 503, "unavailable")
 
 
-# Each of these writes waits for the user's row on a connection of its own. The pool keeps one more for reads.
+# Each write of the next test waits for the user's row on its own connection. The pool keeps one more for reads.
 WRITERS = 7
 
 
@@ -110,4 +110,4 @@ async def test_a_concurrent_write_is_applied_before_or_after_the_deletion(
         tasks = await owner.tasks(order="asc")
         revisions = [0, *sorted(each["revision"] for each in tasks)]
         jumps = [after for before, after in itertools.pairwise(revisions) if after != before + 1]
-        assert len(jumps) <= 1, "only the first task with an Idempotency-Key makes the revision jump"
+        assert len(jumps) <= 1, "only the first create with an Idempotency-Key may skip revisions"

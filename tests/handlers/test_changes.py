@@ -84,7 +84,7 @@ async def walk(api: Api, since: str | None, limit: int) -> list[dict[str, Any]]:
 
 
 async def since_of(api: Api) -> str:
-    """The present `since` of the user: the entity tag of the list, without its quotes."""
+    """The current `since` of the user: the entity tag of the list, without its quotes."""
     match = re.fullmatch('"([^"]+)"', (await api.call("GET", TASKS)).headers["ETag"])
     assert match
     return match[1]
@@ -167,7 +167,7 @@ async def test_a_deleted_task_is_listed_by_its_id_alone(owner: Api) -> None:
     assert "Hidden" not in text
 
 
-async def test_a_task_created_and_deleted_since_is_listed_as_deleted(owner: Api) -> None:
+async def test_a_task_created_and_deleted_after_since_is_listed_as_deleted(owner: Api) -> None:
     await owner.create()
     since = await since_of(owner)
     deleted = await delete(owner, await owner.create())
@@ -179,7 +179,7 @@ async def test_a_task_created_and_deleted_since_is_listed_as_deleted(owner: Api)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6, 1000])
-async def test_pages_contain_every_change_and_the_more_flag_is_exact(owner: Api, limit: int) -> None:
+async def test_pages_contain_every_change_and_more_is_false_only_on_the_last(owner: Api, limit: int) -> None:
     tasks = [await owner.create(str(n)) for n in range(5)]
     since = await since_of(owner)
     changed, deleted = [], []
@@ -199,7 +199,7 @@ async def test_pages_contain_every_change_and_the_more_flag_is_exact(owner: Api,
     assert counts == [end - begin for begin, end in zip([5, *ends], ends, strict=False)]
 
 
-async def test_the_more_flag_ignores_deletions_without_since(owner: Api) -> None:
+async def test_without_since_the_more_flag_does_not_count_deletions(owner: Api) -> None:
     kept, deleted = await owner.create(), await owner.create()
     await delete(owner, deleted)
 
@@ -280,7 +280,7 @@ async def test_a_since_of_another_user_or_of_the_future_gets_410(owner: Api, str
     strangers.append(await since_of(stranger))
     empty = (await since_of(owner)).rpartition("-")[0]
 
-    for _ in range(2):  # without tasks, and with one
+    for _ in range(2):  # first without tasks, then with one
         for since in (*strangers, f"{GENERATION}-0", f"{GENERATION}-1", f"{empty}-1"):
             await assert_starts_over(owner, since)
         await owner.create()
@@ -391,7 +391,7 @@ def by_all(*writes: Write) -> list[list[Write]]:
 
 
 async def test_replicas_equal_the_list_in_a_history_with_every_event(simulation: Simulation) -> None:
-    """A scripted history, which contains deletions, pages, refused writes and deleted accounts with certainty."""
+    """The history is scripted, so it always contains deletions, pages, refused writes and deleted accounts."""
     creates = by_all(("create", 1), ("create idempotent", 0), ("create idempotent", 3))
     known = WRITERS + 1 + 2 * len(simulation.workers)  # after two rounds
     deletes = [[("delete", 0), *(("delete", n) for n in range(begin, known, WRITERS))] for begin in range(WRITERS)]

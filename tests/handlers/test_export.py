@@ -1,4 +1,4 @@
-"""GET /api/export: all tasks of the user, oldest first; tasks that change and databases that fail during an export."""
+"""GET /api/export returns all tasks of the user, oldest first, also if tasks change or the database fails."""
 
 import asyncio
 from collections.abc import Callable
@@ -54,7 +54,7 @@ INSERT = """
 async def insert(
     connection: asyncpg.Connection, api: Api, texts: list[tuple[str, str | None]], *, at_once: int = 1
 ) -> None:
-    """Inserts tasks with these titles and descriptions; `at_once` of them have the same time of creation."""
+    """Inserts tasks with these titles and descriptions. Each group of `at_once` tasks has one creation time."""
     await connection.execute("INSERT INTO users (id, revision) VALUES ($1, $2)", api.user_id, len(texts))
     await connection.execute(INSERT, api.user_id, [a for a, _ in texts], [b for _, b in texts], at_once)
 
@@ -105,7 +105,7 @@ async def test_an_export_has_completed_tasks_but_no_deleted_ones(owner: Api) -> 
     assert await export(owner) == [await owner.get(task)]
 
 
-async def test_changes_during_an_export_affect_only_tasks_not_sent_yet(
+async def test_changes_during_an_export_affect_only_tasks_that_are_not_sent_yet(
     owner: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent, changed, deleted, last = [await owner.create(title) for title in ("sent", "changed", "deleted", "last")]
@@ -162,7 +162,7 @@ async def test_an_export_without_a_database_gets_503(start_service: StartService
     await problem_of(await owner.call("GET", EXPORT), 503, "unavailable")
 
 
-async def test_an_export_breaks_off_if_the_database_connection_is_lost(
+async def test_an_export_fails_if_the_database_connection_is_lost(
     start_service: StartService, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     owner = await start_service(database_url=gateway.url)
@@ -181,10 +181,10 @@ async def test_an_export_breaks_off_if_the_database_connection_is_lost(
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-async def test_a_broken_off_export_ends_with_a_connection_reset(
+async def test_a_failed_export_ends_with_a_connection_reset(
     start_service: StartService, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    """HTTP/1.0 has no chunks: a client takes an orderly end of the connection for the end of the body."""
+    """HTTP/1.0 has no chunks: a client would take a normal close of the connection for the end of the body."""
     owner = await start_service(database_url=gateway.url)
     for _ in range(2):
         await owner.create()

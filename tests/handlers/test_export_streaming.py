@@ -27,7 +27,7 @@ SMALL = "Two bottles"
 
 
 def peak_memory(process: psutil.Process) -> int:
-    """The largest resident memory that the process has had (bytes), from Linux."""
+    """The peak resident memory of the process in bytes, as Linux reports it."""
     match = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
     assert match
     return int(match[1]) * 1024
@@ -77,4 +77,4 @@ async def test_clients_that_read_slowly_hold_no_database_connection(
     for body in bodies:
         tasks = tasks_in(body)
         assert len(tasks) == 4_001
-        assert tasks[-1] == late, "an export that reads all tasks at its beginning has no later task"
+        assert tasks[-1] == late, "an export that reads all tasks at its beginning would not have this one"

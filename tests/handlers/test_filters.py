@@ -88,12 +88,12 @@ def matches(task: dict[str, Any], query: Query) -> bool:
 
 
 async def get_unescaped(api: Api, address: str) -> ClientResponse:
-    """Sends the address as it is: the client must not escape it again."""
+    """Sends the address unchanged: the client must not escape it again."""
     return await api.client.get(URL(address, encoded=True), headers={"Authorization": f"Bearer {api.token}"})
 
 
 async def titles(api: Api, *query: tuple[str, str]) -> list[str]:
-    """The sorted titles of the matching tasks, which must be the same with each sort and order."""
+    """The titles of the matching tasks, sorted. Each sort and order must list the same tasks."""
     lists = [
         [task["title"] for task in await walk(api, address([*query, ("sort", sort), ("order", order)]))]
         for sort, order in LISTS
@@ -102,9 +102,8 @@ async def titles(api: Api, *query: tuple[str, str]) -> list[str]:
     return list(found)
 
 
-# Few characters, so that searches match.
-# `%`, `_` and backslash, which LIKE treats specially.
-# No letters that Python and PostgreSQL lower-case differently: PostgreSQL looks at each character alone.
+# Few characters, so that searches match. `%`, `_` and the backslash are special characters of LIKE.
+# Python and PostgreSQL lower-case these letters in the same way. PostgreSQL converts each character on its own.
 LETTERS = st.text(st.sampled_from("aAéÉ𐐀𐐨%_\\"), min_size=1, max_size=2)
 TIMES = st.builds(lambda n: TIME + n * timedelta(microseconds=1), st.integers(-1, 1))
 DUE_TIMES = st.builds(rfc_3339, TIMES, st.sampled_from([timedelta(minutes=n) for n in (0, 345, -210)]))
@@ -124,13 +123,13 @@ FILTERS: dict[str, st.SearchStrategy[Query]] = {
     "due_after": DUE_TIMES.map(lambda due: [("due_after", due)]),
     "q": LETTERS.map(lambda letters: [("q", letters)]),
 }
-# Mostly up to two, because hardly any task matches all of them.
+# Mostly at most two filters, because hardly any task matches all of them.
 COMBINED = st.sets(st.sampled_from(sorted(FILTERS)), max_size=2) | st.just(set(FILTERS))
 QUERIES = COMBINED.flatmap(lambda names: st.tuples(*(FILTERS[name] for name in sorted(names)))).map(
     lambda parts: [parameter for part in parts for parameter in part]
 )
 
-# Inserts a task for each element of the arrays, each created at another time.
+# Inserts a task for each element of the arrays. Their creation times differ.
 INSERT = """
     INSERT INTO tasks (user_id, title, description, completed, priority, due_date, created_at, revision)
     SELECT $1, title, description, completed, priority, due_date, now() + n * interval '1 second', n
@@ -203,7 +202,7 @@ async def test_a_cursor_works_with_other_filters(owner: Api) -> None:
     assert await walk(owner, address([("q", "a"), ("cursor", cursor)])) == [oldest]
 
 
-async def test_due_before_and_due_after_exclude_the_time_itself_and_no_due_date(owner: Api) -> None:
+async def test_due_before_and_due_after_exclude_the_time_itself_and_tasks_without_a_due_date(owner: Api) -> None:
     await owner.create("none")
     for n in (-1, 0, 1):
         await owner.create(str(n), due_date=rfc_3339(TIME + n * timedelta(microseconds=1), timedelta(hours=1)))
@@ -314,7 +313,7 @@ async def test_a_filtered_list_gets_304_until_a_task_changes(owner: Api) -> None
         ("", False),
     ],
 )
-async def test_only_a_filtered_list_is_not_batched_with_other_requests(
+async def test_a_list_with_filters_other_than_status_is_not_batched(
     owner: Api, monkeypatch: pytest.MonkeyPatch, query: str, unbatched: bool
 ) -> None:
     sent = []

@@ -35,7 +35,7 @@ async def test_the_default_order_is_newest_first(owner: Api) -> None:
 
 
 @pytest.mark.parametrize("sort", ["title", "due_date"])
-async def test_titles_and_due_dates_ascend_by_default(owner: Api, sort: str) -> None:
+async def test_the_default_order_of_titles_and_due_dates_is_ascending(owner: Api, sort: str) -> None:
     tasks = await create_some(owner, 7)
     assert await owner.tasks(sort=sort) == in_order(tasks, sort, "asc")
 
@@ -126,7 +126,7 @@ async def test_pages_contain_each_unchanged_task_once_while_other_tasks_change(
     )
 
 
-async def test_pages_contain_each_task_once_if_all_were_created_at_the_same_time(
+async def test_pages_contain_each_task_once_if_all_have_the_same_creation_time(
     owner: Api, connection: asyncpg.Connection
 ) -> None:
     await owner.create()
@@ -166,7 +166,7 @@ async def test_a_damaged_cursor_gets_400(owner: Api) -> None:
 
 
 def forge(*payload: Any) -> str:
-    """A cursor with a valid checksum."""
+    """A cursor with this payload and a valid checksum."""
     octets = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     return base64.urlsafe_b64encode(blake2b(octets, digest_size=6).digest() + octets).rstrip(b"=").decode()
 

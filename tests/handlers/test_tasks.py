@@ -74,14 +74,14 @@ async def test_a_task_needs_only_a_title(owner: Api) -> None:
         ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
     ],
 )
-async def test_due_dates_come_back_in_utc(owner: Api, sent: str, stored: str) -> None:
+async def test_due_dates_are_returned_in_utc(owner: Api, sent: str, stored: str) -> None:
     task = await owner.create(due_date=sent)
     assert task["due_date"] == stored
     assert await owner.get(task) == task
 
 
 @pytest.mark.parametrize(("name", "value"), AT_LIMITS, ids=lambda value: str(value)[:20])
-async def test_values_at_their_limits_come_back_as_they_were_sent(owner: Api, name: str, value: Any) -> None:
+async def test_values_at_their_limits_are_returned_unchanged(owner: Api, name: str, value: Any) -> None:
     assert (await owner.create(**{name: value}))[name] == value
 
 
@@ -98,7 +98,9 @@ async def test_values_at_their_limits_come_back_as_they_were_sent(owner: Api, na
     ],
     ids=str,
 )
-async def test_only_the_members_that_are_sent_change(owner: Api, method: str, changes: dict[str, Any]) -> None:
+async def test_an_update_changes_only_the_members_that_are_sent(
+    owner: Api, method: str, changes: dict[str, Any]
+) -> None:
     before = await owner.create(**CREATED)
     response = await owner.call(method, path_of(before), json=changes)
     assert response.status == 200
@@ -161,7 +163,7 @@ async def test_concurrent_toggles_are_all_applied(owner: Api) -> None:
 # Delete
 
 
-async def test_a_deleted_task_gets_404_and_leaves_the_list(owner: Api) -> None:
+async def test_a_deleted_task_gets_404_and_is_not_in_the_list(owner: Api) -> None:
     task, other = await owner.create("One"), await owner.create("Other")
     response = await owner.call("DELETE", path_of(task))
     assert (response.status, await response.read()) == (204, b"")
@@ -174,7 +176,7 @@ async def test_a_deleted_task_gets_404_and_leaves_the_list(owner: Api) -> None:
 # Users and ids
 
 
-async def test_each_user_has_revisions_of_their_own(owner: Api, stranger: Api) -> None:
+async def test_the_revisions_of_each_user_are_counted_separately(owner: Api, stranger: Api) -> None:
     revisions = [(await api.create())["revision"] for api in (owner, owner, stranger, owner, stranger)]
     assert revisions == [1, 2, 1, 3, 2]
 
@@ -186,7 +188,7 @@ async def test_a_body_with_a_user_id_gets_400(owner: Api) -> None:
 
 
 @pytest.mark.parametrize("user_id", ["é" * 255, "a'b\"c\\d", "%00", " ", "null"])
-async def test_any_text_can_be_a_user(make_user: Callable[[str], Api], user_id: str) -> None:
+async def test_any_text_can_be_a_user_id(make_user: Callable[[str], Api], user_id: str) -> None:
     api = make_user(user_id)
     task = await api.create()
     assert task["user_id"] == user_id

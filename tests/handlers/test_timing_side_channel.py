@@ -1,7 +1,7 @@
 """Response times don't reveal whether another user's task exists: the service does the same work as for an unknown id.
 
-Measuring times would need a machine that does nothing else. Equal work takes equal time: the same response, from the
-same statements with the same rows, for which PostgreSQL runs the same plan and reads the same number of pages.
+Measuring times would need an idle machine, so these tests compare the work: the response, the statements with their
+rows, and for each statement PostgreSQL's plan and the number of pages that it reads.
 """
 
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ REQUESTS = [
     ("DELETE", "", None),
 ]
 USER = "small-1"
-"""A user of the planner's data, who asks for tasks of BIG_USER."""
+"""A user in the data of `planner`. This user requests tasks of BIG_USER."""
 
 STATEMENTS = ("get_task", "update_task", "complete_task", "delete_task")
 
@@ -44,7 +44,7 @@ VARYING_HEADERS = {b"Date", b"X-Request-ID"}
 
 
 def neighbour_of(task_id: UUID) -> UUID:
-    """An unknown id, whose place in an index is next to that of the task."""
+    """An unknown id that is next to the task's id in an index."""
     return UUID(int=task_id.int ^ 1)
 
 
@@ -80,7 +80,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> StatementLog:
 
 @pytest.mark.parametrize("headers", [{}, {"If-Match": '"1"'}], ids=["any revision", "one revision"])
 @pytest.mark.parametrize(("method", "suffix", "body"), REQUESTS)
-async def test_the_service_runs_the_same_statements_as_for_an_unknown_id(
+async def test_another_users_task_and_an_unknown_id_run_the_same_statements(
     owner: Api, stranger: Api, log: StatementLog, method: str, suffix: str, body: object, headers: dict[str, str]
 ) -> None:
     await stranger.create()
@@ -96,7 +96,7 @@ async def test_the_service_runs_the_same_statements_as_for_an_unknown_id(
 
 
 @pytest.mark.parametrize(("method", "suffix", "body"), REQUESTS)
-async def test_the_users_own_task_gets_another_response_and_other_rows(
+async def test_the_users_own_task_gets_a_different_response_and_different_rows(
     owner: Api, log: StatementLog, method: str, suffix: str, body: object
 ) -> None:
     mine = (await owner.create())["id"]
@@ -129,7 +129,9 @@ async def work_of(planner: asyncpg.Connection, name: str, user_id: str, task_id:
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-async def test_postgresql_does_the_same_work_as_for_an_unknown_id(planner: asyncpg.Connection, name: str) -> None:
+async def test_postgresql_does_the_same_work_for_another_users_task_and_an_unknown_id(
+    planner: asyncpg.Connection, name: str
+) -> None:
     for (task_id,) in await planner.fetch("SELECT id FROM tasks WHERE user_id = $1 LIMIT 20", BIG_USER):
         for_another, for_unknown = [
             await work_of(planner, name, USER, each) for each in (task_id, neighbour_of(task_id))
@@ -138,7 +140,7 @@ async def test_postgresql_does_the_same_work_as_for_an_unknown_id(planner: async
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-async def test_postgresql_does_other_work_for_the_users_own_task(planner: asyncpg.Connection, name: str) -> None:
+async def test_postgresql_does_different_work_for_the_users_own_task(planner: asyncpg.Connection, name: str) -> None:
     mine = await planner.fetchval("SELECT id FROM tasks WHERE user_id = $1 LIMIT 1", USER)
     for_mine, for_unknown = [await work_of(planner, name, USER, each) for each in (mine, neighbour_of(mine))]
     assert for_mine != for_unknown

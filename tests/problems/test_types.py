@@ -1,4 +1,4 @@
-"""The problem types: each response is as the table of types and the description of the API say."""
+"""The problem types: each response matches the table of types and the API's description."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
