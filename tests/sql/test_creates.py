@@ -31,11 +31,7 @@ ONE, OTHER = b"one payload", b"another payload"
 KNOWN = pytest.mark.parametrize("known", [False, True], ids=["new user", "known user"])
 
 # The writes to a task before its creation is repeated.
-CHANGES: dict[str, dict[str, object]] = {
-    "update_task": {"title": "Changed"},
-    "complete_task": {},
-    "delete_task": {},
-}
+CHANGES: dict[str, dict[str, object]] = {"update_task": {"title": "Changed"}, "complete_task": {}, "delete_task": {}}
 
 CREATE: Call = ("create_task", {**CREATED})
 
@@ -61,7 +57,7 @@ def revision_in(row: Row) -> int:
 
 
 async def everything_of(connection: asyncpg.Connection, user_id: str) -> list[dict[str, Any]]:
-    """All rows of a user: the one in users, and those of the tasks."""
+    """All rows of a user in the tables users and tasks."""
     owner = await connection.fetch("SELECT * FROM users WHERE id = $1", user_id)
     tasks = await connection.fetch("SELECT * FROM tasks WHERE user_id = $1 ORDER BY id", user_id)
     return [dict(row) for row in [*owner, *tasks]]
@@ -202,7 +198,7 @@ async def test_a_repetition_changes_nothing_after_any_write_to_the_task(
     await create_once(connection, user_id, task_id)
     if change:
         await run_statement(connection, change, user_id=user_id, id=task_id, **CHANGES[change])
-    await create(connection, user_id)  # the task is not the last that was written
+    await create(connection, user_id)  # so that the task is not the last one that was written
     before = await everything_of(connection, user_id)
     name, given = once(task_id, fingerprint, title="Sent again")
 
@@ -219,11 +215,12 @@ async def test_a_repetition_changes_nothing_after_any_write_to_the_task(
 
 
 @pytest.mark.parametrize("revision", [1, 2**62], ids=["small", "large"])
-async def test_the_first_idempotent_create_takes_a_revision_never_used_before(
+async def test_the_first_idempotent_create_takes_a_revision_that_was_never_used(
     revision: int, connection: asyncpg.Connection, user_id: str
 ) -> None:
-    """The first revision is at least the creation time of the user in microseconds, so it exceeds all revisions of a
-    deleted user with the same id, unless that user had more than a million writes in a second.
+    """The revision is at least the user's creation time in microseconds.
+
+    A deleted user with the same id had lower revisions, unless they wrote more than a million times a second.
     """
     began = await connection.fetchval(
         "INSERT INTO users (id, revision) VALUES ($1, $2) RETURNING created_at", user_id, revision
@@ -242,13 +239,13 @@ async def test_concurrent_first_creates_may_leave_a_gap_in_the_revisions(
 
     [first] = {revision_in(row) for row in await run_on_all_writers(connection, writers, name, user_id, **given)}
 
-    # A statement that waits for another one to insert the user must take a revision (ON CONFLICT DO UPDATE).
+    # A statement that waits until another one has inserted the user must take a revision (ON CONFLICT DO UPDATE).
     last = await revision_of(connection, user_id)
     assert first <= last < first + 1_000_000, "the creates began within a second"
     assert (await create(connection, user_id))["revision"] == last + 1
 
 
-# With other writes
+# Concurrent deletions
 
 
 async def test_a_concurrent_deletion_is_final(

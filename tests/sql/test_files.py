@@ -1,4 +1,4 @@
-"""The SQL files: each has one statement with one row, and a header that describes it (sql/README.md)."""
+"""The SQL files: each has one statement, which returns one row, and a header that describes it (sql/README.md)."""
 
 import re
 from collections import Counter
@@ -32,7 +32,7 @@ VERBS = {
 }
 
 SQL_NAMES = {"bool": "boolean", "int2": "smallint", "int4": "integer", "int8": "bigint"}
-"""The types that have other names in PostgreSQL's catalog than in the headers."""
+"""The types whose names differ in PostgreSQL's catalog and in the headers."""
 
 SESSION_STATE = """
     SELECT 'setting ' || name || ' ' || setting FROM pg_settings
@@ -116,7 +116,7 @@ def test_a_statement_returns_exactly_one_row(file: SqlFile) -> None:
 
 
 def _parts_that_make_rows(node: object) -> list[object]:
-    """The parts outside of subqueries that may return several rows: columns, and functions that are not known."""
+    """The parts outside of subqueries that may return several rows: columns, and functions not in FUNCTIONS."""
     match node:
         case ast.SubLink():
             return []
@@ -132,7 +132,7 @@ def _parts_that_make_rows(node: object) -> list[object]:
 
 
 async def test_statements_leave_no_session_state(connection: asyncpg.Connection) -> None:
-    await connection.execute("LOAD 'plpgsql'")  # otherwise its settings appear when it is first used
+    await connection.execute("LOAD 'plpgsql'")  # PL/pgSQL adds its settings when it is first used
     before = Counter(row[0] for row in await connection.fetch(SESSION_STATE))
     user_id = uuid4().hex
 

@@ -1,4 +1,4 @@
-"""Ownership: every statement reads and writes only rows of its user, as its syntax tree proves."""
+"""Ownership: the syntax tree of each statement proves that it reads and writes only rows of its user."""
 
 import re
 
@@ -14,7 +14,7 @@ OWNER_CONJUNCT = re.compile(r"(\b\w+\.)?\b(user_id|id) = \$1(?!\d)")
 
 
 @for_each(ENDPOINT_STATEMENTS)
-def test_each_statement_touches_only_rows_of_its_user(file: SqlFile) -> None:
+def test_each_statement_reads_and_writes_only_rows_of_its_user(file: SqlFile) -> None:
     assert violations(file.text) == []
 
 
@@ -31,10 +31,10 @@ def _replace(text: str, match: re.Match[str], replacement: str) -> str:
     return text[: match.start()] + replacement + text[match.end() :]
 
 
-# The proof
+# The checker
 
 SOUND = {
-    "an unqualified owner where there is one table": "SELECT body FROM tasks WHERE user_id = $1 AND id = $2",
+    "an unqualified owner of the only table": "SELECT body FROM tasks WHERE user_id = $1 AND id = $2",
     "an unqualified user": "SELECT revision FROM users WHERE id = $1",
     "a qualified owner": "SELECT t.body FROM tasks AS t WHERE t.user_id = $1",
     "an owner among nested conjuncts": "SELECT body FROM tasks WHERE (id = $2 AND (completed AND user_id = $1))",
@@ -90,7 +90,7 @@ UNSOUND = {
     "the owner column of the other table": "SELECT revision FROM users WHERE user_id = $1",
     "the alias of another table": """
         SELECT t.body FROM tasks AS t JOIN users AS u ON u.id = t.user_id WHERE u.id = $1 AND u.user_id = $1""",
-    "the table's name where it has an alias": "SELECT body FROM tasks AS t WHERE tasks.user_id = $1",
+    "the name of a table with an alias": "SELECT body FROM tasks AS t WHERE tasks.user_id = $1",
     "one of two tables": "SELECT a.body FROM tasks AS a, tasks AS b WHERE a.user_id = $1",
     "an unqualified owner of two tables": "SELECT t.body FROM tasks AS t CROSS JOIN users AS u WHERE user_id = $1",
     "an unqualified owner beside a CTE": """
@@ -109,7 +109,7 @@ UNSOUND = {
         SELECT t.body FROM tasks AS t WHERE t.user_id = $1
             AND EXISTS (SELECT FROM (tasks AS t JOIN users AS u ON true) AS j WHERE t.user_id = $1 AND u.id = $1)""",
     "renamed columns": "SELECT t.c FROM tasks AS t (c, user_id) WHERE t.user_id = $1",
-    "renamed columns of an only table": "SELECT c FROM tasks AS t (c, user_id) WHERE user_id = $1",
+    "renamed columns of the only table": "SELECT c FROM tasks AS t (c, user_id) WHERE user_id = $1",
     "a lateral subselect": """
         SELECT l.body FROM users AS u CROSS JOIN LATERAL (SELECT body FROM tasks AS t WHERE t.user_id = u.id) AS l
         WHERE u.id = $1""",
@@ -132,7 +132,7 @@ UNSOUND = {
     "a table named with its schema": "SELECT body FROM public.tasks WHERE user_id = $1",
     "a table in quotes": 'SELECT body FROM "tasks" AS "T" WHERE t.user_id = $1',
     "a table whose name differs in case": 'SELECT body FROM "Tasks" WHERE user_id = $1',
-    "a sample": "SELECT body FROM tasks TABLESAMPLE system (10) WHERE user_id = $1",
+    "TABLESAMPLE": "SELECT body FROM tasks TABLESAMPLE system (10) WHERE user_id = $1",
     "SELECT INTO": "SELECT body INTO mine FROM tasks WHERE user_id = $1",
     "UPDATE": "UPDATE tasks SET title = $3 WHERE id = $2",
     "UPDATE without WHERE": "UPDATE tasks SET title = $2",
@@ -141,7 +141,7 @@ UNSOUND = {
     "UPDATE FROM": "UPDATE users AS u SET revision = t.revision FROM tasks AS t WHERE u.id = $1",
     "UPDATE of the owner": "UPDATE tasks SET user_id = $2 WHERE user_id = $1",
     "UPDATE of the owner to itself": "UPDATE tasks SET user_id = $1 WHERE user_id = $1",
-    "UPDATE of the owner with others": "UPDATE tasks SET (title, user_id) = ($2, $3) WHERE user_id = $1",
+    "UPDATE of the owner and another column": "UPDATE tasks SET (title, user_id) = ($2, $3) WHERE user_id = $1",
     "UPDATE of a user's id": "UPDATE users SET id = $2 WHERE id = $1",
     "UPDATE at a cursor": "UPDATE tasks SET title = $2 WHERE CURRENT OF c",
     "UPDATE of another table": "UPDATE settings SET value = $2 WHERE user_id = $1",
@@ -196,7 +196,7 @@ UNSOUND = {
     "a function that reads a table": "SELECT table_to_xml('tasks', true, true, '')",
     "a user-defined function": "SELECT count_tasks($1)",
     "a function with a schema": "SELECT public.lower(title) FROM tasks WHERE user_id = $1",
-    "an operator that is not known": "SELECT body FROM tasks WHERE user_id = $1 AND title @@@ $2",
+    "an unknown operator": "SELECT body FROM tasks WHERE user_id = $1 AND title @@@ $2",
     "a set-returning function": "SELECT id FROM generate_series(1, 3) AS id",
     "a set-returning function in the select list": "SELECT unnest($1::text[])",
     "a second statement": "SELECT 1; SELECT body FROM tasks",
@@ -209,5 +209,5 @@ def test_statements_about_one_user_have_no_violations(sql: str) -> None:
 
 
 @pytest.mark.parametrize("sql", [pytest.param(sql, id=name) for name, sql in UNSOUND.items()])
-def test_statements_that_may_touch_other_users_have_violations(sql: str) -> None:
+def test_statements_that_may_affect_other_users_have_violations(sql: str) -> None:
     assert violations(sql) != []

@@ -45,9 +45,9 @@ MISSING: dict[str, dict[str, object]] = {
     "search": {"search": "milk"},
 }
 MISSING["all"] = MATCHING["all"] | {name: value for filters in MISSING.values() for name, value in filters.items()}
-MISSING["all but for the search"] = MATCHING["all"] | MISSING["search"]
+MISSING["all match but the search"] = MATCHING["all"] | MISSING["search"]
 
-# The data has no priorities: one task in a hundred gets one.
+# The tasks have no priorities. This sets one for every hundredth task.
 PRIORITIES = "UPDATE tasks SET priority = 'high' WHERE user_id = $1 AND revision % 100 = 0"
 
 
@@ -108,7 +108,7 @@ async def test_every_page_costs_as_much_as_the_first(file: SqlFile, planner: asy
 
 
 async def page_after(count: int, file: SqlFile, planner: asyncpg.Connection) -> dict[str, object]:
-    """The arguments for the page after this number of the big user's tasks."""
+    """The arguments for the page that begins after this number of the big user's tasks."""
     first: dict[str, object] = {"user_id": BIG_USER, "page_size": PAGE_SIZE}
     return first | await begin_after(count, file, planner) if count else first
 
@@ -122,7 +122,7 @@ def scan_of_tasks(plan: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("after", [0, BIG_USER_TASKS // 2], ids=["first page", "middle"])
 @for_each(LISTS)
-async def test_a_filtered_page_reads_its_rows_in_order_and_no_others(
+async def test_a_filtered_page_reads_only_its_own_rows_in_order(
     file: SqlFile, after: int, planner: asyncpg.Connection
 ) -> None:
     await planner.execute(PRIORITIES, BIG_USER)

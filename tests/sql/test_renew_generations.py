@@ -29,7 +29,7 @@ async def transaction(connection: asyncpg.Connection) -> AsyncIterator[asyncpg.C
 
 
 async def renewed(connection: asyncpg.Connection, user_id: str) -> asyncpg.Record:
-    """The generation and the revision of a user after the statement."""
+    """Runs the statement. Returns the new generation and revision of the user."""
     await connection.execute(RENEW)
     row = await connection.fetchrow("SELECT generation, revision FROM users WHERE id = $1", user_id)
     assert row
@@ -48,7 +48,7 @@ async def test_each_user_gets_a_new_generation_and_a_higher_revision(
 
     assert len({generation, first["generation"], second["generation"]}) == 3
     assert revision < first["revision"] < second["revision"]
-    assert now < first["revision"], "lost writes have lower revisions, counted from an earlier time"
+    assert now < first["revision"], "the revisions of lost writes are lower, because they began at an earlier time"
 
 
 async def test_restoring_a_backup_twice_gives_different_generations(transaction: asyncpg.Connection) -> None:

@@ -25,7 +25,7 @@ LISTS = [f"list_tasks_by_{name}" for name in KEYS]
 FIRST_IDS = {"asc": "00000000-0000-0000-0000-000000000000", "desc": "ffffffff-ffff-ffff-ffff-ffffffffffff"}
 NEXT_KEY = re.compile(r"(?<=AS tag,\n)    \(.*\) AS next_key,\n", re.DOTALL)
 
-# The files that repeat a CTE. In the lists, next_page has the opposite order.
+# The files that repeat a CTE. In descending lists, next_page has the opposite order.
 REPEATED = {
     "owner": ["update_task", "complete_task", "delete_task"],
     "etag": ["list_tasks", *LISTS],

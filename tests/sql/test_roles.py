@@ -105,7 +105,7 @@ FORBIDDEN = [
 
 
 def written_by(statement: Any) -> Iterator[Right]:
-    """The rights that an INSERT, UPDATE or DELETE needs. None for other nodes."""
+    """The rights that an INSERT, UPDATE or DELETE needs. Other nodes need no rights."""
     match type(statement).__name__:
         case "InsertStmt":
             yield from (("INSERT", statement.relation.relname, target.name) for target in statement.cols)
@@ -134,7 +134,7 @@ async def rights(connection: asyncpg.Connection) -> set[Right]:
 
 
 async def needed(connection: asyncpg.Connection) -> set[Right]:
-    """The rights that the files of sql/ need: to read both tables, and to write as their statements do."""
+    """The rights that the files of sql/ need: to read both tables, and to run the writes of their statements."""
     found = await connection.fetch(
         "SELECT attrelid::regclass::text, attname FROM pg_attribute"
         " WHERE attrelid IN ('users'::regclass, 'tasks'::regclass) AND attnum > 0 AND NOT attisdropped"

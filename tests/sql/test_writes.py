@@ -24,7 +24,7 @@ from tests.support.writers import (
     was_applied,
 )
 
-pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]  # one process at a time has 32 connections
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]  # only one process at a time uses 32 connections
 
 # Each of these changes an existing task in any state.
 WRITES: dict[str, dict[str, object]] = {
