@@ -1,4 +1,4 @@
-"""A headless Chromium for one test."""
+"""The fixture `browser`: a headless Chromium."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ SWITCHES = (
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chrome]:
-    """Chromium, with a profile of its own for each test."""
+    """Chromium with a new profile for each test."""
     options = ChromeOptions()
     options.binary_location = require("chromium", "google-chrome")
     for switch in (*SWITCHES, f"--user-data-dir={tmp_path / 'profile'}"):

@@ -36,7 +36,7 @@ QUERIES = [
     *(f"?sort={sort}&order={order}&limit=2" for sort, order in itertools.product(SORTS, ORDERS)),
 ]
 
-# Method, path below that of a task, and body.
+# Method, suffix of the task's path, and body.
 Call = tuple[str, str, dict[str, Any] | None]
 # All requests that change a task in any state.
 WRITES: list[Call] = [
@@ -53,7 +53,7 @@ WITHOUT_EFFECT: list[Call] = [
     ("PATCH", "/complete", {"completed": False}),
 ]
 
-# Header values. Each line is sent as a header of its own; {0} is the current tag.
+# Header values. Each line is sent as a separate header. {0} is the current tag.
 MATCHING = [
     '"{0}"', "*", '\t"x", "{0}" ', '"{0}","x"', ', "{0}",,', '"a,b" ,"{0}"', '"x"\n"{0}"', '"{0}"\nW/"7"',
     '""\n\n"ä", "{0}"',
@@ -75,7 +75,7 @@ async def change(api: Api, task: dict[str, Any]) -> dict[str, Any]:
 
 
 async def assert_304(response: ClientResponse, tag: str) -> None:
-    """Checks a 304: it has the headers of a 200, but no content."""
+    """Checks that a response is 304, with the headers of a 200 and no content."""
     assert response.status == 304, await response.text()
     assert response.headers["ETag"] == f'"{tag}"'
     assert response.headers["Cache-Control"] == "private, no-cache"
@@ -85,7 +85,7 @@ async def assert_304(response: ClientResponse, tag: str) -> None:
 
 
 async def assert_412(response: ClientResponse, tag: object) -> None:
-    """Checks a 412: it has the current tag."""
+    """Checks that a response is 412, with the current tag."""
     if response.method == "HEAD":
         assert (response.status, await response.read()) == (412, b"")
     else:
@@ -97,7 +97,7 @@ async def assert_412(response: ClientResponse, tag: object) -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-async def test_the_etag_of_every_list_is_the_owners_generation_and_revision(
+async def test_the_etag_of_each_list_is_the_owners_generation_and_revision(
     owner: Api, connection: asyncpg.Connection, query: str
 ) -> None:
     await create_some(owner, 6)
@@ -161,7 +161,7 @@ async def test_lists_of_two_users_at_the_same_revision_have_different_etags(
         )
 
 
-async def test_the_list_etag_is_new_after_the_user_deleted_all_data(owner: Api) -> None:
+async def test_the_etag_of_the_list_is_new_after_the_user_deleted_all_data(owner: Api) -> None:
     tags = [await tag_of(owner)]
     for _ in range(2):
         task = await owner.create()
@@ -256,7 +256,7 @@ async def test_a_repeated_toggle_with_a_single_etag_toggles_once(owner: Api, val
     responses = [await call_with_header(owner, "PATCH", path, "If-Match", value) for _ in range(2)]
     assert [response.status for response in responses] == [200, second]
     [task] = await owner.tasks()
-    assert task["completed"] is (second == 412), "other conditions let the second request toggle it back"
+    assert task["completed"] is (second == 412), "with the other conditions, the second request toggles it back"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -291,7 +291,7 @@ async def test_a_condition_may_have_thousands_of_etags(owner: Api) -> None:
 
 
 @pytest.mark.parametrize("call", [*WRITES, ("GET", "", None), ("HEAD", "", None)], ids=case_id)
-async def test_a_404_with_a_condition_reveals_no_etag(owner: Api, stranger: Api, call: Call) -> None:
+async def test_a_404_to_a_request_with_a_condition_has_no_etag(owner: Api, stranger: Api, call: Call) -> None:
     method, below, body = call
     task, deleted = await owner.create(), await stranger.create()
     await stranger.call("DELETE", path_of(deleted))
@@ -358,7 +358,7 @@ REQUESTS = 16
 async def wait_for_blocked_writes(
     connection: asyncpg.Connection, workers: list[Client], requests: int, connections: int
 ) -> None:
-    """Waits until the workers hold this number of writes, and this number of their connections waits for a lock."""
+    """Waits until the workers have received these writes, and this number of their connections waits for a lock."""
     batch_queues = [worker.app[DATABASE]._queue for worker in workers]
     blocked = received = 0
     async with asyncio.timeout(TEST_TIMEOUT):
@@ -382,7 +382,7 @@ def batch_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return calls
 
     monkeypatch.setattr(StatementQueue, "take", record)
-    monkeypatch.setattr(batching, "TARGET_BATCH_SECONDS", 3600)  # slow batches stay as large as others
+    monkeypatch.setattr(batching, "TARGET_BATCH_SECONDS", 3600)  # a slow batch must not make later batches smaller
     return sizes
 
 
@@ -390,7 +390,7 @@ def batch_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def workers(
     settings: Settings, aiohttp_client: AiohttpClient, long_lock_timeout: None, size: int
 ) -> list[Client]:
-    """Two workers that wait for locks. If calls can share batches, each worker has one connection for writes."""
+    """Two workers with a long lock timeout. If calls can share batches, each worker has one connection for writes."""
     connections = 2 if size > 1 else REQUESTS // 2 + 1  # one connection is kept for reads
     changed = replace(settings, database_batch_size=size, database_pool_size=connections, database_timeout=60)
     return [await aiohttp_client(TestServer(create_app(changed))) for _ in range(2)]

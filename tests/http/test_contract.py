@@ -1,6 +1,6 @@
 """The contract: a running service conforms to its OpenAPI description, for requests that Schemathesis generates.
 
-schemathesis.toml has the settings. `make fuzz` takes longer. (The test isn't marked with `database`: one version of
+schemathesis.toml has the settings. `make fuzz` runs longer. (The test isn't marked with `database`: one version of
 PostgreSQL is enough.)
 """
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("schemathesis")
 SECONDS = int(os.environ.get("TEST_FUZZ_SECONDS", "90"))
 REQUESTS = int(os.environ.get("TEST_FUZZ_REQUESTS", "1"))
-"""The least number of requests. An idle machine sends about 100 a second."""
+"""The minimum number of requests. An idle machine sends about 100 a second."""
 
 PHASES = {"examples", "coverage", "fuzzing", "stateful"}
 OPERATIONS = {
@@ -33,7 +33,7 @@ OPERATIONS = {
 
 
 def write_users(path: Path) -> Path:
-    """The two users of schemathesis.toml with their tokens, in the format of Web Fuzzing Commons."""
+    """Writes the two users of schemathesis.toml with their tokens, in the format of Web Fuzzing Commons."""
     users = [
         {
             "name": name,
@@ -46,7 +46,7 @@ def write_users(path: Path) -> Path:
 
 
 def fuzz(url: str, folder: Path) -> tuple[str, dict[str, Any]]:
-    """Returns the output of Schemathesis and its report. The folder also gets the files that it keeps between runs."""
+    """Runs Schemathesis in this folder, where it also stores files between runs. Returns its output and its report."""
     report = folder / "report.json"
     variables = {"PYTHONPATH": str(ROOT), "TEST_CONTRACT_USERS": str(write_users(folder / "users.json"))}
     options = [f"--max-time={SECONDS}", f"--report-json-path={report}", "--no-color"]
@@ -83,7 +83,7 @@ def test_the_service_conforms_to_its_description(service_database_url: str, tmp_
     assert report["operations"]["tested"] == report["operations"]["total"] == len(OPERATIONS), summary
     cases = report["test_cases"]
     assert cases["generated"] - cases["without_checks"] >= REQUESTS, summary
-    # Each operation also had successful responses: refusals alone would prove little.
+    # Each operation also had successful responses: errors alone would prove little.
     accepted = {
         operation
         for operation, rates in report["valid_rates"].items()

@@ -1,4 +1,4 @@
-"""Cross-origin requests (CORS): pages of configured origins can call the API, pages of other origins cannot."""
+"""Cross-origin requests (CORS): pages of configured origins can call the API, and pages of other origins cannot."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -121,7 +121,7 @@ async def test_a_preflight_needs_no_token_and_no_known_path(client: Client, path
     assert names(cors["allow-methods"]) == names(",".join(METHODS))
     assert names(cors["allow-headers"]) == REQUEST_HEADERS
     assert cors["max-age"] == "7200"
-    assert "*" not in "".join(cors.values())  # browsers ignore it in responses to requests with credentials
+    assert "*" not in "".join(cors.values())  # browsers ignore `*` if a request has credentials
 
 
 @pytest.mark.parametrize("method", ["GET", "TRACE", "x"])
@@ -130,7 +130,7 @@ async def test_a_preflight_allows_the_same_methods_for_any_requested_method(clie
     assert names(cors_of(response)["allow-methods"]) == names(",".join(METHODS))
 
 
-async def test_a_response_allows_the_origin_of_its_request_alone(client: Client, settings: Settings) -> None:
+async def test_a_response_allows_only_the_origin_of_its_request(client: Client, settings: Settings) -> None:
     for origin in settings.cors_origins:
         for response in (
             await preflight(client, TASKS, {"Origin": origin}),

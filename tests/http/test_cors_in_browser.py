@@ -13,7 +13,7 @@ from selenium.webdriver import Chrome
 from tests.support.processes import SECRET, served
 from todo_service.auth.tokens import sign_token
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one at a time
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one browser at a time
 
 FETCH = """
     const [url, token, done] = arguments;
@@ -44,7 +44,7 @@ def other_origin(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("configured", [True, False])
-def test_another_origin_can_call_the_api_only_if_configured_and_embed_nothing(
+def test_another_origin_can_call_the_api_only_if_configured_and_can_embed_nothing(
     browser: Chrome, other_origin: str, service_database_url: str, tmp_path: Path, configured: bool
 ) -> None:
     settings = {"DATABASE_URL": service_database_url, "CORS_ORIGINS": other_origin if configured else ""}

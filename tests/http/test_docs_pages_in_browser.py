@@ -1,4 +1,4 @@
-"""The pages /docs and /problems in a browser: a visitor authorizes, and tries operations.
+"""The pages /docs and /problems in a browser: a visitor authorizes and tries operations.
 
 (The tests aren't marked with `database`: one version of PostgreSQL is enough.)
 """
@@ -17,7 +17,7 @@ from tests.support.openapi_document import operations
 from tests.support.processes import SECRET, TEST_TIMEOUT, served
 from todo_service.auth.tokens import sign_token
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one at a time
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one browser at a time
 
 
 class Page:
@@ -79,7 +79,7 @@ def test_the_docs_page_with_a_token_creates_a_task_at_the_first_click(
         assert page.browser_errors() == []
 
 
-def test_the_docs_page_of_a_deployed_service_asks_for_a_token(
+def test_the_docs_page_of_a_deployed_service_requires_a_token(
     browser: Chrome, service_database_url: str, tmp_path: Path, token: str
 ) -> None:
     with served(tmp_path / "log", DATABASE_URL=service_database_url) as (_, url):

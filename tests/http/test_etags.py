@@ -1,4 +1,4 @@
-"""Entity tags: the parser of the headers, by the grammar of RFC 9110 (sections 5.6.1 and 8.8.3), and sync tokens."""
+"""The parsers of entity tags in headers (RFC 9110, sections 5.6.1 and 8.8.3) and of sync tokens."""
 
 import re
 
@@ -24,7 +24,7 @@ ANY_TEXT = st.text(st.sampled_from(["!", *map(chr, range(0x23, 0x7F)), "\x80", "
 TAGS = st.lists(st.tuples(st.booleans(), OWN_TAGS | ANY_TEXT), min_size=1)
 
 LENGTH = 200_000
-"""The length of long values. A parser that takes linear time needs milliseconds for them, a quadratic one minutes."""
+"""The length of long values. A linear parser needs milliseconds for them, a quadratic parser minutes."""
 
 without_deadline = settings(deadline=None, max_examples=300)
 
@@ -85,7 +85,7 @@ def test_the_parser_leaves_out_tags_of_other_services(value: str) -> None:
     "value", ['"1', '1"', "1", '"', "*,", ", *", '*, "1"', '"1", *', "*, *", "W/*", "", " ", ",", ", ,"]
 )
 @pytest.mark.parametrize("strong", [True, False])
-def test_the_error_of_a_malformed_value_says_what_is_expected(value: str, strong: bool) -> None:
+def test_the_error_of_a_malformed_value_names_the_expected_form(value: str, strong: bool) -> None:
     with pytest.raises(ValueError, match=r"Must be .* list of entity tags in quotes"):
         parse_tags(value, strong=strong)
 
@@ -130,7 +130,7 @@ def test_a_long_list_is_read_in_linear_time(value: str, count: int) -> None:
 
 @without_deadline
 @given(token=SYNC_TOKENS)
-def test_a_sync_token_is_read_as_it_was_written(token: SyncToken) -> None:
+def test_a_parsed_sync_token_equals_the_written_one(token: SyncToken) -> None:
     assert parse_sync_token(str(token)) == token
 
 
@@ -148,7 +148,7 @@ def test_a_malformed_sync_token_is_read_as_none(text: str) -> None:
 
 
 @pytest.mark.parametrize("number", [MAX_REVISION + 1, 10**19 - 1, 10**100 - 1])
-def test_a_revision_is_read_as_at_most_the_largest_bigint(number: int) -> None:
+def test_a_revision_above_the_largest_bigint_is_read_as_the_largest_bigint(number: int) -> None:
     assert parse_sync_token(f"{GENERATION}-{number}") == SyncToken(GENERATION, 2**63 - 1)
 
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.database
 
 
 async def list_of(api: Api) -> tuple[str, bytes]:
-    """The ETag of the list, which each write changes, and its body."""
+    """The ETag and the body of the list. Each write changes the ETag."""
     response = await api.call("GET", TASKS)
     return response.headers["ETag"], await response.read()
 
@@ -61,7 +61,7 @@ async def test_a_repeated_request_returns_the_current_task_and_changes_nothing(
 ) -> None:
     task = await assert_created(await post(owner))
     changed = await (await owner.call("PATCH", path_of(task) + path, json=body)).json()
-    await owner.create()  # so that the list has a later revision than the task
+    await owner.create()  # so that the list has a higher revision than the task
     before = await list_of(owner)
 
     assert await assert_replayed(await post(owner)) == changed != task
@@ -161,7 +161,7 @@ async def test_keys_are_case_sensitive(owner: Api) -> None:
     assert await owner.tasks() == tasks[::-1]
 
 
-# Other payloads
+# Equal and different payloads
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ async def test_keys_are_case_sensitive(owner: Api) -> None:
     ],
 )
 @pytest.mark.parametrize("content_type", ["application/json", "application/merge-patch+json; charset=UTF-8"])
-async def test_the_same_payload_may_be_written_in_another_way(owner: Api, body: str, content_type: str) -> None:
+async def test_an_equal_payload_may_be_written_in_another_way(owner: Api, body: str, content_type: str) -> None:
     task = await assert_created(await post(owner))
     headers = {"Idempotency-Key": KEY, "Content-Type": content_type}
 
@@ -208,7 +208,7 @@ async def test_a_known_key_with_another_payload_gets_422(owner: Api, changes: di
     assert await assert_replayed(await post(owner)) == task
 
 
-async def test_a_payload_is_compared_with_the_first_one_not_with_the_task(owner: Api) -> None:
+async def test_a_payload_is_compared_with_the_first_payload_and_not_with_the_task(owner: Api) -> None:
     task = await assert_created(await post(owner))
     await owner.call("PATCH", path_of(task), json={"title": "Buy bread", "due_date": None})
 
@@ -231,7 +231,7 @@ async def test_the_key_of_a_deleted_task_gets_410(owner: Api, payload: dict[str,
 
 
 @pytest.mark.parametrize("payload", [PAYLOAD, OTHER], ids=["the same payload", "another payload"])
-@pytest.mark.parametrize("deleted", [False, True], ids=["of a task", "of a deleted task"])
+@pytest.mark.parametrize("deleted", [False, True], ids=["key of a task", "key of a deleted task"])
 async def test_a_key_creates_a_task_again_after_the_user_deleted_all_data(
     owner: Api, deleted: bool, payload: dict[str, Any]
 ) -> None:
@@ -309,7 +309,7 @@ def test_a_fingerprint_ignores_the_order_of_members(payloads: tuple[dict[str, An
 
 
 def test_task_ids_and_fingerprints_are_the_same_in_every_release() -> None:
-    """Members that a later release adds are None here, because this client doesn't send them."""
+    """Members that a later release adds are None here: an older client doesn't send them."""
     payload = NewTaskSchema().load({"title": "Café", "priority": "high", "due_date": "2026-12-31T15:00:00Z"})
 
     assert str(derive_task_id("zoë", KEY)) == "bfcd3902-ad2c-53d1-86f9-f985b81dd5ff"
@@ -363,7 +363,7 @@ async def test_concurrent_requests_with_one_key_create_one_task(
     assert [await assert_replayed(response) for response in responses if response is not first] == [task] * (SENDS - 1)
     assert (len(await api.tasks()), await api.get(task)) == (1 + known, task)
     one_write = (await tag_of(api)).endswith(f"-{task['revision']}")
-    assert one_write or not known, "a new user may spend revisions on requests that waited"
+    assert one_write or not known, "for a new user, requests that waited may take revisions"
 
 
 @KNOWN
@@ -405,7 +405,7 @@ async def test_concurrent_requests_with_different_keys_create_a_task_each(
 
 
 @KNOWN
-async def test_a_request_that_was_lost_before_its_commit_can_be_repeated(
+async def test_a_request_can_be_repeated_if_the_database_connection_was_lost_before_the_commit(
     start_service: StartService,
     long_lock_timeout: None,
     connection: asyncpg.Connection,
@@ -428,7 +428,9 @@ async def test_a_request_that_was_lost_before_its_commit_can_be_repeated(
     assert await api.tasks() == [task, *before]
 
 
-async def test_a_request_whose_response_was_lost_can_be_repeated(owner: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_can_be_repeated_if_the_response_of_the_database_was_lost(
+    owner: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fetch = Senders._fetch
 
     async def lose_the_response(*args: Any) -> list[asyncpg.Record]:

@@ -268,7 +268,7 @@ def test_the_description_names_a_license_and_a_server() -> None:
 
 
 def test_configured_origins_can_read_the_described_headers() -> None:
-    unreadable = {"Accept-Patch"}  # no page needs it
+    unreadable = {"Accept-Patch"}  # no web page needs it
     assert set(DOCUMENT["components"]["headers"]) - unreadable <= set(RESPONSE_HEADERS.split(", "))
 
 

@@ -1,4 +1,4 @@
-"""Routes: a declaration says whether a route is public, and an undeclared route needs a token."""
+"""Routes: a declaration defines whether a route is public. An undeclared route needs a token."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Security headers: every response has them, errors too, and none names the software behind the service."""
+"""Security headers: every response has them, also each error, and no header names the software behind the service."""
 
 from typing import Any
 

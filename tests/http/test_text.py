@@ -57,11 +57,11 @@ async def test_every_endpoint_returns_text_as_it_was_sent(owner: Api, text: str)
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 @pytest.mark.parametrize("escaped", [True, False], ids=["with escapes", "without escapes"])
-async def test_text_means_the_same_with_and_without_json_escapes(owner: Api, text: str, escaped: bool) -> None:
+async def test_text_is_the_same_with_and_without_json_escapes(owner: Api, text: str, escaped: bool) -> None:
     task = await owner.create(text, description=text)
     body = json.dumps({"title": text, "description": text}, ensure_ascii=escaped).encode()
     changed = await owner.call("PATCH", path_of(task), data=body, headers=JSON)
-    assert await changed.json() == task, "nothing has changed"
+    assert await changed.json() == task, "the update changes nothing"
 
 
 async def test_a_search_distinguishes_composed_and_decomposed_letters(owner: Api) -> None:

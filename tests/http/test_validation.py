@@ -44,7 +44,7 @@ INVALID_QUERIES = [
     *((name, "1") for name in ("page", "offset", "Limit", "user_id", "")),
 ]
 
-# test_strict_json.py has documents that are made to be expensive, test_text.py those that are not UTF-8.
+# Documents that are expensive to parse are in test_strict_json.py, those that are not UTF-8 in test_text.py.
 MALFORMED = [
     b"",
     b" ",
