@@ -1,7 +1,7 @@
 """Validation: a request with an invalid body or query gets a problem document, and changes nothing.
 
-NUL in a task is one of the invalid values in tests/support/members.py. Other invalid text, like lone surrogates, is in
-test_text.py, and invalid `If-Match` in test_conditional_requests.py.
+The invalid values in tests/support/members.py include NUL. Other invalid text, like lone surrogates, is in
+test_text.py, and malformed `If-Match` in test_invalid_conditions.py.
 """
 
 import asyncio
