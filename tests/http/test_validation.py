@@ -4,24 +4,20 @@ The invalid values in tests/support/members.py include NUL. Other invalid text, 
 test_text.py, and malformed `If-Match` in test_invalid_conditions.py.
 """
 
-import asyncio
 import gzip
 import json
-import re
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from tests.support.api import JSON, TASKS, UNKNOWN_ID, Api, Client, call_with_header, path_of, problem_of
+from tests.support.api import JSON, TASKS, Api, path_of, problem_of
 from tests.support.members import CHANGED, CREATED, MEMBERS
-from tests.support.processes import TEST_TIMEOUT
 from todo_service.http.schemas import NewTaskSchema
 
 pytestmark = pytest.mark.database
@@ -252,87 +248,3 @@ async def test_a_body_above_64_kib_gets_413(owner: Api, method: str, path: str, 
 async def test_a_body_of_exactly_64_kib_is_accepted(owner: Api) -> None:
     response = await owner.call("POST", TASKS, data='{"title": "x"}'.ljust(65_536), headers=JSON)
     assert response.status == 201
-
-
-# The order of the checks
-
-
-@pytest.mark.parametrize(("method", "below"), [("PUT", ""), ("PATCH", ""), ("PATCH", "/complete")])
-async def test_an_update_with_several_errors_gets_the_first_in_this_order(
-    owner: Api, client: Client, method: str, below: str
-) -> None:
-    task, unknown, no_id = (
-        path_of(await owner.create()) + below,
-        f"{TASKS}/{UNKNOWN_ID}{below}",
-        f"{TASKS}/no-id{below}",
-    )
-    text, malformed, stale = {"Content-Type": "text/plain"}, {"If-Match": "1"}, {"If-Match": '"7"'}
-    large, good = b"{".ljust(65_537), b'{"completed": true}'
-
-    async def call(path: str, data: bytes, headers: dict[str, str]) -> ClientResponse:
-        return await owner.call(method, path, data=data, headers=headers)
-
-    response = await client.request(method, f"{no_id}?x=1", data=large, headers={**text, **malformed})
-    await problem_of(response, 401, "unauthorized")
-    await problem_of(await call(f"{no_id}?x=1", b"{", {**text, **malformed}), 415, "unsupported-media-type")
-    await problem_of(await call(f"{no_id}?x=1", large, {**JSON, **malformed}), 413, "body-too-large")
-    await problem_of(await call(f"{no_id}?x=1", b"{", {**JSON, **malformed}), 400, "malformed-json")
-    await problem_of(await call(f"{no_id}?x=1", b'{"completed": 1}', {**JSON, **malformed}), 400, "invalid-body")
-    await problem_of(await call(f"{no_id}?x=1", good, {**JSON, **malformed}), 400, "invalid-query")
-    await problem_of(await call(no_id, good, {**JSON, **malformed}), 400, "invalid-header")
-    await problem_of(await call(unknown, good, {**JSON, **stale}), 404, "task-not-found")
-    await problem_of(await call(task, good, {**JSON, **stale}), 412, "precondition-failed")
-
-
-@pytest.mark.parametrize("method", ["GET", "DELETE"])
-async def test_a_request_without_a_body_gets_the_first_error_in_this_order(
-    owner: Api, client: Client, method: str
-) -> None:
-    task, unknown = path_of(await owner.create()), f"{TASKS}/{UNKNOWN_ID}"
-    await problem_of(await client.request(method, f"{unknown}?x=1", headers={"If-Match": "1"}), 401, "unauthorized")
-    await problem_of(await call_with_header(owner, method, f"{TASKS}/no-id?x=1", "If-Match", "1"), 400, "invalid-query")
-    await problem_of(await call_with_header(owner, method, f"{TASKS}/no-id", "If-Match", "1"), 400, "invalid-header")
-    await problem_of(await call_with_header(owner, method, unknown, "If-Match", '"7"'), 404, "task-not-found")
-    await problem_of(await call_with_header(owner, method, task, "If-Match", '"7"'), 412, "precondition-failed")
-
-
-# Incomplete messages
-
-
-async def send_and_close(client: Client, request: bytes) -> bytes:
-    """Sends octets, closes the sending side of the connection, and returns the response."""
-    assert client.port is not None
-    reader, writer = await asyncio.open_connection(client.host, client.port)
-    writer.write(request)
-    writer.write_eof()
-    response = await asyncio.wait_for(reader.read(), timeout=TEST_TIMEOUT)
-    writer.close()
-    await writer.wait_closed()
-    return response
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
-        b"Content-Length: 500\r\n\r\n{",
-        b"Content-Length: -1\r\n\r\n",
-        b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
-        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    ],
-)
-async def test_an_incomplete_or_malformed_message_logs_no_traceback(
-    owner: Api, body: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    lines = [
-        "POST /api/tasks HTTP/1.1",
-        "Host: x",
-        "Content-Type: application/json",
-        f"Authorization: Bearer {owner.token}",
-    ]
-    head = "".join(f"{line}\r\n" for line in lines)
-    response = await send_and_close(owner.client, head.encode() + body)
-    assert response == b"" or re.match(rb"HTTP/1\.[01] 400 ", response)
-    assert not [record for record in caplog.records if record.exc_info]
-    assert await owner.tasks() == []
