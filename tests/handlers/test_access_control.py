@@ -75,7 +75,7 @@ class Leaked:
         yield {"user_id": self.owner.user_id}
 
     def requests(self, *queries: dict[str, str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Requests for each operation of the API, with each id, header, query and body. `queries` are further ones."""
+        """Requests for each operation of the API, with each id, header, query and body. `queries` adds more queries."""
         for path, method, operation in operations():
             paths = [path.format(task_id=task_id) for task_id in self.ids] if "{" in path else [path]
             bodies = BODIES.get(operation["operationId"].removesuffix("_by_put"), [None])

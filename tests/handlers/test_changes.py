@@ -135,7 +135,7 @@ async def test_a_task_created_and_deleted_after_since_is_listed_as_deleted(owner
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6, 1000])
-async def test_pages_contain_every_change_and_more_is_false_only_on_the_last(owner: Api, limit: int) -> None:
+async def test_pages_contain_every_change_and_more_is_false_only_on_the_last_page(owner: Api, limit: int) -> None:
     tasks = [await owner.create(str(n)) for n in range(5)]
     since = await since_of(owner)
     changed, deleted = [], []

@@ -80,7 +80,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> StatementLog:
 
 @pytest.mark.parametrize("headers", [{}, {"If-Match": '"1"'}], ids=["any revision", "one revision"])
 @pytest.mark.parametrize(("method", "suffix", "body"), REQUESTS)
-async def test_another_users_task_and_an_unknown_id_run_the_same_statements(
+async def test_requests_for_another_users_task_and_an_unknown_id_run_the_same_statements(
     owner: Api, stranger: Api, log: StatementLog, method: str, suffix: str, body: object, headers: dict[str, str]
 ) -> None:
     await stranger.create()

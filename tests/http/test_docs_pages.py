@@ -1,4 +1,4 @@
-"""The HTML pages: /docs, where users can try the API, /problems, and their static files."""
+"""The HTML pages /docs (to try the API) and /problems, and their static files."""
 
 import re
 from collections.abc import Mapping

@@ -122,7 +122,7 @@ async def test_methods_other_than_post_ignore_the_key(owner: Api, key: str) -> N
 
 
 @pytest.mark.parametrize("key", ["!", "~" * 255, '"quoted"', "a,b", "%20", "".join(map(chr, range(0x21, 0x7F)))])
-async def test_a_key_may_be_any_visible_ascii(owner: Api, key: str) -> None:
+async def test_a_key_may_have_any_visible_ascii_characters(owner: Api, key: str) -> None:
     task = await assert_created(await post(owner, key=key))
 
     assert await assert_replayed(await post(owner, key=key)) == task

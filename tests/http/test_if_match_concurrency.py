@@ -27,7 +27,7 @@ REQUESTS = 16
 async def wait_for_blocked_writes(
     connection: asyncpg.Connection, workers: list[Client], requests: int, connections: int
 ) -> None:
-    """Waits until the workers have received these writes, and this number of their connections waits for a lock."""
+    """Waits until the workers received `requests` writes, and `connections` of their connections wait for locks."""
     batch_queues = [worker.app[DATABASE]._queue for worker in workers]
     blocked = received = 0
     async with asyncio.timeout(TEST_TIMEOUT):

@@ -18,7 +18,7 @@ from tests.support.plans import (
 )
 from tests.support.sql_files import MIGRATIONS, USER_STATEMENTS, SqlFile, for_each
 
-pytestmark = [pytest.mark.database, pytest.mark.xdist_group("plans")]  # one process creates the data, once
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("plans")]  # so that only one process creates the data
 
 INDEX_COMMENT = re.compile(
     r"-- Serves (?P<files>[^.:]+)[.:](?:.*\n\s*(?:--.*\n\s*)*).*?(?:INDEX|CONSTRAINT) (?:CONCURRENTLY )?(?P<index>\w+)"

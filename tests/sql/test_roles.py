@@ -176,7 +176,7 @@ async def test_the_service_connects_as_the_role(client: Any, connection: asyncpg
     assert [row["usename"] for row in roles] == [ROLE]
 
 
-async def test_running_the_file_again_revokes_additional_rights(empty_database: str) -> None:
+async def test_running_roles_sql_again_revokes_additional_rights(empty_database: str) -> None:
     await migrate(empty_database, lambda _line: None)
     for _ in range(2):
         options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--dbname={empty_database}"]
@@ -195,7 +195,7 @@ async def test_running_the_file_again_revokes_additional_rights(empty_database: 
         await connection.close()
 
 
-async def test_a_database_owner_without_superuser_rights_can_run_the_file(empty_database: str) -> None:
+async def test_a_database_owner_without_superuser_rights_can_run_roles_sql(empty_database: str) -> None:
     name = f"owner_{uuid4().hex}"
     administrator = await asyncpg.connect(empty_database)
     await administrator.execute(f"CREATE ROLE {name} LOGIN")
@@ -240,7 +240,7 @@ async def test_an_owner_of_only_the_tables_gets_the_command_for_the_database_own
         f"CREATE TABLE owned (x text); ALTER TABLE owned OWNER TO {ROLE}",
     ],
 )
-async def test_the_file_fails_if_the_role_has_other_rights(connection: asyncpg.Connection, change: str) -> None:
+async def test_roles_sql_fails_if_the_role_has_other_rights(connection: asyncpg.Connection, change: str) -> None:
     transaction = connection.transaction()
     await transaction.start()
     await connection.execute(change)

@@ -122,7 +122,7 @@ async def test_other_values_are_written_unchanged(given: dict[str, object], conn
     assert await read_json(connection, task) == expected(task)
 
 
-async def test_a_deleted_task_is_null(connection: asyncpg.Connection) -> None:
+async def test_the_json_of_a_deleted_task_is_null(connection: asyncpg.Connection) -> None:
     assert await connection.fetchval(TASK_JSON, *columns(deleted_at=NOON).values()) is None
 
 
