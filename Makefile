@@ -45,12 +45,13 @@ fuzz: $(VENV)/dev ## test the API with requests generated from its description (
 faults: $(VENV)/test ## cause each fault of docs/faults.md 20 times under load (40 minutes; in test-all: once)
 	TEST_FAULT_REPETITIONS=$(or $(TEST_FAULT_REPETITIONS),20) $(BIN)/pytest -m faults $(PYTEST_ARGUMENTS)
 
-check: $(VENV)/dev ## check format, lint, types, imports and SQL
+check: $(VENV)/dev ## check format, lint, types, imports, SQL and language
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/sqlfluff lint sql
+	$(BIN)/python .ci/language.py
 
 audit: $(VENV)/dev ## look for known vulnerabilities in the pinned packages (needs PyPI)
 	$(BIN)/pip-audit --requirement $(VENV)/constraints.txt --no-deps --disable-pip --strict --progress-spinner=off
