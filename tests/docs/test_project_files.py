@@ -1,13 +1,25 @@
 """The files of the project: the language checker finds each fault, and the files agree with each other."""
 
+import json
+import re
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
+from todo_service import __version__
+
 ROOT = Path(__file__).parents[2]
 LANGUAGE = ROOT / ".ci" / "language.py"
+MAKEFILE, CONTRIBUTING, SECURITY, CHANGELOG = (
+    (ROOT / name).read_text() for name in ("Makefile", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+)
+EDITORCONFIG, HOOKS = (ROOT / ".editorconfig").read_text(), (ROOT / ".pre-commit-config.yaml").read_text()
+WORKFLOWS = {path.name: path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")}
+SETUP = ConfigParser(interpolation=None)
+SETUP.read(ROOT / "setup.cfg")
 
 
 def check_language(*files: Path) -> tuple[int, str]:
@@ -98,3 +110,74 @@ def test_the_language_check_reads_all_files_except_those_that_gitignore_names(tm
     ran = subprocess.run([sys.executable, copy], capture_output=True, text=True, check=False)
     assert sorted(line.split(":")[0] for line in ran.stdout.splitlines()) == ["README.md", "docs/page.md"]
     assert "2 faults: CONTRIBUTING.md" in ran.stderr
+
+
+def test_contributing_lists_every_command_of_make() -> None:
+    targets = re.findall(r"^([a-z-]+):.* ## ", MAKEFILE, re.MULTILINE)
+    assert set(re.findall(r"^make ([a-z-]+) +# ", CONTRIBUTING, re.MULTILINE)) == set(targets)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings of a Markdown page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("text", [CONTRIBUTING, SECURITY], ids=["CONTRIBUTING.md", "SECURITY.md"])
+def test_links_and_named_files_lead_to_files_and_headings(text: str) -> None:
+    for path, anchor in re.findall(r"\]\(([^)#:]+)#?([^):]*)\)", text):
+        assert (ROOT / path).exists(), path
+        assert not anchor or anchor in anchors(ROOT / path), anchor
+    for path in re.findall(r"`((?:tests|todo_service|docs)/[\w/.]+)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_service_uses_no_cookies() -> None:
+    for path in (ROOT / "todo_service").rglob("*.py"):
+        assert "cookie" not in path.read_text().lower(), path
+
+
+def test_all_files_state_the_version_of_setup_cfg() -> None:
+    version = SETUP["metadata"]["version"]
+    assert __version__ == version, "stale: run make again"
+    assert json.loads((ROOT / "docs" / "openapi.json").read_text())["info"]["version"] == version
+    released = re.findall(r"^## \[([\d.]+)\] - \d{4}-\d\d-\d\d$", CHANGELOG, re.MULTILINE)
+    assert released[:1] in ([], [version]), "the newest release comes first"
+
+
+def test_ci_runs_the_python_versions_that_the_package_declares() -> None:
+    declared = re.findall(r"Python :: (3\.\d+)", SETUP["metadata"]["classifiers"])
+    [matrix] = re.findall(r"python: \[(.*)\]", WORKFLOWS["ci.yml"])
+    assert re.findall(r'"([\d.]+)"', matrix) == declared
+    assert SETUP["options"]["python_requires"] == f">={declared[0]}"
+    assert f"Python {declared[0]} to {declared[-1]}" in CONTRIBUTING
+    assert (ROOT / ".python-version").read_text().strip() in declared
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_use_actions_by_commit_with_a_comment_that_has_the_version(name: str) -> None:
+    for action in re.findall(r"uses: (.*)", WORKFLOWS[name]):
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+
+
+def test_dependabot_watches_folders_that_have_packages() -> None:
+    text = (ROOT / ".github" / "dependabot.yml").read_text()
+    manifests = {"pip": "requirements.txt", "npm": "package.json", "github-actions": ".github/workflows/ci.yml"}
+    watched = re.findall(r"package-ecosystem: ([\w-]+).*\n +directory: (\S+)", text)
+    for ecosystem, folder in watched:
+        assert (ROOT / folder.lstrip("/") / manifests[ecosystem]).exists(), folder
+    assert len(watched) == text.count("package-ecosystem")
+
+
+def test_the_hooks_run_the_commands_of_make_check() -> None:
+    [recipe] = re.findall(r"^check:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    commands = re.findall(r"\$\(BIN\)/(.*)", recipe)
+    without_files = [re.sub(r"( --check)?( \.)?$|(?<=lint) sql$", "", command) for command in commands]
+    hooks = re.findall(r"entry: \.venv/bin/(.*)", HOOKS)
+    assert [hook.removesuffix(" --force-exclude") for hook in hooks] == without_files
+
+
+def test_editors_and_linters_have_the_same_line_length() -> None:
+    assert "max_line_length = 120" in EDITORCONFIG
+    assert "line-length = 120" in (ROOT / "pyproject.toml").read_text()
+    assert SETUP["sqlfluff"]["max_line_length"] == "120"
