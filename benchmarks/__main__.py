@@ -13,23 +13,22 @@ from todo_service.embedded import EmbeddedError
 from todo_service.embedded.processes import STOP_SIGNALS
 
 DESCRIPTION = """\
-Measures this service beside the same API in Go, Node and FastAPI, and beside pgbench, on a
-PostgreSQL of its own, and prints a report. With the defaults this takes 25 minutes.
+Compares this service with the same API in Go, Node and FastAPI, and with pgbench, on a PostgreSQL
+of its own. Prints a report. With the defaults this takes 25 minutes.
 """
 
 EXAMPLES = """\
 examples:
-  python -m benchmarks --only todo go --workload list        lists, of this service and of Go
-  python -m benchmarks --only todo --beside ../before --processes 1 --rounds 21 --seconds 1
-                                                             a change, beside a checkout without it
+  python -m benchmarks --only todo go --workload list     # lists: this service and Go
+  python -m benchmarks --only todo --beside ../before --processes 1 --rounds 21 --seconds 1  # beside a checkout
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, and prints the report. Returns the exit status: 1 with a sentence on stderr if that is impossible."""
+    """Measures and prints the report. Returns the exit status: 1, with a message on stderr, if the comparison fails."""
     options = _parser().parse_args(arguments, Options())
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.default_int_handler)  # so that everything that was started is stopped
+        signal.signal(number, signal.default_int_handler)  # its exception stops all processes
     try:
         results = compare(options)
     except (BenchmarkError, EmbeddedError) as error:
@@ -37,11 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    section = report.to_markdown(results, options.rounds, options.seconds)
-    print(section)
+    sections = report.to_sections(results, options.rounds, options.seconds)
+    print("\n\n".join(sections.values()))
     if options.write:
-        report.write(section)
-        chart.draw(results, report.CHART)
+        report.write(sections)
+        chart.draw(results[0], report.CHART)
     return 0
 
 
@@ -53,16 +52,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     option = parser.add_argument
-    option("--rounds", type=int, metavar="N", help="how often each service is measured (default: 3)")
+    option("--rounds", type=int, metavar="N", help="number of runs of each case (default: 3)")
     option("--seconds", type=int, metavar="N", help="duration of each run (default: 5)")
-    option("--processes", type=int, nargs="+", metavar="N", help="of each service (default: 1, then one for each core)")
+    option("--processes", type=int, nargs="+", metavar="N", help="of each service (default: 1, then 1 per core)")
     option("--workload", nargs="+", choices=WORKLOADS, metavar="NAME", help=f"{', '.join(WORKLOADS)} (default: all)")
     option("--connections", type=int, nargs="+", metavar="N", help="of wrk (default: 32 128)")
-    option("--only", nargs="+", metavar="WORD", help="services, or pgbench, whose names contain such a word")
-    option("--beside", type=Path, nargs="+", metavar="FOLDER", help="also other checkouts of this service")
-    option("--env", nargs="+", metavar="NAME=VALUE", help="settings of this service and its checkouts")
-    option("--binaries", type=Path, metavar="FOLDER", help="PostgreSQL's programs, e.g. /usr/lib/postgresql/15/bin")
-    option("--write", action="store_true", help="write the report and its chart to docs/, too")
+    option("--only", nargs="+", metavar="WORD", help="only services (or pgbench) whose name contains a WORD")
+    option("--beside", type=Path, nargs="+", metavar="FOLDER", help="compare with other checkouts of this service")
+    option("--env", nargs="+", metavar="NAME=VALUE", help="settings of this service and of the checkouts")
+    option("--binaries", type=Path, metavar="FOLDER", help="of PostgreSQL, e.g. /usr/lib/postgresql/15/bin")
+    option("--write", action="store_true", help="also write the report and the chart to docs/")
     return parser
 
 

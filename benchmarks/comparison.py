@@ -18,10 +18,12 @@ from benchmarks.load import WORKLOADS, Load, run_wrk, write_requests
 from benchmarks.peers import TOOLS, find_peers
 from benchmarks.pgbench import PGBENCH, run_pgbench, write_scripts
 from benchmarks.processor_time import processor_seconds
-from benchmarks.results import Case, Results, Run, to_run
+from benchmarks.results import Results, Run, to_run
 from benchmarks.services import RunningService, Service, checkout, ours, plain_pool, run_service
 from todo_service.database.statements import SQL
 from todo_service.embedded.postgres import Postgres
+
+_print_step = partial(print, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -40,12 +42,12 @@ class Options:
     write: bool = False
 
     def chooses(self, name: str) -> bool:
-        """Whether a service, or pgbench, is to be measured."""
+        """Whether to measure a service, or pgbench."""
         return not self.only or any(word.lower() in name.lower() for word in self.only)
 
 
 def compare(options: Options) -> list[Results]:
-    """Measures everything once for each number of processes. Raises BenchmarkError or EmbeddedError."""
+    """Measures all services for each number of processes. Raises BenchmarkError or EmbeddedError."""
     if not shutil.which("wrk"):
         raise BenchmarkError("wrk is needed to send the requests: on Debian, `apt install wrk`.")
     installed = {peer.name for peer in find_peers(1)}
@@ -53,7 +55,7 @@ def compare(options: Options) -> list[Results]:
     if not shutil.which("pgbench"):
         missing[PGBENCH] = "on Debian, `apt install postgresql` installs it"
     for name, advice in missing.items():
-        _print_step(f"{name} is left out: {advice}")
+        _print_step(f"{name} is not measured: {advice}")
     if missing and options.write:
         raise BenchmarkError("--write needs all services, because it replaces the figures of all of them.")
     with ExitStack() as stack:
@@ -72,16 +74,12 @@ def _choose_services(processes: int, options: Options) -> list[Service]:
     services = [service for service in all_services if options.chooses(service.name)]
     services += [checkout(this, folder.resolve()) for folder in options.beside]
     if not services:
-        raise BenchmarkError("No service has such a word in its name.")
+        raise BenchmarkError("No service has one of these words in its name.")
     return services
 
 
-def _print_step(step: str) -> None:
-    print(step, file=sys.stderr, flush=True)
-
-
 class Comparison:
-    """All services are measured on one PostgreSQL, with the same requests."""
+    """Measures all services on one PostgreSQL, with the same requests."""
 
     def __init__(self, options: Options, folder: Path, postgres: Postgres) -> None:
         self._options, self._postgres = options, postgres
@@ -108,8 +106,8 @@ class Comparison:
                 running.append(stack.enter_context(run_service(service, url, self._secret)))
             check_equality(running, self._secret)
             for each in running:
-                self._run_wrk(each, ("mixed", 32), seconds=1)  # Go and Node need a warm-up
-            self._clear()
+                _print_step(f"warming up {each.name}")  # Go and Node need it
+                run_wrk(each.address, self._requests, "mixed", 32, seconds=1)
             for number in range(self._options.rounds):
                 first = number % len(running)  # so that no service always runs after the same one
                 self._measure_round(f"round {number + 1}", results, [*running[first:], *running[:first]])
@@ -117,10 +115,12 @@ class Comparison:
 
     def _measure_round(self, name: str, results: Results, running: Sequence[RunningService]) -> None:
         seconds = self._options.seconds
+        for url in self._urls.values():
+            clear(url)
         for workload, connections in results.cases:
-            _print_step(f"{name}: {workload}, {connections} connections")
             for service in running:
-                send = partial(self._run_wrk, service, (workload, connections), seconds)
+                _print_step(f"{name}: {workload}, {connections} connections, {service.name}")
+                send = partial(run_wrk, service.address, self._requests, workload, connections, seconds)
                 results.add(service.name, (workload, connections), self._measure_run(send, service.process.pid))
                 results.memory[service.name] = max(results.memory.get(service.name, 0.0), service.memory())
         for workload in (each for each in self._pgbench if each in self._options.workload):
@@ -128,11 +128,6 @@ class Comparison:
             run = self._measure_run(partial(run_pgbench, self._pgbench[workload], self._urls[None], seconds))
             for connections in self._options.connections:  # pgbench has its own number of clients
                 results.add(PGBENCH, (workload, connections), run)
-        self._clear()
-
-    def _clear(self) -> None:
-        for url in self._urls.values():
-            clear(url)
 
     def _measure_run(self, send: Callable[[], Load], service_pid: int | None = None) -> Run:
         """Sends requests. Measures the processor time of the service, if there is one, and of PostgreSQL."""
@@ -141,9 +136,3 @@ class Comparison:
         load = send()
         postgres, *service = (processor_seconds(pid) - start for pid, start in zip(pids, before, strict=True))
         return to_run(load, sum(service), postgres)
-
-    def _run_wrk(self, service: RunningService, case: Case, seconds: int) -> Load:
-        try:
-            return run_wrk(service.address, self._requests, *case, seconds)
-        except BenchmarkError as error:
-            raise BenchmarkError(f"{service.name}, {case[0]}, {case[1]} connections: {error}") from None

@@ -16,25 +16,17 @@ from todo_service.database.migrations import read_migrations
 from todo_service.embedded.postgres import Postgres, run_postgres
 
 # fsync and synchronous_commit stay on. Checkpoints and vacuum only run between the rounds: see `clear`.
-SETTINGS = (
-    "listen_addresses=127.0.0.1",
-    "shared_buffers=512MB",
-    "max_wal_size=8GB",
-    "checkpoint_timeout=30min",
-    "autovacuum=off",
-    "max_connections=500",
-)
+SETTINGS = ["listen_addresses=127.0.0.1", "shared_buffers=512MB", "max_connections=500"]
+SETTINGS += ["max_wal_size=8GB", "checkpoint_timeout=30min", "autovacuum=off"]
 HBA = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 VACUUM = ("VACUUM ANALYZE", "CHECKPOINT")
 
-# The ids are those of `load.task_id`. The times are whole milliseconds, because JavaScript has no others.
+# The ids are those of `load.task_id`. The times are whole milliseconds, as in JavaScript.
 TASKS = f"""
 INSERT INTO users (id, revision) SELECT u, {TASKS_PER_READER} FROM generate_series({READERS[0]}, {READERS[-1]}) AS u;
 INSERT INTO tasks (user_id, id, title, description, completed, priority, due_date, created_at, updated_at, revision)
 SELECT
-    u,
-    md5(u || '-' || t)::uuid,
-    'Task ' || t,
+    u, md5(u || '-' || t)::uuid, 'Task ' || t,
     CASE WHEN t % 10 < 8 THEN 'Some words about the task, as long as people write them' END,
     t % 4 = 0,
     (ARRAY['low', 'medium', 'high', NULL])[t % 4 + 1],
@@ -46,18 +38,12 @@ FROM generate_series({READERS[0]}, {READERS[-1]}) AS u, generate_series(1, {TASK
 ORDER BY u, t
 """  # noqa: S608 - numbers
 
-# The peers' table has neither checks nor a foreign key, which is the least work for PostgreSQL.
+# The peers' table has neither checks nor a foreign key: PostgreSQL has the least work.
 PEER_TABLE = """
 CREATE TABLE peer_tasks (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    user_id text NOT NULL,
-    title text NOT NULL,
-    description text,
-    completed boolean NOT NULL DEFAULT false,
-    priority text,
-    due_date timestamptz,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now(),
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), user_id text NOT NULL, title text NOT NULL, description text,
+    completed boolean NOT NULL DEFAULT false, priority text, due_date timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(),
     revision bigint NOT NULL DEFAULT 1
 );
 CREATE INDEX peer_tasks_created_at_idx ON peer_tasks (user_id, created_at DESC, id DESC);
@@ -80,7 +66,7 @@ def run_database(folder: Path, binaries: Path | None) -> Iterator[Postgres]:
 
 
 def create_database(postgres: Postgres, name: str, migrations: Path) -> str:
-    """Creates a database as the migrations make it, with the readers' tasks. Returns its URL."""
+    """Creates a database with the schema of the migrations and the readers' tasks. Returns its URL."""
     execute(postgres.url, f"CREATE DATABASE {name}")
     url = postgres.url.removesuffix("postgres") + name
     asyncio.run(migrate(url, lambda _line: None, read_migrations(migrations)))
@@ -89,7 +75,7 @@ def create_database(postgres: Postgres, name: str, migrations: Path) -> str:
 
 
 def clear(url: str) -> None:
-    """Deletes what the writers created, so that all rounds begin alike: no dead rows, and all data on the disk."""
+    """Deletes the writers' tasks and dead rows, and writes all data to disk, so that all rounds start equally."""
     condition = f"user_id::bigint BETWEEN {WRITERS[0]} AND {WRITERS[-1]}"
     execute(url, *(f"DELETE FROM {table} WHERE {condition}" for table in ("tasks", "peer_tasks")), *VACUUM)  # noqa: S608
 

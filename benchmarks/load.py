@@ -15,14 +15,11 @@ from todo_service.auth import sign_token
 WORKLOADS = {"list": (100, 0, 0), "get": (0, 100, 0), "create": (0, 0, 100), "mixed": (50, 35, 15)}
 """The percentages of lists, gets and creations in each workload."""
 
-READERS = range(1, 401)
-"""Users that only read, so that their lists don't change."""
+READERS = range(1, 401)  # users that only read, so that their lists don't change
 TASKS_PER_READER = 50
+WRITERS = range(1001, 1401)  # users that only create tasks; at first they have none
 
-WRITERS = range(1001, 1401)
-"""Users that only create tasks. They have none at first."""
-
-BODIES = [
+BODIES = [  # the tasks that are created, with all members: pgbench can't send NULL as a parameter
     {"title": title, "description": description, "priority": priority, "due_date": due_date}
     for title, description, priority, due_date in (
         ("Buy milk", "Two bottles, and bread if they have any left", "low", "2027-01-01T09:00:00.000Z"),
@@ -30,17 +27,15 @@ BODIES = [
         ("Prepare the talk for spring", "Twenty minutes, then questions", "medium", "2027-01-15T08:30:00.000+01:00"),
     )
 ]
-"""The tasks that are created. All members are present, because pgbench can't send NULL as a parameter."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """The result of wrk or pgbench: the requests that were answered, and the time this took."""
+    """The result of wrk or pgbench: the answered requests, the time, and the 99th percentile in ms (not of pgbench)."""
 
     requests: int
     seconds: float
     p99: float = nan
-    """Milliseconds in which 99 % of the requests were answered. pgbench doesn't measure it."""
 
 
 def token(secret: str, user: int) -> str:
@@ -49,12 +44,12 @@ def token(secret: str, user: int) -> str:
 
 
 def task_id(user: int, number: int) -> UUID:
-    """The id of one of a reader's tasks, whose numbers begin with 1: the same in every database."""
+    """The id of a reader's task: the same in every database. The numbers of a reader's tasks begin with 1."""
     return UUID(hashlib.md5(f"{user}-{number}".encode(), usedforsecurity=False).hexdigest())
 
 
 def write_requests(path: Path, secret: str) -> None:
-    """Writes the file that load.lua draws from."""
+    """Writes the file from which load.lua draws requests."""
     path.write_text("".join("\t".join(request) + "\n" for request in _requests(secret)), encoding="utf-8")
 
 
@@ -80,7 +75,7 @@ def run_wrk(address: str, requests: Path, workload: str, connections: int, secon
 
 
 def parse(output: str) -> Load:
-    """Reads the last line that load.lua printed. Raises BenchmarkError if a request failed, or none was answered."""
+    """Parses the last line of load.lua's output. Raises BenchmarkError if a request failed, or none was answered."""
     measured = json.loads(output.strip().splitlines()[-1])
     failures = {name: measured[name] for name in ("status", "socket", "timeout") if measured[name]}
     if failures or not measured["requests"]:
