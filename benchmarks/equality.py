@@ -1,4 +1,4 @@
-"""The check that all services give the same answers, before they are measured."""
+"""The check that all services send the same responses. It runs before the measurement."""
 
 import json
 from collections.abc import Sequence
@@ -11,8 +11,7 @@ from benchmarks.services import RunningService
 
 ASKED = (READERS[0], READERS[len(READERS) // 2], READERS[-1])
 TIMES = ("due_date", "created_at", "updated_at")
-GENERATED = ("id", "created_at", "updated_at", "revision")
-"""Members that the service chooses when a task is created, so they differ."""
+GENERATED = ("id", "created_at", "updated_at", "revision")  # they differ between services
 
 
 def check_equality(services: Sequence[RunningService], secret: str) -> None:
@@ -21,14 +20,14 @@ def check_equality(services: Sequence[RunningService], secret: str) -> None:
     for service in services[1:]:
         for question, answer in _ask_all(service, secret).items():
             if answer != expected.get(question):
+                responses = f"{str(answer)[:500]} rather than {str(expected.get(question))[:500]}"
                 raise BenchmarkError(
-                    f"{service.name} answers {question} differently from {services[0].name}: "
-                    f"{str(answer)[:500]} rather than {str(expected.get(question))[:500]}"
+                    f"{service.name} answers {question} differently from {services[0].name}: {responses}"
                 )
 
 
 def _ask_all(service: RunningService, secret: str) -> dict[str, tuple[int, Any]]:
-    """For each question the status and the JSON."""
+    """Returns status and JSON of each response, by the name of the request."""
     answers: dict[str, tuple[int, Any]] = {}
     for user in ASKED:
         status, tasks = service.ask("GET", "/api/tasks", token(secret, user))
@@ -47,5 +46,5 @@ def _ask_all(service: RunningService, secret: str) -> dict[str, tuple[int, Any]]
 
 
 def _parse_times(task: dict[str, Any]) -> dict[str, Any]:
-    """Services write the same time differently."""
+    """Parses times, because services format the same time differently."""
     return {name: datetime.fromisoformat(value) if name in TIMES and value else value for name, value in task.items()}

@@ -1,4 +1,4 @@
-"""pgbench: sends this service's statements to PostgreSQL without any service, which shows PostgreSQL's own limit."""
+"""pgbench: sends this service's statements to PostgreSQL without a service. This shows the limit of PostgreSQL."""
 
 import os
 import re
@@ -12,12 +12,11 @@ from todo_service.database import read_statement
 CLIENTS = 16
 PGBENCH = f"pgbench, {CLIENTS} clients"
 THREADS = 2  # with one thread, pgbench itself would limit the gets
-GETS = 100
-"""The number of scripts for `get_task`. pgbench only computes with numbers, so each script gets one task's id."""
+GETS = 100  # scripts for `get_task`: pgbench only computes with numbers, so each script has the id of one task
 
 
 def write_scripts(folder: Path) -> dict[str, list[str]]:
-    """Returns the arguments of pgbench for each workload that consists of one statement."""
+    """Writes a script for each workload that consists of one statement. Returns the arguments of pgbench."""
     reader, writer = (rf"\set user random({users[0]}, {users[-1]})" for users in (READERS, WRITERS))
     gets = []
     for user in READERS[:GETS]:
@@ -34,7 +33,7 @@ def to_script(statement: str, variables: list[str]) -> str:
     """The statement with pgbench's variables, which are sent as parameters. Parameters without a variable are NULL."""
     names = {f"${number}": f":{name}" for number, name in enumerate(variables, 1)}
     code = re.sub("--.*\n", "", statement)
-    code = re.sub(":(MI|SS)", r".\1", code)  # parts of a time's format, which pgbench would take for variables
+    code = re.sub(":(MI|SS)", r".\1", code)  # in a time's format: pgbench would take them for variables
     return re.sub(r"\$\d+", lambda match: names.get(match[0], "NULL"), code)
 
 

@@ -1,7 +1,7 @@
 """This service with a plain pool of connections: each call takes a connection and awaits `fetchrow`, without batches.
 
-It shows the effect of batching.py and sending.py; the rest is this service. It lacks deadlines, retries and rejections,
-so it is for the benchmark only. `DATABASE_BATCH_SIZE=1` is not the same: calls still wait in the queue.
+It shows the effect of batching.py and sending.py. It has no deadlines, retries and rejections, so it is for the
+benchmark only. `DATABASE_BATCH_SIZE=1` is different: it sends single calls, but they still wait in the queue.
 """
 
 import asyncpg

@@ -4,18 +4,18 @@ import psutil
 
 
 def processor_seconds(pid: int) -> float:
-    """The processor time of a process, its descendants, and those of them that have ended, since they started.
+    """Returns the processor time of a process and of all its descendants, since they started.
 
-    When a process ends and its parent waits for it, the system adds its time to the parent's `children` times. So
-    the difference of two results includes processes that started or ended in between, like PostgreSQL's backends.
+    When a process has ended, the system adds its time to the `children` times of its parent. So the difference of two
+    results includes processes that started or ended in between, like PostgreSQL's backends.
     """
     root = psutil.Process(pid)
     while True:
         processes = [root, *root.children(recursive=True)]  # parents come before their children
         try:
             times = [process.cpu_times() for process in processes]
-        except psutil.NoSuchProcess as ended:  # after its parent was read
+        except psutil.NoSuchProcess as ended:
             if ended.pid == pid:
                 raise
-            continue
+            continue  # its time may be missing: its parent was read before it ended
         return float(sum(each.user + each.system + each.children_user + each.children_system for each in times))

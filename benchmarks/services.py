@@ -1,4 +1,4 @@
-"""The services that are compared: how each is started, asked and stopped."""
+"""The services: starts and stops them, and sends them single requests."""
 
 import json
 import os
@@ -30,12 +30,11 @@ STOP = ((signal.SIGTERM, 5.0),)
 
 @dataclass(frozen=True)
 class Service:
-    """How a service is started. `{port}` in the command is replaced."""
+    """A service with `pool` database connections for each process. `{port}` in the command is replaced."""
 
     name: str
     command: Sequence[str]
     pool: int
-    """The database connections of each process."""
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
 
@@ -81,7 +80,7 @@ def plain_pool(processes: int, environment: Mapping[str, str]) -> Service:
 
 
 def checkout(service: Service, folder: Path) -> Service:
-    """This service from another checkout. Raises BenchmarkError if the folder is none."""
+    """This service from another checkout. Raises BenchmarkError if the folder has no checkout."""
     if not (folder / "todo_service").is_dir() or not (folder / "sql" / "migrations").is_dir():
         raise BenchmarkError(f"{folder} is not a checkout of this service.")
     return replace(service, name=str(folder), folder=folder)  # the working directory, from which `python -m` imports
@@ -89,7 +88,7 @@ def checkout(service: Service, folder: Path) -> Service:
 
 @contextmanager
 def run_service(service: Service, database_url: str, secret: str) -> Iterator[RunningService]:
-    """Starts a service, waits until it answers, and stops it at the end. Raises BenchmarkError."""
+    """Starts a service, waits until it responds, and stops it at the end. Raises BenchmarkError."""
     port = free_port()
     environment = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")}
     environment |= {"DATABASE_URL": database_url, "DATABASE_POOL_SIZE": str(service.pool), "JWT_SECRET": secret}
@@ -107,7 +106,7 @@ def run_service(service: Service, database_url: str, secret: str) -> Iterator[Ru
 
 
 def _answers(service: RunningService, signed: str) -> bool:
-    """Waits until a service answers, but only while it runs and for START_SECONDS."""
+    """Waits until a service responds, but only while it runs, and for START_SECONDS."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and service.process.poll() is None:
         with suppress(OSError):
@@ -119,6 +118,5 @@ def _answers(service: RunningService, signed: str) -> bool:
 
 def free_port() -> int:
     """A port of this machine on which no program listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a program of its own
-"""The same API with FastAPI and SQLModel, written as their documentation does."""
+"""The same API with FastAPI and SQLModel, written as in their documentation."""
 
 import os
 from collections.abc import AsyncIterator
@@ -20,11 +20,8 @@ SECRET = os.environ["JWT_SECRET"]
 TIMESTAMPTZ = DateTime(timezone=True)
 NOW, NEW_ID = {"server_default": func.now()}, {"server_default": text("gen_random_uuid()")}
 
-engine = create_async_engine(
-    os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://"),
-    pool_size=int(os.environ["DATABASE_POOL_SIZE"]),
-    max_overflow=0,
-)
+DATABASE_URL = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://")
+engine = create_async_engine(DATABASE_URL, pool_size=int(os.environ["DATABASE_POOL_SIZE"]), max_overflow=0)
 sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
 app = FastAPI()
 bearer = OAuth2PasswordBearer(tokenUrl="token")

@@ -1,4 +1,4 @@
-// The same API with Fastify, @fastify/jwt and postgres.js, written as their documentation does.
+// The same API with Fastify, @fastify/jwt and postgres.js, written as in their documentation.
 import cluster from 'node:cluster'
 import jwt from '@fastify/jwt'
 import Fastify from 'fastify'

@@ -1,4 +1,4 @@
-// The same API in Go: net/http, pgx and golang-jwt, written as their documentation does.
+// The same API in Go: net/http, pgx and golang-jwt, written as in their documentation.
 package main
 
 import (
