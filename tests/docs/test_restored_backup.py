@@ -1,16 +1,25 @@
-"""docs/operations.md, "Restore": a restored database has all data, and clients start over."""
+"""docs/operations.md, "Back up" and "Restore": a restored database has all data, and clients start over."""
 
+import asyncio
+import json
+import os
+import re
+import subprocess
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import Api, path_of, problem_of, tag_of
-from tests.support.postgres_servers import CreateDatabase, run_program, session
-from tests.support.processes import UP_TO_DATE, run_command
-from tests.support.service_role import grant_service
+from tests.support.external_programs import require
+from tests.support.postgres_servers import PROGRAMS, CreateDatabase, drop_test_database, run_program, session
+from tests.support.processes import COMMAND, TEST_TIMEOUT, UP_TO_DATE, environment
+from tests.support.service_role import grant_service, service_url
 from todo_service.app import create_app
 from todo_service.auth.tokens import sign_token
 from todo_service.database.migrations import migrate
@@ -20,30 +29,73 @@ from todo_service.settings import Settings
 pytestmark = pytest.mark.database
 
 CHANGES = "/api/tasks/changes"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
-async def test_the_documented_steps_restore_the_tasks_and_clients_start_over(
+def documented_commands(heading: str) -> list[str]:
+    """The blocks of commands of a section, without Heroku's."""
+    section = OPERATIONS.read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", section, re.DOTALL | re.MULTILINE)
+    commands = ["\n".join(line for line in block.splitlines() if "heroku" not in line) for block in blocks]
+    return [block for block in commands if block]
+
+
+@pytest.fixture
+async def restored_url(database_url: str) -> AsyncIterator[str]:
+    """The address of a database that the test creates. It is dropped after the test."""
+    url = urlunsplit(urlsplit(database_url)._replace(path=f"/restored_{uuid4().hex}"))
+    yield url
+    await drop_test_database(url)
+
+
+async def test_the_documented_commands_restore_the_tasks_and_clients_start_over(
+    restored_url: str,
     aiohttp_client: AiohttpClient,
     settings: Settings,
     database_url: str,
     owner: Api,
-    empty_database: str,
     tmp_path: Path,
 ) -> None:
+    require("curl")
+    (tmp_path / "sql").symlink_to(SQL)
+    addresses = {"OWNER_URL": database_url, "RESTORED_URL": restored_url}
+    path = os.pathsep.join([str(PROGRAMS), str(Path(COMMAND).parent), os.environ["PATH"]])
+
+    def run(commands: str, url: str = "") -> str:
+        """Runs a block of commands, and returns its output."""
+        commands = commands.replace("todo_restored", urlsplit(restored_url).path[1:]).replace("alice", owner.user_id)
+        variables = environment(PATH=path, PSQLRC="/dev/null", JWT_SECRET=settings.jwt_secret, URL=url, **addresses)
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
+            cwd=tmp_path,
+            env=variables,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=TEST_TIMEOUT,
+            check=True,
+        ).stdout
+
+    [backup] = documented_commands("Back up")
+    restore, migration, renewal, check = documented_commands("Restore")
     task = await owner.create()
     since = await tag_of(owner)
-    backup, restored = str(tmp_path / "tasks.dump"), empty_database
+    run(backup)
+    await owner.create("written after the backup")
+    since_after_backup = await tag_of(owner)
+    run(restore)
+    assert UP_TO_DATE in run(migration)
+    run(renewal)
 
-    run_program("pg_dump", "--format=custom", "--no-blobs", f"--file={backup}", f"--dbname={database_url}")
-    run_program("pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", f"--dbname={restored}", backup)
-    assert run_command("migrate", DATABASE_URL=restored).stdout == f"{UP_TO_DATE}\n"
-    options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
-    run_program("psql", *options, f"--file={SQL / 'maintenance/renew_generations.sql'}", restored)
+    client = await aiohttp_client(create_app(replace(settings, database_url=service_url(restored_url))))
+    output = await asyncio.to_thread(run, check, str(client.make_url("")))
+    in_backup, in_database, responses = output.split("\n", 2)
+    assert int(in_backup) == int(in_database) > 0
+    assert responses.startswith('{"status": "healthy"}{"type": "/problems#start-over", ')
+    assert responses.endswith(f"[{json.dumps(task, separators=(',', ':'))}]")
 
-    client = await aiohttp_client(create_app(replace(settings, database_url=restored)))
     copy = replace(owner, client=client)
-    assert await copy.tasks() == [task]
-    await problem_of(await copy.call("GET", CHANGES, params={"since": since}), 410, "start-over")
+    for old in (since, since_after_backup):
+        await problem_of(await copy.call("GET", CHANGES, params={"since": old}), 410, "start-over")
     everything = await (await copy.call("GET", CHANGES)).json()
     assert everything == {"since": await tag_of(copy), "tasks": [task], "deleted": [], "more": False}
     new = await copy.create()
