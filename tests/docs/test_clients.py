@@ -22,6 +22,7 @@ from todo_service.problems import TYPES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+README = (DOCS / "clients" / "README.md").read_text()
 
 # For each language: wrong uses of the client, each with the message of the type checker.
 MISTAKES = {
@@ -49,12 +50,13 @@ nothing new: 304
 changed: buy oat milk, due never
 changed with the present tag: two bottles
 completed: true
-changed today: call bob, water the plants, buy oat milk; more: false
+in the copy: call bob, water the plants, buy oat milk
 exported: 3 lines
 deleted: 204
-deleted, says the service: true
+still in the copy: call bob, water the plants
     title: must not be blank.
 deleted everything: 204
+tasks in the copy: 0
 """
 
 # A generated client sends existing methods and paths with valid JSON, and can't make the service fail.
@@ -75,9 +77,8 @@ class Example:
 
     def run(self, verb: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs the command that README shows for this: generate, check or start."""
-        section = (DOCS / "clients" / "README.md").read_text().split("```sh\ncd docs/clients/" + self.language, 1)[1]
-        _, install, *commands = section.split("```", 1)[0].splitlines()
-        assert install.split()[:2] in (["pip", "install"], ["npm", "install"])
+        section = README.split("```sh\ncd docs/clients/" + self.language, 1)[1].split("```", 1)[0]
+        commands = re.split(r"^(?:pip|npm) install.*\n", section, flags=re.MULTILINE)[1].splitlines()
         command = dict(zip(("generate", "check", "start"), commands, strict=True))[verb]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         return subprocess.run(
@@ -101,7 +102,7 @@ class Example:
 def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Example:
     """A copy in which the client has been generated and the types have been checked."""
     example = Example(request.param, tmp_path_factory.mktemp("docs") / "clients" / request.param)
-    ignored = shutil.ignore_patterns("node_modules", "build", "todo[-_]service*", ".mypy_cache")
+    ignored = shutil.ignore_patterns(".venv", "node_modules", "build", "todo[-_]service*", ".mypy_cache")
     shutil.copytree(DOCS / "clients" / example.language, example.folder, ignore=ignored)
     shutil.copy(DOCS / "openapi.json", example.folder.parent.parent)
     if example.language == "typescript":
@@ -132,6 +133,12 @@ def test_the_client_is_generated_without_warnings(example: Example) -> None:
 def test_the_client_and_the_example_pass_the_strict_type_check(example: Example) -> None:
     checked = example.results["check"]
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(("language", "program"), [("python", "day.py"), ("typescript", "day.ts")])
+def test_readme_shows_the_code_of_the_example(language: str, program: str) -> None:
+    [code] = re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert code in (DOCS / "clients" / language / program).read_text()
 
 
 def test_the_example_requires_the_tested_versions_of_packages() -> None:

@@ -1,7 +1,8 @@
 /**
- * A day with todo-service, through openapi-fetch and the types that openapi-typescript generates.
+ * A day of a user of todo-service, with openapi-fetch and the types that openapi-typescript generates.
  *
- * It needs a user without tasks, because it ends with deleting all that is kept of the user.
+ * `synchronise` keeps a copy of the tasks; `create`, `change` and `pages` show the other requests. Set TODO_URL and
+ * TODO_TOKEN. The user must have no tasks, because the program deletes all data of the user at its end.
  */
 
 import { randomUUID } from "node:crypto";
@@ -25,14 +26,14 @@ function setting(name: string): string {
   return value;
 }
 
-/** What was asked for; a problem that is not expected ends the program. */
+/** The parsed body of a response. A problem ends the program with its message. */
 function result<T>({ data, error, response }: Answer<T>): T {
   if (error) throw new Error(`${error.title}: ${error.detail}`);
-  if (data === undefined) throw new Error(`There is nothing in the answer: ${response.status}`);
+  if (data === undefined) throw new Error(`The response has no body: ${response.status}`);
   return data;
 }
 
-/** The problem that is expected. */
+/** Prints and returns the problem of a response that must be a refusal. */
 function refusal({ error, response }: Answer<unknown>): Problem {
   if (!error) throw new Error(`This should have been refused: ${response.status}`);
   console.log(`  ${error.status} ${error.type.replace("/problems#", "")}: ${error.detail}`);
@@ -41,13 +42,35 @@ function refusal({ error, response }: Answer<unknown>): Problem {
 
 function tagOf({ response }: Answer<unknown>): string {
   const tag = response.headers.get("ETag");
-  if (!tag) throw new Error(`There is no tag in the answer: ${response.status}`);
+  if (!tag) throw new Error(`The response has no ETag: ${response.status}`);
   return tag;
 }
 
-const titles = (tasks: Task[]) => tasks.map((task) => task.title).join(", ");
+const titles = (tasks: Iterable<Task>) => Array.from(tasks, (task) => task.title).join(", ");
 
-/** All tasks, sorted by title, page by page: `Link` has the cursor of the next one, if there is one. */
+/** A copy of a user's tasks. `since` marks the last change in it. Store both in one transaction. */
+type TaskCopy = { tasks: Map<string, Task>; since?: string | undefined };
+
+/** Makes the copy equal to the server's tasks. The first call gets all tasks, later calls only the changes. */
+async function synchronise(client: Client, copy: TaskCopy, limit = 1000): Promise<void> {
+  let more = true;
+  while (more) {
+    const answer = await client.GET("/api/tasks/changes", { params: { query: { since: copy.since, limit } } });
+    if (answer.error?.type === "/problems#start-over") {
+      // 410: the user has deleted everything, or a backup was restored.
+      copy.tasks.clear();
+      copy.since = undefined;
+      continue;
+    }
+    const changes = result(answer);
+    for (const task of changes.tasks) copy.tasks.set(task.id, task);
+    for (const id of changes.deleted) copy.tasks.delete(id);
+    copy.since = changes.since;
+    more = changes.more;
+  }
+}
+
+/** All tasks, sorted by title, page by page. If there is a next page, the header `Link` has its cursor. */
 async function* pages(client: Client, limit: number): AsyncGenerator<Task[]> {
   let cursor: string | undefined;
   do {
@@ -57,7 +80,7 @@ async function* pages(client: Client, limit: number): AsyncGenerator<Task[]> {
   } while (cursor);
 }
 
-/** Some tasks, one of them certainly once, and the first of them. */
+/** Creates three tasks, the second exactly once although it is sent twice. Returns the first. */
 async function create(client: Client): Promise<Task> {
   const milk = result(
     await client.POST("/api/tasks", {
@@ -73,7 +96,7 @@ async function create(client: Client): Promise<Task> {
   return milk;
 }
 
-/** Changes that are made only to what they are meant for. */
+/** Changes a task only if it is still in the state that the client has seen. */
 async function change(client: Client, { id: task_id }: Task): Promise<void> {
   const get = (header: { "If-None-Match"?: string } = {}) =>
     client.GET("/api/tasks/{task_id}", { params: { path: { task_id }, header } });
@@ -87,7 +110,7 @@ async function change(client: Client, { id: task_id }: Task): Promise<void> {
   const bottles = { description: "Two bottles" };
   const late = refusal(await patch(tag, bottles));
   if (late.type === "/problems#precondition-failed") {
-    // The tag is an old one: look, decide, and repeat.
+    // The task has changed since: get it, decide, repeat.
     console.log(`Changed with the present tag: ${result(await patch(tagOf(await get()), bottles)).description}`);
   }
   const done = await client.PATCH("/api/tasks/{task_id}/complete", {
@@ -99,29 +122,31 @@ async function change(client: Client, { id: task_id }: Task): Promise<void> {
 
 async function day(client: Client): Promise<void> {
   if (result(await client.GET("/api/tasks", { params: { query: { limit: 1 } } })).length) {
-    throw new Error("This user has tasks already: take another one, since all will be deleted.");
+    throw new Error("This user has tasks already: take another user, because all tasks will be deleted.");
   }
-  const changesSince = (since?: string) => client.GET("/api/tasks/changes", { params: { query: { since } } });
-  const { since } = result(await changesSince());
+  const copy: TaskCopy = { tasks: new Map() };
+  await synchronise(client, copy);
   const milk = await create(client);
   const high = result(await client.GET("/api/tasks", { params: { query: { priority: ["high"] } } }));
   console.log(`Of high priority: ${titles(high)}`);
   for await (const page of pages(client, 2)) console.log(`A page: ${titles(page)}`);
   await change(client, milk);
-  const changes = result(await changesSince(since));
-  console.log(`Changed today: ${titles(changes.tasks)}; more: ${changes.more}`);
+  await synchronise(client, copy, 2);
+  console.log(`In the copy: ${titles(copy.tasks.values())}`);
   const lines = result(await client.GET("/api/export", { parseAs: "text" }));
   console.log(`Exported: ${lines.trimEnd().split("\n").length} lines`);
   const path = { task_id: milk.id };
   console.log(`Deleted: ${(await client.DELETE("/api/tasks/{task_id}", { params: { path } })).response.status}`);
-  const { deleted, since: evening } = result(await changesSince(changes.since));
-  console.log(`Deleted, says the service: ${deleted.includes(milk.id)}`);
+  await synchronise(client, copy);
+  console.log(`Still in the copy: ${titles(copy.tasks.values())}`);
   await mistakes(client);
   console.log(`Deleted everything: ${(await client.DELETE("/api/me")).response.status}`);
-  refusal(await changesSince(evening));
+  refusal(await client.GET("/api/tasks/changes", { params: { query: { since: copy.since } } }));
+  await synchronise(client, copy);
+  console.log(`Tasks in the copy: ${copy.tasks.size}`);
 }
 
-/** What is refused, each as a problem. */
+/** Sends requests that the service refuses, and prints the problem of each. */
 async function mistakes(client: Client): Promise<void> {
   refusal(await connect("no token").GET("/api/tasks"));
   const blank = refusal(await client.POST("/api/tasks", { body: { title: " " } }));
