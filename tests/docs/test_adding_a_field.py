@@ -188,8 +188,9 @@ def test_the_headings_name_exactly_the_files_that_the_steps_change(copy: Path) -
 
 
 def test_the_guide_shows_the_whole_migration() -> None:
-    """Based on any definition of task_json: the guide need not change with each new field."""
-    assert shown_migration().text in [on_top_of(shown_migration().text, definition) for definition in definitions()]
+    """Based on any definition of task_json, with any line breaks: the guide need not change with each new field."""
+    shown = shown_migration().text
+    assert shown.split() in [on_top_of(shown, definition).split() for definition in definitions()]
 
 
 @pytest.mark.slow
