@@ -32,23 +32,27 @@ URL = os.environ["TODO_URL"]
 T = TypeVar("T")
 
 
+class ServiceError(Exception):
+    """A response that the program doesn't expect."""
+
+
 def connect(token: str) -> AuthenticatedClient:
     return AuthenticatedClient(URL, token=token, timeout=httpx.Timeout(20), raise_on_unexpected_status=True)
 
 
 def result(answer: Response[T | Problem]) -> T:
-    """The parsed body of a response. A problem ends the program with its message."""
+    """The parsed body of a response. Raises ServiceError if the response is a problem."""
     if isinstance(answer.parsed, Problem):
-        sys.exit(f"{answer.parsed.title}: {answer.parsed.detail}")
+        raise ServiceError(f"{answer.parsed.title}: {answer.parsed.detail}")
     if answer.parsed is None:
-        sys.exit(f"The response has no body: {answer.status_code}")
+        raise ServiceError(f"The response has no body: {answer.status_code}")
     return answer.parsed
 
 
 def refusal(answer: Response[T | Problem]) -> Problem:
     """Prints and returns the problem of a response that must be a refusal."""
     if not isinstance(answer.parsed, Problem):
-        sys.exit(f"This should have been refused: {answer.status_code}")
+        raise ServiceError(f"This is not a refusal: {answer.status_code}")
     problem = answer.parsed
     print(f"  {problem.status} {problem.type_.removeprefix('/problems#')}: {problem.detail}")
     return problem

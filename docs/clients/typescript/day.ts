@@ -26,7 +26,7 @@ function setting(name: string): string {
   return value;
 }
 
-/** The parsed body of a response. A problem ends the program with its message. */
+/** The parsed body of a response. Throws an Error if the response is a problem. */
 function result<T>({ data, error, response }: Answer<T>): T {
   if (error) throw new Error(`${error.title}: ${error.detail}`);
   if (data === undefined) throw new Error(`The response has no body: ${response.status}`);
@@ -35,7 +35,7 @@ function result<T>({ data, error, response }: Answer<T>): T {
 
 /** Prints and returns the problem of a response that must be a refusal. */
 function refusal({ error, response }: Answer<unknown>): Problem {
-  if (!error) throw new Error(`This should have been refused: ${response.status}`);
+  if (!error) throw new Error(`This is not a refusal: ${response.status}`);
   console.log(`  ${error.status} ${error.type.replace("/problems#", "")}: ${error.detail}`);
   return error;
 }
