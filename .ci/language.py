@@ -29,6 +29,7 @@ FAULTS = {
 # Parts of sentences that are right, each with its reason.
 ALLOWED = {
     r"\baccount nobody\b": "the operating system has an account of this name",
+    r"\bwhatever the session's settings are\b": "in a migration, whose text never changes",
 }
 HASH = (".cfg", ".sh", ".toml", ".txt", ".yaml", ".yml", "Makefile", "Procfile", "run")
 COMMENTS = dict.fromkeys(HASH, "#") | {
@@ -41,7 +42,7 @@ COMMENTS = dict.fromkeys(HASH, "#") | {
 }
 END = "\f"  # of a sentence without a full stop
 SENTENCE_END = re.compile(
-    r"""\f|(?<=[.!?])(?<!e\.g\.|i\.e\.)["')\]]*\s+|(?<=:)\s+(?=["'(]?[A-Z])"""
+    r"""\f|(?<=[.!?])(?<!e\.g\.|i\.e\.)["')\]]*\s+|(?<=:)\s+(?=["'(]?[A-Z])|\s·\s"""
     # Before an empty line, a list item, a heading, a parameter ($1), and a line with a wide gap, as tables have.
     r"""|\n(?=\s*(?:\n|[-*#>$]|\d+\. )|.*\S {2,}\S)"""
 )

@@ -23,8 +23,8 @@ GOALS = {  # for this service's requests per second, divided by those of another
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a case: requests per second, the 99th percentile of their latency in ms (NaN for pgbench), and the
-    processor time per request in µs, of the service (0 for pgbench) and of PostgreSQL."""
+    """One run of a case: requests per second, and the 99th percentile of their latency in ms (NaN for pgbench).
+    `service` (0 for pgbench) and `postgres` are the processor time per request in µs."""
 
     rate: float
     p99: float

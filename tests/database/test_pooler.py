@@ -16,6 +16,7 @@ import pytest
 from tests.support.calls import create, creation, gather, tasks_of, users
 from tests.support.database import SHOW_SETTINGS, call_timeout, open_database, pauses_after, wait_for_blocked_session
 from tests.support.external_programs import require
+from tests.support.pages import page
 from tests.support.pgbouncer import POOLER_SETTINGS, behind, run_pgbouncer
 from tests.support.postgres_servers import TcpServer
 from tests.support.processes import TEST_TIMEOUT
@@ -28,7 +29,6 @@ from todo_service.handlers.tasks import CREATE_TASK
 from todo_service.problems import Problem
 from todo_service.settings import Settings
 
-ROOT = Path(__file__).parents[2]
 UNREACHABLE = re.compile(r"the database is unreachable \(.*\); next attempt in ([0-9.]+) s", re.DOTALL)
 TRANSACTION_SETTINGS = ("jit", "lock_timeout", "plan_cache_mode", "statement_timeout")
 
@@ -272,6 +272,6 @@ async def test_migrations_refuse_a_pooler(pooled_url: str) -> None:
         await migrate(pooled_url, lambda _line: None)
 
 
-def test_the_readme_names_the_settings_for_a_pooler() -> None:
-    [paragraph] = re.findall(r"^\*\*Poolers\.\*\*.*?\n\n", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert re.findall(r"`(\w+)=(\w+)`", paragraph) == [*POOLER_SETTINGS.items()]
+def test_the_documentation_names_the_settings_for_a_pooler() -> None:
+    section = page("docs/configuration.md").section("Poolers")
+    assert re.findall(r"`(\w+)=(\w+)`", section) == [*POOLER_SETTINGS.items()]

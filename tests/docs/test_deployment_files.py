@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from aiohttp import ClientSession
 
 from tests.support.api import TASKS

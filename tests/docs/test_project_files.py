@@ -13,8 +13,8 @@ from todo_service import __version__
 
 ROOT = Path(__file__).parents[2]
 LANGUAGE = ROOT / ".ci" / "language.py"
-MAKEFILE, CONTRIBUTING, SECURITY, CHANGELOG = (
-    (ROOT / name).read_text() for name in ("Makefile", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+MAKEFILE, CONTRIBUTING, CHANGELOG = (
+    (ROOT / name).read_text() for name in ("Makefile", "CONTRIBUTING.md", "CHANGELOG.md")
 )
 EDITORCONFIG, HOOKS = (ROOT / ".editorconfig").read_text(), (ROOT / ".pre-commit-config.yaml").read_text()
 WORKFLOWS = {path.name: path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")}
@@ -115,21 +115,6 @@ def test_the_language_check_reads_all_files_except_those_that_gitignore_names(tm
 def test_contributing_lists_every_command_of_make() -> None:
     targets = re.findall(r"^([a-z-]+):.* ## ", MAKEFILE, re.MULTILINE)
     assert set(re.findall(r"^make ([a-z-]+) +# ", CONTRIBUTING, re.MULTILINE)) == set(targets)
-
-
-def anchors(page: Path) -> set[str]:
-    """The anchors of the headings of a Markdown page, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("text", [CONTRIBUTING, SECURITY], ids=["CONTRIBUTING.md", "SECURITY.md"])
-def test_links_and_named_files_lead_to_files_and_headings(text: str) -> None:
-    for path, anchor in re.findall(r"\]\(([^)#:]+)#?([^):]*)\)", text):
-        assert (ROOT / path).exists(), path
-        assert not anchor or anchor in anchors(ROOT / path), anchor
-    for path in re.findall(r"`((?:tests|todo_service|docs)/[\w/.]+)`", text):
-        assert (ROOT / path).exists(), path
 
 
 def test_the_service_uses_no_cookies() -> None:

@@ -3,65 +3,23 @@
 import asyncio
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
-from urllib.request import urlopen
 
 import asyncpg
 import psutil
 import pytest
 
-from tests.support.processes import COMMAND, TEST_TIMEOUT, environment, free_port, refused_command, wait_until_blocking
+from tests.support.embedded_service import Service, serving
+from tests.support.processes import TEST_TIMEOUT, environment, free_port, refused_command
 from todo_service.__main__ import main
 from todo_service.server.command import check_port
 from todo_service.settings import SettingsError
-
-
-class Service:
-    """`todo-service serve --embedded` in a folder, and its output."""
-
-    def __init__(self, place: Path, port: int, **variables: str) -> None:
-        self.log = place / "output"
-        with self.log.open("w") as log:
-            self.process = psutil.Popen(
-                [COMMAND, "serve", "--embedded"],
-                cwd=place,
-                env=environment(PORT=str(port), **variables),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def output(self) -> str:
-        return self.log.read_text()
-
-    def wait_until_ready(self) -> "Service":
-        wait_until_blocking(lambda: "Ctrl-C" in self.output() or self.process.poll() is not None)
-        assert self.process.poll() is None, self.output()
-        return self
-
-    def process_tree(self) -> list[psutil.Process]:
-        return [self.process, *self.process.children(recursive=True)]
-
-    def token(self) -> str:
-        """The token for the user `demo` in the banner."""
-        return str(re.findall(r"Bearer ([\w.-]+)'", self.output())[0])
-
-    def token_on_the_page(self, port: int) -> str:
-        with urlopen(f"http://127.0.0.1:{port}/docs") as page:
-            return str(re.findall('data-token="([^"]*)"', page.read().decode())[0])
-
-    def curl(self) -> str:
-        """Runs the curl command of the banner in a shell."""
-        line = next(line for line in self.output().splitlines() if line.startswith("curl "))
-        done = subprocess.run(["sh", "-c", f"{line} -sSi"], capture_output=True, text=True, check=True)
-        return done.stdout
 
 
 @pytest.fixture(autouse=True)
@@ -75,17 +33,6 @@ def default_sighup() -> Iterator[None]:
 @pytest.fixture
 def port() -> int:
     return free_port()
-
-
-@contextlib.contextmanager
-def serving(place: Path, port: int, **variables: str) -> Iterator[Service]:
-    service = Service(place, port, **variables)
-    try:
-        yield service
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            service.process.terminate()
-        service.process.wait(TEST_TIMEOUT)
 
 
 def count_tasks(place: Path) -> object:
