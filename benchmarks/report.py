@@ -68,7 +68,7 @@ def _main(all_results: Sequence[Results], rounds: int, seconds: int) -> Iterator
         connections = " and ".join(dict.fromkeys(str(connections) for _, connections in first.cases))
         yield f"Requests per second of {OURS} divided by those of the other service, at {connections} connections."
         for results in all_results:
-            yield f"{results.title}{'' if results.processes == 1 else f'. There are no goals; {OURS} is slower here'}:"
+            yield f"{results.title}{f'. No goals are set; {OURS} is slower at one or both' * (results.processes > 1)}:"
             yield "\n".join(_shortfalls(results)) or "- none"
 
 
