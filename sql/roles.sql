@@ -78,8 +78,9 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM todo_service;
 GRANT SELECT, DELETE ON users TO todo_service;
 GRANT INSERT (id, revision), UPDATE (revision) ON users TO todo_service;
 
--- The service never changes the owner of a task. It blanks a deleted task. Only the foreign key deletes rows, with the
--- rights of the table's owner. create_task_idempotent needs UPDATE of the id, to return the row of an earlier request.
+-- The service never changes the owner of a task. It clears the content of a deleted task, but keeps the row. Only the
+-- foreign key deletes rows, with the rights of the table's owner. create_task_idempotent needs UPDATE of the id, to
+-- return the row of an earlier request.
 GRANT SELECT ON tasks TO todo_service;
 GRANT
 INSERT (

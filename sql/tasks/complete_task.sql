@@ -1,12 +1,12 @@
 -- tasks/complete_task
 -- Marks a task as completed or pending, or toggles its state. Returns the task. If it has that state already, nothing
 -- changes.
--- body is NULL if the user has no such task, or if its revision is not in if_match. revision is NULL if there is no
--- such task.
+-- If the user has no task with this id, body and revision are NULL. If the task's revision is not in if_match, only
+-- body is NULL.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- $3 if_match text[]  the revisions that the task may have; NULL for any
--- $4 completed boolean  NULL to toggle it
+-- $4 completed boolean  NULL toggles it
 -- Expects users_pkey and tasks_pkey. Locks the user, then the task, then compares the revision of the locked task.
 WITH owner AS MATERIALIZED (
     SELECT id

@@ -13,7 +13,7 @@
 WITH locked AS MATERIALIZED (
     SELECT
         revision,
-        -- After all data of a user was deleted, the same keys give the same ids. Revisions start at the time of the
+        -- If a user deletes all data, the same keys give the same ids again. Revisions start at the time of the
         -- user's creation in microseconds, so that no new task has the ETag of a former one.
         (extract(EPOCH FROM created_at) * 1000000)::bigint AS first_revision
     FROM users

@@ -1,5 +1,5 @@
 -- tasks/get_task
--- One task, as an array of its JSON and its revision. task is NULL if the user has no such task.
+-- One task, as an array of its JSON and its revision. task is NULL if the user has no task with this id.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- Expects tasks_pkey. Two columns would need a CTE, which takes a microsecond more than the array.

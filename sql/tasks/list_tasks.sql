@@ -1,7 +1,7 @@
 -- tasks/list_tasks
 -- The first page of the list that most clients request: all tasks of a user, newest first, as one JSON array.
--- The array is empty if there are no tasks, or if if_none_match has the current tag: the client has the list already.
--- next_key and next_id are those of the first task of the next page; NULL if there is no next page.
+-- The array is empty if there are no tasks, or if the current tag is in if_none_match: the client has the list already.
+-- next_key and next_id are the sort key and the id of the next page's first task; NULL if there is no next page.
 -- $1 user_id text  the owner, from the token
 -- $2 page_size bigint  how many tasks at most
 -- $3 if_none_match text[]  the tags that the client has, or * for any tag; NULL for none

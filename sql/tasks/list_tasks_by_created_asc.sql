@@ -1,7 +1,7 @@
 -- tasks/list_tasks_by_created_asc
 -- A page of the tasks of a user, oldest first, as one JSON array.
--- The array is empty if no task matches, or if if_none_match has the current tag: the client has the list already.
--- next_key and next_id are those of the first task of the next page; NULL if there is no next page.
+-- The array is empty if no task matches, or if the current tag is in if_none_match: the client has the list already.
+-- next_key and next_id are the sort key and the id of the next page's first task; NULL if there is no next page.
 -- $1 user_id text  the owner, from the token
 -- $2 completed boolean  true for completed tasks only, false for pending ones only; NULL for both
 -- $3 page_size bigint  how many tasks at most

@@ -1,14 +1,14 @@
 -- tasks/update_task
 -- Changes the given columns and returns the task. If it has these values already, nothing changes.
--- body is NULL if the user has no such task, or if its revision is not in if_match. revision is NULL if there is no
--- such task.
+-- If the user has no task with this id, body and revision are NULL. If the task's revision is not in if_match, only
+-- body is NULL.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- $3 if_match text[]  the revisions that the task may have; NULL for any
--- $4 title text  1 to 200 characters; NULL to leave it
+-- $4 title text  1 to 200 characters; NULL keeps the old title
 -- $5 sets_description boolean  whether $6 is to be stored
 -- $6 description text  up to 1000 characters; NULL for none
--- $7 completed boolean  NULL to leave it
+-- $7 completed boolean  NULL keeps the old value
 -- $8 sets_priority boolean  whether $9 is to be stored
 -- $9 priority text  low, medium or high; NULL for none
 -- $10 sets_due_date boolean  whether $11 is to be stored
