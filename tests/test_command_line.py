@@ -77,7 +77,7 @@ def test_token_refuses_an_invalid_user_id_or_number_of_days(
 def test_token_without_a_secret_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert "JWT_SECRET is not set" in refused_command(capsys, "token", "--user", "alice")
     monkeypatch.setenv("JWT_JWKS_URL", "https://issuer.example/keys")
-    assert "tokens come from that issuer" in refused_command(capsys, "token", "--user", "alice")
+    assert "the issuer makes the tokens" in refused_command(capsys, "token", "--user", "alice")
 
 
 def test_token_embedded_without_an_embedded_service_is_refused(

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--user", required=True, metavar="ID", help="the user's id, which becomes the token's `sub`")
     command.add_argument("--days", type=int, default=30, metavar="N", help="days until the token expires (default: 30)")
     command.add_argument(
-        "--embedded", action="store_true", help="sign with the secret of `serve --embedded`, kept in .todo-service/"
+        "--embedded", action="store_true", help="sign with the secret that `serve --embedded` keeps in .todo-service/"
     )
     command.set_defaults(command=_token)
 
@@ -92,7 +92,7 @@ def _token(options: argparse.Namespace) -> int:
     names = ["jwt_secret", "jwt_issuer", "jwt_audience"]
     settings = read_settings(*names, *([] if options.embedded else ["jwt_jwks_url"]))
     if settings.jwt_jwks_url:
-        raise SettingsError("This command signs with JWT_SECRET only: with JWT_JWKS_URL, tokens come from that issuer.")
+        raise SettingsError("This command signs with JWT_SECRET only. With JWT_JWKS_URL, the issuer makes the tokens.")
     secret = settings.jwt_secret or read_secret(DATA)
     try:
         token = sign_token(

@@ -40,7 +40,7 @@ from todo_service.settings import Settings
 READ, WRITE = ReadHeadersSchema(), WriteHeadersSchema()
 PATCH = TaskPatchSchema()
 
-# The path of a task. It matches any segment but `changes`, because a malformed id gets the same 404 as an unknown one.
+# The path of a task. It matches each segment except `changes`: a malformed id gets the same 404 as an unknown id.
 TASK = "/api/tasks/{task_id:(?!changes$)[^/]+}"
 
 API = (
@@ -87,9 +87,9 @@ def create_app(settings: Settings) -> web.Application:
     observer, in_flight, routes = Observer(settings), InFlight(), RouteTable()
     app = web.Application(
         middlewares=[
-            observer.observe,  # gives the request its id, logs and counts it
-            in_flight.count,  # counts it, so that a stopping worker can wait for it
-            add_headers(settings.cors_origins),  # security, caching and CORS; answers preflight requests
+            observer.observe,  # gives each request an id, and logs and counts the request
+            in_flight.count,  # counts the requests for which a stopping worker waits
+            add_headers(settings.cors_origins),  # for security, caching and CORS; answers preflight requests
             problems,  # turns errors of the next two middlewares and of the handler into problem documents
             authenticate(routes),  # sets request[USER_ID]
             validate(routes),  # sets the values for the handler: request[NEW_TASK], request[LIST_QUERY], ...
@@ -101,7 +101,7 @@ def create_app(settings: Settings) -> web.Application:
     app[OBSERVER] = observer
     app[DESCRIPTION] = description()
     app[docs_pages.DOCS_TOKEN] = settings.docs_token
-    # aiohttp ends the last context first: at its end, the observer still reads the counters of the database.
+    # aiohttp ends the last context first. So the observer can still read the counters of the database when it ends.
     app.cleanup_ctx.extend([database_context(settings), verifier_context(settings), observer.context])
     routes.add(app, [*API, *SUPPORT, *(DOCS if settings.docs == "on" else WITHOUT_DOCS)])
     return app

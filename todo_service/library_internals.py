@@ -1,4 +1,4 @@
-"""Private names of libraries. Each docstring says why there is no documented way.
+"""Private names of libraries. Each docstring says what the public names of the library lack.
 
 tests/test_library_internals.py fails if a release changes one of these names. setup.cfg allows only versions that
 were tested.
@@ -50,12 +50,12 @@ class RequestHandler(web.RequestHandler):
 
     @property
     def is_waiting_for_headers(self) -> bool:
-        """Whether no request is being handled, so that the next data belongs to a new request."""
+        """Whether the connection handles no request now. If so, the next data belongs to a new request."""
         return self._waiter is not None
 
 
 class AppRunner(web.AppRunner):
-    """aiohttp's runner, whose connections are of the class `connection_class`. aiohttp has no parameter for that."""
+    """aiohttp's runner with connections of the class `connection_class`. aiohttp has no parameter for this class."""
 
     connection_class: type[web.RequestHandler] = web.RequestHandler
 

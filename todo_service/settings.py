@@ -52,7 +52,7 @@ def _parse_database_url(value: str) -> str:
     parts = urlsplit(value)
     _require(parts.scheme in ("postgres", "postgresql") and len(parts.path) > 1)
     user, _, hosts = parts.netloc.rpartition("@")
-    _require("@" not in user)  # asyncpg would take the rest of the password for the host
+    _require("@" not in user)  # asyncpg would read the end of the password as the host
     for host in hosts.split(","):
         _ = urlsplit(f"//{host}").port  # raises ValueError if it is not a number
     query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
@@ -267,7 +267,7 @@ VARIABLES: dict[str, Variable] = {field.name: field.metadata["variable"] for fie
 
 
 def read_settings(*names: str) -> Settings:
-    """Reads all settings from the environment, or only those that are named.
+    """Reads all settings from the environment, or only those in `names`.
 
     An empty variable counts as not set. Raises SettingsError, whose message names each missing or wrong variable with
     its right values. The message never contains a secret.

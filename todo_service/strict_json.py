@@ -3,7 +3,7 @@
 import json
 from typing import Any, NoReturn
 
-MAX_DIGITS = 400  # of an integer; above 4,300, the message of int() would not help a client
+MAX_DIGITS = 400  # of an integer. int() refuses more than 4,300, with a message that would not help a client
 
 
 def parse(octets: bytes) -> Any:

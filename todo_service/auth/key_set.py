@@ -56,7 +56,7 @@ class KeySet:
         return [key for key in self._keys if key.algorithm_name == header["alg"]]
 
     def _fetch_unless_within(self, pause: float) -> asyncio.Task[None]:
-        """The current fetch; or the last one, if it ended less than `pause` seconds ago; or a new one."""
+        """The current fetch, or the last one if it ended less than `pause` seconds ago, or a new one."""
         if not self._fetch or (self._fetch.done() and time.monotonic() - self._attempted >= pause):
             self._fetch = asyncio.create_task(self._fetch_keys())
         return self._fetch

@@ -22,15 +22,15 @@ SPLIT_ABOVE = 16
 runs the next batch while the service sends the responses of this one."""
 
 MIN_QUEUE_BEFORE_REJECTING = 2 * SPLIT_ABOVE
-"""While fewer calls of a statement wait, none is rejected. One batch can't empty a longer queue, so its drain rate has
-been measured."""
+"""If fewer calls of a statement wait, none of them is rejected. One batch can't empty a longer queue, so the queue's
+drain rate has been measured."""
 
 MAX_QUEUED = 10_000
 """The limit of waiting calls, for all statements together. Each call takes about 10 kB of memory."""
 
 TARGET_BATCH_SECONDS = 1.0
-"""The time that a batch should take at most. The size of a statement's next batch is estimated from its last one. The
-time must be far less than DATABASE_TIMEOUT, which limits the whole batch."""
+"""A batch should take at most this time: the last batch of a statement determines the size of the next one. The time
+must be far less than DATABASE_TIMEOUT, which limits the whole batch."""
 
 DECAY = 0.95
 """The weight of the earlier batches in a drain rate. The newest batch has the weight 1."""
@@ -98,7 +98,7 @@ class BatchQueue:
 
     def __init__(self, connections: int, batch_size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._max_batches = max(connections - 1, 1)  # reads leave one connection to writes, and writes one to reads
+        self._max_batches = max(connections - 1, 1)  # reads leave a connection for writes, and vice versa
         self._max_batch_size = batch_size
         self._statements: dict[Statement, StatementQueue] = {}
         self._turns: dict[Statement, StatementQueue] = {}  # the queues that are not empty, in the order of their turns

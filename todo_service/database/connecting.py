@@ -45,7 +45,7 @@ def server_settings(settings: Settings) -> dict[str, str]:
 
 
 def begin_transaction(settings: Settings) -> str | None:
-    """The SQL that begins a transaction with `session_settings`, in one round trip. None if the session has them."""
+    """The SQL that begins a transaction with `session_settings` in one round trip. None without a pooler."""
     if not settings.has_pooler:
         return None
     values = session_settings(settings) | {
@@ -59,14 +59,14 @@ def session_settings(settings: Settings) -> dict[str, str]:
     return {
         "plan_cache_mode": "force_generic_plan",
         "lock_timeout": LOCK_TIMEOUT,
-        # For each statement of a batch. It must be shorter than DATABASE_TIMEOUT: after that, the outcome is unknown.
+        # The limit for each statement of a batch. It is less than DATABASE_TIMEOUT, after which the outcome is unknown.
         "statement_timeout": f"{settings.database_timeout * 900}ms",
         "jit": "off",
     }
 
 
 class Reconnector:
-    """Opens a connection when none is left, and retries with growing pauses. Senders wait with `wait_connected`.
+    """Opens a connection when none is left, and retries with growing pauses. Senders call `wait_connected` to wait.
 
     `on_failure` is called with the error of each failed attempt. The pool keeps the new connection for a sender.
     """
@@ -120,9 +120,9 @@ def log_failure(logger: logging.Logger, error: Exception, message: str, *values:
 
 
 def _to_outage(error: Exception) -> Exception:
-    """Returns a ConnectionError for an error of PostgreSQL or asyncpg: no connection was opened.
+    """Returns a ConnectionError for an error of PostgreSQL or asyncpg, because no connection was opened.
 
-    Returns other errors unchanged: an OSError, which is an outage, or a mistake. ClientConfigurationError is a mistake.
+    Returns other errors unchanged. An OSError is an outage. All others are mistakes, also ClientConfigurationError.
     """
     if isinstance(error, asyncpg.ClientConfigurationError):
         return error
@@ -136,7 +136,7 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
 
     Returns the connection of the attempt that ends first, or raises its error. After an interruption of the network, a
     new attempt is faster than an old one, because TCP doubles its pauses between retransmissions. So each new attempt
-    replaces the one before it. Only the first attempt is kept, because it may just be slow.
+    replaces the previous one, except the first attempt, which may just be slow.
     """
 
     def begin() -> asyncio.Task[asyncpg.Connection]:
@@ -179,7 +179,7 @@ async def _cancel(attempts: list[asyncio.Task[asyncpg.Connection]]) -> None:
 
 
 def _set_tcp_options(connection: asyncpg.Connection) -> None:
-    """Sets those TCP_OPTIONS that the operating system supports. A Unix socket needs none."""
+    """Sets the TCP_OPTIONS that the operating system supports, except on a Unix socket."""
     sock = socket_of(connection)
     if sock.fileno() == -1:
         raise ConnectionResetError("the connection was lost as soon as it was open")

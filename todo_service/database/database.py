@@ -30,7 +30,7 @@ REJECTION_DELAY = 0.05
 class Database:
     """Runs statements on the connections of a pool.
 
-    A call is sent at once, unless many calls are in flight or no connection is free. Then calls wait, and the next free
+    A call waits if many calls are in flight or no connection is free. Otherwise it is sent at once. The next free
     connection sends waiting calls of one statement as a batch: in one round trip and one transaction. If a call fails,
     the batch is rolled back, and its calls are sent again one by one. So only the failing call gets an error.
     """
@@ -57,7 +57,7 @@ class Database:
         return self._run(statement, user_id, (user_id, *args))
 
     def run_without_user(self, statement: Statement) -> Coroutine[Any, Any, asyncpg.Record]:
-        """Runs a statement without parameters, which reads no user's data, and returns its row. Raises as `run`."""
+        """Runs a statement without parameters, which reads no user's data. Returns its row, or raises as `run` does."""
         return self._run(statement, "", ())
 
     async def _run(self, statement: Statement, user_id: str, args: tuple[object, ...]) -> asyncpg.Record:
@@ -97,7 +97,7 @@ class Database:
         return self._senders.open_connections - self._senders.idle_connections
 
     async def close(self) -> None:
-        """Closes all connections. No call may be running any more."""
+        """Closes all connections. All calls must have ended before."""
         self._senders.stop()
         self._pool.terminate()
         await self._background.stop()

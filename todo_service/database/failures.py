@@ -16,7 +16,7 @@ from todo_service.problems import RETRY_AFTER, Problem
 #   57P03         the server is still starting
 ROLLED_BACK = ("25006", "25P03", "40001", "40P01", "42501", "42P01", "42703", "53", "55P03", "57014", "57P03", "58")
 
-# SQLSTATEs of a lost connection, perhaps lost after the commit: 08 connection, 57P01, 57P02 and 57P05 shutdowns.
+# SQLSTATEs of a lost connection, perhaps lost after the commit: class 08, and 57P01, 57P02, 57P05 (session ended).
 DISCONNECTED = ("08", "57P01", "57P02", "57P05")
 
 
@@ -61,5 +61,5 @@ def to_problem(statement: Statement, error: Exception, *, sent: bool) -> Excepti
 
 
 def unavailable() -> Problem:
-    """The Problem for a call that was not applied: the client can repeat the request as it is."""
+    """The Problem for a call that was not applied: the client can repeat the request unchanged."""
     return Problem("unavailable", headers=RETRY_AFTER)

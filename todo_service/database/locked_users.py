@@ -17,7 +17,7 @@ MAX_PARKED = 10_000
 MAX_QUEUED_PER_LOCKED_USER = 1_000
 
 RETRY_CUTOFF_SECONDS = 0.5
-"""A parked call whose deadline is nearer than this is not retried. So it has certainly not been applied."""
+"""A parked call is not retried if its deadline is nearer than this. So the call has certainly not been applied."""
 
 LockKey = tuple[bool, str]
 """Calls with equal keys block on the same rows: the writes, or the reads, of one user."""
@@ -31,7 +31,7 @@ class LockedUsers:
     """The parked calls of each locked user."""
 
     def __init__(self) -> None:
-        self.parked: dict[LockKey, deque[PendingCall]] = {}  # in order of turns; others only read it
+        self.parked: dict[LockKey, deque[PendingCall]] = {}  # in the order of turns; other classes only read it
         self._sizes: Counter[bool] = Counter()  # the number of parked reads and of parked writes
         self._retried: PendingCall | None = None  # the retry in flight
         self._retry_at = 0.0
@@ -58,7 +58,7 @@ class LockedUsers:
             self._retry_at = self._retry_at or now + LOCK_RETRY_SECONDS
 
     def add(self, call: PendingCall) -> bool:
-        """Parks a new call if its user is locked, and returns whether it did."""
+        """Parks a new call if its user is locked. Returns whether it was parked."""
         calls = self.parked.get(lock_key(call))
         if calls is None:
             return False
@@ -67,7 +67,7 @@ class LockedUsers:
         return True
 
     def can_retry(self, now: float, has_room: Callable[[bool], bool]) -> bool:
-        """Whether a call may be retried now. `has_room` tells whether one more write, or read, may be sent."""
+        """Whether a call may be retried now. `has_room(writes)` tells whether one more write, or read, may be sent."""
         if self._retried is not None or now < self._retry_at:
             return False
         return any(self._sizes[writes] and has_room(writes) for writes in (False, True))
@@ -83,7 +83,7 @@ class LockedUsers:
                 if call.deadline > now + RETRY_CUTOFF_SECONDS and not call.future.done():
                     calls.remove(call)
                     self._sizes[key[0]] -= 1
-                    self.parked[key] = self.parked.pop(key)  # the next retry is of another user
+                    self.parked[key] = self.parked.pop(key)  # the next retry is for another user
                     self._retried = call
                     return call
         return None

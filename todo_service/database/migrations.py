@@ -16,7 +16,7 @@ Report = Callable[[str], None]
 LOCK_KEY = 7_406_338_146_302_154_752  # of an advisory lock: a number that no other program uses
 LOCK_TIMEOUT = "50ms"  # while a migration waits for a table lock, requests queue behind it
 LOCK_SECONDS = 10.0  # how long a migration is retried
-CONCURRENT_LOCK_TIMEOUT = "5s"  # for files without a transaction: no request queues behind these
+CONCURRENT_LOCK_TIMEOUT = "5s"  # for files without a transaction: no request queues behind them
 POLL_SECONDS = 0.2
 OLDEST_VERSION = 15
 NO_TRANSACTION = "-- no transaction"
@@ -110,8 +110,8 @@ async def _check_database(connection: asyncpg.Connection, report: Report) -> Non
         raise MigrationError(f"This is PostgreSQL {found['version']}: the service needs {OLDEST_VERSION} or later.")
     if not found["lowers_unicode"]:
         report(
-            "warning: in this database lower('É') is not 'é', so sorting and searching don't ignore the case of such "
-            "letters; create the database with the locale C.UTF-8 to avoid this"
+            "warning: in this database lower('É') is not 'é', so sorting and searching don't ignore the case of "
+            "letters outside ASCII; create the database with the locale C.UTF-8 to avoid this"
         )
 
 
@@ -134,7 +134,7 @@ async def _apply(connection: asyncpg.Connection, report: Report, migration: Migr
             await connection.execute(RECORD_MIGRATION, migration.name, migration.checksum)
             await connection.execute(SET_LOCK_TIMEOUT, LOCK_TIMEOUT)
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
-        cause = error.__context__ or error  # the error before the failed rollback
+        cause = error.__context__ or error  # if the rollback failed too, the error before it
         advice = (
             "Nothing of it was applied: fix the cause"
             if migration.in_transaction

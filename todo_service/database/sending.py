@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SLOW_BATCH_SECONDS = 0.03  # after this time, other calls no longer wait for a batch
+SLOW_BATCH_SECONDS = 0.03  # after this time, a batch no longer delays other calls
 DEADLINE_POLL_SECONDS = 0.2
-RECONNECT_SECONDS = 1.0  # between attempts to open one connection more, while others are open
+RECONNECT_SECONDS = 1.0  # between attempts to open one more connection, while others are open
 
 
 @dataclass
@@ -48,8 +48,8 @@ class Senders:
         self._begin = begin_transaction(settings)
         # After this time, all calls of a batch have passed their deadlines and have been rejected.
         self._timeout = settings.database_timeout + 2 * DEADLINE_POLL_SECONDS
-        self._idle: list[asyncio.Future[None]] = []  # senders with a connection that have nothing to send
-        self._unconnected: list[asyncio.Future[None]] = []  # senders without one
+        self._idle: list[asyncio.Future[None]] = []  # senders that have a connection, but nothing to send
+        self._unconnected: list[asyncio.Future[None]] = []  # senders without a connection
         self._is_waking = False
         self._has_failed_to_connect = False
         self._reconnector = Reconnector(pool, self._reject_queued)
@@ -89,7 +89,7 @@ class Senders:
             call.future.set_exception(failure)
 
     def _reject_queued(self, error: Exception) -> None:
-        """Rejects all waiting calls if no connection is open. After a timeout, each call waits for its deadline."""
+        """Rejects all waiting calls if no connection is open. After a timeout, each call waits until its deadline."""
         if not self.open_connections and not isinstance(error, TimeoutError):
             self.reject(self._queue.clear(), error)
 
@@ -120,7 +120,7 @@ class Senders:
                 self._reconnector.start()
 
     async def _connect(self) -> "Connection | None":
-        """Returns a connection of the pool, or None. If others are open, logs the first of consecutive failures."""
+        """Returns a connection of the pool, or None. While others are open, logs only the first of several failures."""
         try:
             connection = await self._pool.acquire()
         except Exception as error:  # noqa: BLE001 - after any error there is no connection
@@ -156,7 +156,7 @@ class Senders:
 
     async def _send(self, connection: "Connection", calls: list[PendingCall]) -> Exception | None:
         """Sends calls of one statement together, and gives each its row or its error. Returns the error, if any."""
-        statement, calls = calls[0].statement, [*calls]  # _fetch may remove some
+        statement, calls = calls[0].statement, [*calls]  # a copy, because _fetch may remove calls
         try:
             rows = await self._fetch(connection, statement, calls)
         except Exception as caught:  # noqa: BLE001 - the callers get it
@@ -205,7 +205,7 @@ class Senders:
         if self._begin is None:
             return await self._fetch_rows(connection, statement, calls)
         for call in calls:
-            call.sent = False  # nothing can be applied before the pooler has a server
+            call.sent = False  # nothing is applied before the pooler answers BEGIN
         async with asyncio.timeout(self._timeout):
             try:
                 await connection.execute(self._begin)
@@ -215,7 +215,7 @@ class Senders:
                 rows = await self._fetch_rows(connection, statement, calls) if calls else []
                 await connection.execute("COMMIT")
             except (asyncpg.PostgresError, asyncpg.InterfaceError):  # other errors close the connection
-                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # the connection is lost
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # if the connection is lost
                     await connection.execute("ROLLBACK")
                 raise
         return rows

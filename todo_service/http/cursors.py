@@ -50,7 +50,7 @@ def decode_cursor(text: str) -> Cursor | None:
 
 
 def _is_valid(cursor: Cursor) -> bool:
-    """Whether the statements accept the cursor. The checksum doesn't prove it: a client could compute one."""
+    """Whether the statements accept the cursor. The checksum doesn't prove this: a client could compute it, too."""
     match cursor:
         case Cursor(sort="created" | "due_date", key=str(key), id=str(task_id)):
             datetime.fromisoformat(key)

@@ -28,7 +28,7 @@ POLICY = (
 
 STATIC = Path(__file__).with_name("static")
 SWAGGER_UI = Path(str(distribution("flask-swagger-ui").locate_file("flask_swagger_ui/dist")))
-"""The files of Swagger UI, from the package that gets new releases first. It is for Flask, which is not imported."""
+"""The files of Swagger UI, from the package that gets new releases first. Flask itself is not imported."""
 
 DOCS_FILES = {
     "docs.js": STATIC,
@@ -70,7 +70,7 @@ PROBLEMS_BODY = """\
 """
 
 # When a browser on this machine opens the page, it sends none of these headers. It sends Origin if a page of another
-# origin could read the response. Most proxies add one of the others.
+# origin could read the response. Most proxies add one of the other headers.
 PROXY_HEADERS = ("cf-connecting-ip", "forwarded", "origin", "via", "x-forwarded-", "x-real-ip")
 
 
@@ -141,7 +141,7 @@ def _read_file(name: str) -> bytes:
 
 
 def _is_local(request: web.Request) -> bool:
-    """Whether a browser on this machine sent the request directly, judging by the headers."""
+    """Whether a browser on this machine sent the request directly, according to the headers."""
     if any(name.lower().startswith(PROXY_HEADERS) for name in request.headers) or "@" in request.host:
         return False
     if request.version < HttpVersion11:  # some proxies use HTTP/1.0, browsers never do

@@ -12,7 +12,7 @@ Tags = tuple[str, ...]
 """The entity tags of a header, without their quotes."""
 
 ANY: Final = ("*",)
-"""The parsed form of the header value `*`. No list of tags equals it: no tag of this service is an asterisk."""
+"""The parsed form of the header value `*`. No list of tags equals it, because no tag of this service is an asterisk."""
 
 MALFORMED: Final = 'Must be * or a list of entity tags in quotes, like "7", "9".'
 
@@ -50,9 +50,9 @@ def parse_sync_token(text: str) -> SyncToken | None:
 
 
 def parse_tags(value: str, *, strong: bool) -> Tags:
-    """The tags of an If-Match or If-None-Match header, without those that the service can't have sent.
+    """The tags of an If-Match or If-None-Match header, without tags that the service can't have sent.
 
-    The result may be empty. With `strong`, weak tags are left out, because they never match for a write (RFC 9110,
+    The result may be empty. With `strong`, weak tags are left out, too, because they never match in If-Match (RFC 9110,
     section 8.8.3.2). Raises ValueError.
     """
     if match := OWN_TAG.fullmatch(value):  # a single tag, as nearly all clients send it

@@ -1,4 +1,4 @@
-"""The fields of request schemas. Each accepts fewer values than marshmallow's field of its type, or loads another type.
+"""The fields of request schemas. They accept fewer values than marshmallow's fields, or load values of another type.
 
 Each error message is a predicate: the field's name and the message make a sentence. `openapi_schema` is the field's
 schema in the API's description. Its patterns are valid in Python and in JavaScript, and match every value that the
@@ -117,7 +117,7 @@ class EntityTags(fields.String):
     """A list of entity tags, loaded without the tags that the service can't have sent."""
 
     openapi_schema: Mapping[str, Any] = {
-        # Two schemas, because Schemathesis finds no value for a pattern without letters and digits, like that of `*`.
+        # Two schemas, because Schemathesis finds no value for a pattern without letters and digits, like one for `*`.
         "anyOf": [{"type": "string", "enum": ["*"]}, {"type": "string", "pattern": f"^{TAGS.pattern}$"}]
     }
 

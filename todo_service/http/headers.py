@@ -10,7 +10,7 @@ from todo_service.http.routes import is_api
 
 SECURITY_HEADERS = CIMultiDict(
     {
-        # A response that is shown as a page loads, runs and frames nothing. The docs pages have their own policy.
+        # If a browser shows a response as a page, the page can't load, run or frame anything. /docs has its own policy.
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
         # Other sites can't embed responses. CORS requests are not affected.
         "Cross-Origin-Resource-Policy": "same-origin",
@@ -22,8 +22,8 @@ SECURITY_HEADERS = CIMultiDict(
         "Server": "todo-service",
     }
 )
-"""These headers are merged into each response, which takes 0.6 us: 0.2 us to add them, 0.4 us to send them. aiohttp's
-signal on_response_prepare would take 0.4 us more."""
+"""The middleware merges these headers into each response: 0.2 us to add them, 0.4 us to send them. aiohttp's signal
+on_response_prepare would take 0.4 us more."""
 
 ALLOW_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID"

@@ -52,11 +52,11 @@ IN_FLIGHT = web.AppKey("in_flight", InFlight)
 
 
 def reset(transport: asyncio.Transport | None) -> None:
-    """Closes a connection with a TCP reset, so that a client can't take a truncated body for a complete one.
+    """Closes a connection with a TCP reset, which shows the client that the body is incomplete.
 
     In HTTP/1.0, which has no chunks, an orderly close of the connection marks the end of the body.
     """
     if transport:
-        with suppress(AttributeError, OSError, ValueError):  # raised by uvloop or asyncio if it is closed
+        with suppress(AttributeError, OSError, ValueError):  # uvloop or asyncio raise these if it is closed
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
         transport.abort()

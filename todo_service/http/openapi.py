@@ -137,7 +137,7 @@ def _without_default_null(_converter: OpenAPIConverter, _field: Field[Any], ret:
 
 
 def _operation(converter: OpenAPIConverter, route: Route, operation_ids: set[str]) -> dict[str, Any]:
-    """A route as an operation. If two routes have the same handler, the second operationId ends with its method."""
+    """A route as an operation. If two routes have the same handler, the second operationId ends with the method."""
     declared = declared_by(route.handler)
     operation_id = route.handler.__name__
     if operation_id in operation_ids:

@@ -37,7 +37,7 @@ EXAMPLE_CURSOR = encode_cursor(Cursor("created", "desc", EXAMPLE_TIME, EXAMPLE_I
 
 
 class Conditions(NamedTuple):
-    """The conditions of a request (RFC 9110, section 13.1). None for a header that was not sent."""
+    """The conditions of a request (RFC 9110, section 13.1). A header that was not sent is None."""
 
     if_match: Tags | None = None
     if_none_match: Tags | None = None
@@ -129,7 +129,7 @@ def _limit() -> PageSize:
 
 
 class Filters(NamedTuple):
-    """The filters of a list, in the order of the statements' parameters. None for a filter that was not sent."""
+    """The filters of a list, in the order of the statements' parameters. A filter that was not sent is None."""
 
     priority: list[str] | None = None
     due_before: str | None = None
@@ -184,7 +184,8 @@ class ListQuerySchema(RequestSchema):
         StrictString(validate=one_of(PRIORITIES)),
         load_default=None,
         metadata=openapi_metadata(
-            "Tasks with this priority. If you repeat it, tasks with any of these priorities.", ["high", "medium"]
+            "Tasks with this priority. If you repeat the parameter, tasks with any of these priorities.",
+            ["high", "medium"],
         ),
     )
     due_before = UtcDateTime(

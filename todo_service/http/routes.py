@@ -1,4 +1,4 @@
-"""Routes: the type of app.py's declarations, and the declared route of a request."""
+"""Routes: the class of the declarations in app.py, and the table that finds the route of a request."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Route:
         if self.public and (self.body or self.headers or self.query is not NO_QUERY or self.has_task_id):
             raise ValueError(f"{self.path} is public, so its parameters and body would not be validated")
         if self.headers is None and not (self.public or self.is_safe):
-            object.__setattr__(self, "headers", NO_CONDITIONS)  # refuses conditional headers that would be ignored
+            object.__setattr__(self, "headers", NO_CONDITIONS)  # refuses conditional headers that no handler reads
 
     @property
     def is_safe(self) -> bool:
@@ -52,7 +52,7 @@ class Route:
         return "{task_id" in self.path
 
     def all_problems(self) -> Iterator[str]:
-        """The names of the problems that a response may have: its own, those of the middlewares and of the database."""
+        """The names of the problems that a response may have: from the handler, the middlewares or the database."""
         yield from self.problems
         yield "internal-error"
         if self.public:
@@ -84,7 +84,7 @@ class RouteTable:
             self._declared |= {resource.add_route(method, route.handler): route for method in methods}
 
     def find(self, request: web.Request) -> Route | None:
-        """The declared route of a request, or None if there is none for its path and method."""
+        """The declared route of a request, or None if no route has its path and method."""
         return self._declared.get(request.match_info.route)
 
 

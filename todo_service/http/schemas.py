@@ -80,7 +80,9 @@ class RequestSchema(Schema):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         known = ", ".join(self.fields)
-        self.error_messages["unknown"] = f"Is not one of {known}." if known else "Is unknown: none are supported here."
+        self.error_messages["unknown"] = (
+            f"Is not one of {known}." if known else "Is unknown: this endpoint has no query parameters."
+        )
 
 
 class NewTask(TypedDict):

@@ -1,6 +1,6 @@
-"""Metrics for Prometheus. Each process counts in memory, and regularly adds its numbers to those of all processes.
+"""Metrics for Prometheus. Each process counts in memory, and regularly adds its counts to the shared metrics.
 
-prometheus-client shares numbers between processes in files. A write to these files for each request would take 4 us.
+prometheus-client keeps the shared metrics in files. A write to these files for each request would take 4 us.
 """
 
 import hmac
@@ -57,7 +57,7 @@ WAITING = Gauge(
 
 @dataclass(slots=True)
 class Series:
-    """The requests of one method, route and status: `text` for their log lines, and counts not yet in `histogram`."""
+    """The requests of one method, route and status. `text` is for log lines. `counts` are not in `histogram` yet."""
 
     histogram: BulkHistogram
     level: int
@@ -74,7 +74,7 @@ RequestRecord = tuple[Series, float, float, str, str | None]
 
 
 class Metrics:
-    """The numbers of this process that have not been added to those of all processes yet."""
+    """The counts of this process that have not been added to the shared metrics yet."""
 
     def __init__(self, settings: Settings) -> None:
         self._token = settings.metrics_token
@@ -109,7 +109,7 @@ class Metrics:
             raise Problem("unauthorized", detail, headers={hdrs.WWW_AUTHENTICATE: 'Bearer realm="metrics"'})
 
     def response(self) -> web.Response:
-        """The numbers of all processes in Prometheus' text format."""
+        """The shared metrics in Prometheus' text format."""
         registry: CollectorRegistry = REGISTRY
         if self.is_multiprocess:
             registry = CollectorRegistry()
@@ -117,7 +117,7 @@ class Metrics:
         return web.Response(body=generate_latest(registry), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
 
     def add(self, database: Database) -> None:
-        """Adds the numbers of this process, and of its database, to those of all processes."""
+        """Adds the counts of this process, and those of its database, to the shared metrics."""
         for series in self.series.values():
             if any(series.counts):
                 series.histogram.add(series.counts, series.seconds)

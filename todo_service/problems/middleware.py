@@ -21,8 +21,8 @@ RETRY_AFTER = MappingProxyType({"Retry-After": "1"})
 class Problem(Exception):  # noqa: N818 - the RFC's word
     """An error whose response is a problem document.
 
-    `name` is one of TYPES, `detail` one sentence for humans (by default that of the type), and `errors` has the
-    messages for each field. `ends_connection` closes the connection, because the end of the request is unclear.
+    `name` is one of TYPES. `detail` is one sentence for humans, by default the type's. `errors` has the messages for
+    each field. `ends_connection` closes the connection, because the end of the request is unclear.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 def _check_version(request: web.Request) -> None:
     """Refuses other versions than HTTP/1.0 and 1.1, and a Transfer-Encoding in HTTP/1.0 (RFC 9112, section 6.1).
 
-    HTTP/1.0 has no chunks: a proxy that uses it would take them for another request.
+    HTTP/1.0 has no chunks: a proxy that uses HTTP/1.0 would read them as another request.
     """
     if request.version not in (HttpVersion10, HttpVersion11):  # the parser accepts 0.9 and 2.0, too
         respond_with_http_1_1(request)

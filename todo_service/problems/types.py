@@ -12,8 +12,8 @@ BODY_BYTES = 64 * 1024
 class ProblemType:
     """A problem type: its meaning, and the remedy for the client. In the texts, backticks mark code.
 
-    All documents of the type have the same `detail`. If it is empty, each document has its own detail, and `example` is
-    one of these. `errors` is an example, too. `headers` are the names of the response's additional headers.
+    If `detail` is not empty, all documents of the type have it. Otherwise each document has its own detail, and
+    `example` is one of them. `errors` is an example, too. `headers` are the names of the response's additional headers.
     """
 
     name: str
@@ -105,7 +105,7 @@ ALL = (
         "Route not found",
         "There is no such path. A path with a slash at the end is a different path.",
         "Compare the path with the description of the API.",
-        "There is no such path; see / for what there is.",
+        "There is no such path; GET / shows where to find the documentation.",
     ),
     ProblemType(
         "method-not-allowed",

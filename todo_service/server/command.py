@@ -15,7 +15,7 @@ GRACE_SECONDS = 23  # longer than a worker's graceful shutdown, shorter than pla
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises SettingsError if the service can't listen there, before anything else is started."""
+    """Raises SettingsError if the service can't listen on this host and port. Call it before you start anything."""
     host = host.strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does: allows a port in TIME_WAIT
@@ -38,7 +38,7 @@ def authority(settings: Settings) -> str:
 
 
 def serve(settings: Settings) -> NoReturn:
-    """Replaces this process by gunicorn: HUP restarts, TERM stops the workers gracefully. Raises SettingsError."""
+    """Replaces this process with gunicorn: HUP restarts, TERM stops the workers gracefully. Raises SettingsError."""
     check_port(settings.host, settings.port)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = _make_metrics_directory()
     _raise_file_limit()

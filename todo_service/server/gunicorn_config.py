@@ -14,7 +14,7 @@ from todo_service.observability.logfmt import Formatter
 
 
 class LogfmtLogger(Logger):
-    """gunicorn's logger, in logfmt, and without its usual name, gunicorn.error."""
+    """gunicorn's logger, which writes logfmt. Its name is gunicorn, not gunicorn.error as usual."""
 
     def setup(self, cfg: Config) -> None:
         self.error_log = logging.getLogger("gunicorn")

@@ -54,7 +54,7 @@ class Connection(RequestHandler):
             self.logger.info("refused malformed HTTP")
             problem = Problem("malformed-request", "This is not valid HTTP/1.1, or it has too many headers.")
         else:
-            super().handle_error(request, status, exc, message)  # which logs it
+            super().handle_error(request, status, exc, message)  # this logs the error
             problem = Problem("internal-error")
         response = problem.response()
         response.headers.merge(SECURITY_HEADERS)

@@ -20,7 +20,7 @@ SERVER_OPTIONS: dict[str, Any] = {
     "auto_decompress": False,  # a compressed body is refused
     "keepalive_timeout": 75.0,  # seconds; longer than routers in front of the service keep idle connections
     "logger": http_log,
-    "max_field_size": 64 * 1024,  # bytes; larger than any valid token, so that a longer token gets 401
+    "max_field_size": 64 * 1024,  # bytes; so large that a token that is too long gets 401, not 400
     "max_line_size": 64 * 1024,  # bytes; large enough that validation answers a query that is too long
     "shutdown_timeout": 1.0,  # seconds; applies twice to requests that the graceful shutdown didn't finish
 }

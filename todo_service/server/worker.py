@@ -13,7 +13,7 @@ class Worker(GunicornUVLoopWebWorker):
     """
 
     def run(self) -> None:
-        # uvloop would close gunicorn's listeners twice, which gunicorn logs as an error. It closes plain sockets once.
+        # uvloop would close gunicorn's listeners twice, which gunicorn logs as an error. Plain sockets are closed once.
         self.sockets = [listener.sock for listener in self.sockets]  # type: ignore[attr-defined]
         super().run()
 
