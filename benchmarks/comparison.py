@@ -109,7 +109,7 @@ class Comparison:
                 _print_step(f"warming up {each.name}")  # Go and Node need it
                 run_wrk(each.address, self._requests, "mixed", 32, seconds=1)
             for number in range(self._options.rounds):
-                first = number % len(running)  # so that no service always runs after the same one
+                first = number % len(running)  # so that no service always runs after the same other service
                 self._measure_round(f"round {number + 1}", results, [*running[first:], *running[:first]])
         return results
 

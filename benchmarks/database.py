@@ -21,7 +21,7 @@ SETTINGS += ["max_wal_size=8GB", "checkpoint_timeout=30min", "autovacuum=off"]
 HBA = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 VACUUM = ("VACUUM ANALYZE", "CHECKPOINT")
 
-# The ids are those of `load.task_id`. The times are whole milliseconds, as in JavaScript.
+# `load.task_id` returns the same ids. The times are whole milliseconds, as in JavaScript.
 TASKS = f"""
 INSERT INTO users (id, revision) SELECT u, {TASKS_PER_READER} FROM generate_series({READERS[0]}, {READERS[-1]}) AS u;
 INSERT INTO tasks (user_id, id, title, description, completed, priority, due_date, created_at, updated_at, revision)

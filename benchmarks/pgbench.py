@@ -33,7 +33,7 @@ def to_script(statement: str, variables: list[str]) -> str:
     """The statement with pgbench's variables, which are sent as parameters. Parameters without a variable are NULL."""
     names = {f"${number}": f":{name}" for number, name in enumerate(variables, 1)}
     code = re.sub("--.*\n", "", statement)
-    code = re.sub(":(MI|SS)", r".\1", code)  # in a time's format: pgbench would take them for variables
+    code = re.sub(":(MI|SS)", r".\1", code)  # in a time's format, pgbench would read :MI and :SS as variables
     return re.sub(r"\$\d+", lambda match: names.get(match[0], "NULL"), code)
 
 

@@ -1,6 +1,6 @@
 """This service with a plain pool of connections: each call takes a connection and awaits `fetchrow`, without batches.
 
-It shows the effect of batching.py and sending.py. It has no deadlines, retries and rejections, so it is for the
+It shows the effect of batching.py and sending.py. It has no deadlines, retries or rejections, so it is for the
 benchmark only. `DATABASE_BATCH_SIZE=1` is different: it sends single calls, but they still wait in the queue.
 """
 

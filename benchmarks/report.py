@@ -1,4 +1,4 @@
-"""The report: the Markdown of the sections of docs/performance.md that stand between markers."""
+"""The report: the Markdown of the sections of docs/performance.md between markers."""
 
 import os
 import platform
@@ -41,7 +41,7 @@ def write(sections: Mapping[str, str]) -> None:
 
 
 def to_sections(all_results: Sequence[Results], rounds: int, seconds: int) -> dict[str, str]:
-    """Returns the text of each section. `results` has the main figures: those of the first results."""
+    """Returns the text of each section. The section `results` has the main figures, from the first results."""
     sections = {"results": _main(all_results, rounds, seconds), "details": _details(all_results)}
     return {
         name: "\n\n".join(part if part.startswith(("#", "|", "-")) else fill(part, 120) for part in parts)
@@ -73,7 +73,7 @@ def _main(all_results: Sequence[Results], rounds: int, seconds: int) -> Iterator
 
 
 def _shortfalls(results: Results) -> Iterator[str]:
-    """A line for each service to which a ratio is too low."""
+    """A line for each service with a ratio that misses its goal."""
     for name in results.names:
         goals = GOALS.get(name, {}) if results.processes == 1 else dict.fromkeys(WORKLOADS, float(name != PGBENCH))
         missed = []
@@ -117,7 +117,7 @@ def _by_case(all_results: Sequence[Results], cell: Callable[[Run], str]) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first row is the header. The cells are padded, so that the Markdown is readable as it is."""
+    """A table whose first row is the header. The cells are padded, so that the Markdown is readable as text."""
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     lines = [[row[0].ljust(first), *map(str.rjust, row[1:], widths)] for row in rows]
     lines.insert(1, ["-" * first, *("-" * (width - 1) + ":" for width in widths)])

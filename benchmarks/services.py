@@ -65,13 +65,13 @@ class RunningService:
 
 
 def ours(processes: int, environment: Mapping[str, str]) -> Service:
-    """This service, started as in a deployment, with its default settings except those in `environment`."""
+    """This service, started as in a deployment, with its default settings except for `environment`."""
     variables = {"WEB_CONCURRENCY": str(processes), **environment}
     return Service(OURS, [sys.executable, "-m", "todo_service", "serve"], Settings.database_pool_size, variables)
 
 
 def plain_pool(processes: int, environment: Mapping[str, str]) -> Service:
-    """This service without batches. Gunicorn starts plain_pool.py as `todo-service serve` starts the service."""
+    """This service without batches. gunicorn runs plain_pool.py with the worker class of `todo-service serve`."""
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "benchmarks.plain_pool:create_runner"]
     command += ["--bind", "127.0.0.1:{port}", "--workers", str(processes)]
     command += ["--worker-class", "todo_service.server.worker.Worker"]

@@ -186,7 +186,7 @@ async def test_a_token_with_one_character_changed_added_or_removed_is_refused() 
 def confused_tokens() -> dict[str, tuple[str, str]]:
     """Tokens whose key, `alg` and `kid` do not match, each with the reason for its refusal.
 
-    Many use a public key of the issuer as a shared secret.
+    Many are signed with a public key of the issuer, as if it were a shared secret.
     """
     forged = {}
     for key in (RS256, ES256, EDDSA):
@@ -255,7 +255,7 @@ async def test_a_token_with_alg_none_in_any_spelling_is_refused(issuer: Issuer, 
 
 @pytest.mark.parametrize("kid", KIDS, ids=lambda kid: repr(kid)[:30])
 async def test_a_kid_is_never_used_as_a_path_a_query_or_a_url(issuer: Issuer, verifier: Verifier, kid: str) -> None:
-    """Otherwise an attacker could choose the secret: a file with known content, or the result of a query."""
+    """An attacker could choose a file with known content, or a query with a known result, as the secret."""
     issuer.keys = [EDDSA]
     for secret in ("", "\0", "0\n", "2\n", "key", kid):
         forged = hmac_token(secret, {**HS256, "kid": kid}, claims())

@@ -100,7 +100,7 @@ def test_only_the_section_between_the_markers_is_replaced() -> None:
 
 
 def layout(text: str) -> list[str]:
-    """The headings and, of each table, the header and the services."""
+    """The headings, and the header and the services of each table."""
     lines = (re.sub(r" +", " ", line) for line in text.splitlines())
     return [line if line.startswith(("#", "| |")) else line.split(" | ")[0] for line in lines if line[:1] in ("#", "|")]
 

@@ -33,7 +33,7 @@ class UnsortedQueue(StatementQueue):
 
 @pytest.fixture
 async def overlapping(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Writes pause while they hold their locks. Otherwise a single processor would run one batch after the other."""
+    """Makes writes pause while they hold their locks. So batches overlap even on a single processor."""
     await connection.execute(
         "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS"
         " 'BEGIN PERFORM pg_sleep(random() * 0.004); RETURN NULL; END';"

@@ -87,7 +87,7 @@ async def load(url: str) -> AsyncIterator[Load]:
 
 
 async def report_of(url: str, *files: Migration) -> list[str]:
-    """Migrates. Returns the reported lines except those about waiting, which depend on the requests."""
+    """Migrates. Returns the reported lines without lines about waiting, which depend on the requests."""
     lines: list[str] = []
     await migrate(url, lines.append, list(files))
     return [line for line in lines if not line.startswith("waiting")]

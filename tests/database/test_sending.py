@@ -98,7 +98,7 @@ async def test_calls_succeed_while_only_one_connection_can_be_opened(
     monkeypatch.setattr(sending, "RECONNECT_SECONDS", 0.2)
     tried = asyncio.Event()
     async with open_database(settings, database_pool_size=2) as database:
-        await wait_until(lambda: len(database._senders._unconnected) == 2)  # otherwise the first call would open both
+        await wait_until(lambda: len(database._senders._unconnected) == 2)  # otherwise one call opens both connections
         assert (await database.run(READ, "a"))["user_id"] == "a"
 
         async def refuse(_pool: asyncpg.Pool) -> None:
@@ -139,7 +139,7 @@ async def test_a_failure_to_open_one_more_connection_is_logged_once(
         return caplog.text.count("can't open one more connection (TooManyConnectionsError: test); 1 are open")
 
     async with open_database(settings, database_pool_size=2) as database:
-        await wait_until(lambda: len(database._senders._unconnected) == 2)  # otherwise the first call would open both
+        await wait_until(lambda: len(database._senders._unconnected) == 2)  # otherwise one call opens both connections
         async with advisory_lock(connection) as name:
             busy = asyncio.create_task(database.run(WAIT_FOR_LOCK, name))
             await wait_for_blocked_session(connection)

@@ -72,7 +72,7 @@ def definitions() -> list[Migration]:
 
 
 def with_field(function: str) -> str:
-    """The definition of task_json with the new field. Copies each line about `description` for it."""
+    """The definition of task_json with the new field, which gets a copy of each line about `description`."""
     lines = function.splitlines(keepends=True)
     return "".join(line + (line.replace("description", NAME) if "description" in line else "") for line in lines)
 
@@ -188,7 +188,7 @@ def test_the_headings_name_exactly_the_files_that_the_steps_change(copy: Path) -
 
 
 def test_the_guide_shows_the_whole_migration() -> None:
-    """Based on any definition of task_json, with any line breaks: the guide need not change with each new field."""
+    """The guide may extend any definition of task_json, with any line breaks. So new fields don't change the guide."""
     shown = shown_migration().text
     assert shown.split() in [on_top_of(shown, definition).split() for definition in definitions()]
 

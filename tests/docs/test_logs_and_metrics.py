@@ -26,7 +26,7 @@ async def test_the_table_has_each_metric_with_its_type_and_labels(
 ) -> None:
     unreachable = replace(settings, database_url="postgres://127.0.0.1:1/none")
     client: Client = await aiohttp_client(TestServer(create_app(unreachable)))
-    await client.get("/health/ready")  # is refused: otherwise the metric of refusals would have no labels
+    await client.get("/health/ready")  # gets 503: without it, the metric of refusals has no labels
     await client.get("/metrics")
     await owner.create()
     text = await (await owner.client.get("/metrics")).text()

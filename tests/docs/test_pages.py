@@ -13,8 +13,8 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda each: each.name)
 
 README = page("README.md")
 
-# The programs in the `sh` blocks. The commands of `make` and `todo-service` are looked up, and tests follow these pages
-# with psql, pg_dump, curl and the generators of clients. Those of hosting platforms need an account.
+# The programs in the `sh` blocks. A test looks up the commands of `make` and `todo-service`. Other tests follow these
+# pages with psql, pg_dump, curl and the generators of clients. The programs of hosting platforms need an account.
 PROGRAMS = {"make", "todo-service"}
 FOLLOWED = {
     "README.md": "an account",

@@ -20,13 +20,13 @@ LEFT_OUT = "..."
 
 
 class Session:
-    """Compares shown responses with real ones. It learns which id or revision stands for one that is shown."""
+    """Compares shown responses with real ones. It learns which real id or revision belongs to each shown one."""
 
     def __init__(self) -> None:
         self._ids: dict[str, str] = {}
 
     def real(self, command: str) -> str:
-        """The command with the ids that the service has given."""
+        """The command with the real ids instead of the shown ones."""
         return ID.sub(lambda match: self._ids.get(match[0], match[0]), command)
 
     def assert_matches(self, shown: str, response: str) -> None:
@@ -53,7 +53,7 @@ class Session:
             assert self._is_like(json.dumps(shown), json.dumps(real)), f"{shown} is {real}"
 
     def _is_like(self, shown: str, real: str) -> bool:
-        """Whether the texts are equal, but for case, new ids, the reason phrase, and text that is left out."""
+        """Whether the texts are equal, except for case, new ids, the reason phrase, and text that is left out."""
         shown = re.sub(r"^(HTTP/1.1 \d+).*", r"\1...", shown)
         new = [each for each in ID.findall(shown) if each not in self._ids]
         pattern = re.escape(self.real(shown)).replace(re.escape(LEFT_OUT), ".*")

@@ -22,7 +22,7 @@ class Cluster:
     def __init__(self, data: Path, *options: str) -> None:
         self._data = data
         self._options = (*CONNECTIONS, *options)
-        # PostgreSQL ends with the thread that started it. A separate thread keeps the event loop free during a start.
+        # PostgreSQL ends when its parent thread ends. A separate thread keeps the event loop free during a start.
         self._thread = ThreadPoolExecutor(1)
         self._resources = ExitStack()
         self._postgres: Postgres | None = None
@@ -77,7 +77,7 @@ class Cluster:
         """Whether a client can connect: the server runs, and has finished its recovery."""
         try:
             connection = await asyncpg.connect(self.url, timeout=30)
-            await connection.close()  # fails if the server has just gone down
+            await connection.close()  # fails if the server has just stopped
         except (OSError, TimeoutError, asyncpg.PostgresError):
             return False
         return True

@@ -44,7 +44,8 @@ async def compare(record: Record, url: str) -> Findings:
         for task in record.tasks
         if task.id in by_id and _is_unrequested(task, by_id[task.id])
     ]
-    # The first write of a user has a key. It sets the revision to the time in microseconds. Each later write adds 1.
+    # The first write of a user has an Idempotency-Key. It sets the revision to the time in microseconds. Each later
+    # write adds 1.
     for row in users:
         at_least = record.acknowledged[row["id"]]
         writes = int(row["writes"]) + 1
@@ -71,7 +72,7 @@ def _lost(task: KnownTask, row: asyncpg.Record | None) -> Iterator[str]:
 
 
 def _is_unrequested(task: KnownTask, row: asyncpg.Record) -> bool:
-    """Whether the row has a revision that the client has not seen, and a content that no write in doubt explains."""
+    """Whether the row has changed, and no write with an unknown outcome explains its content."""
     if row["revision"] == task.revision or task.deleted:
         return False
     if row["deleted"]:

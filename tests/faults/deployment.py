@@ -37,9 +37,9 @@ INTERVAL = 0.12 if ALL_VARIANTS else 0.25
 
 STEADY_SECONDS = 1.0
 FULL_RATE = 0.75
-"""The share of the rate before the fault that counts as full. The rate varies on a shared machine."""
+"""The rate is full again at this share of the rate before the fault. The rate varies on a shared machine."""
 RECOVERY_SECONDS = 2.0
-"""Allowed time until the rate is full again. Only `make faults` checks it, because it doesn't share the machine."""
+"""Allowed time until the rate is full again. Only `make faults` checks it: no other tests run then."""
 
 LATE = 10
 """Allowed delay of a response: 1 s plus LATE times the slowest /health request, which measures the load of the
@@ -80,7 +80,7 @@ class Deployment:
         return urlunsplit(urlsplit(self.cluster.url)._replace(path=f"/{self.database}"))
 
     async def serve(self) -> None:
-        """Starts the service. It must not be running."""
+        """Starts the service. Call it only if the service isn't running."""
         self.process, _ = await asyncio.to_thread(self.resources.enter_context, served(self.log, **self.settings))
 
     def workers(self) -> list[psutil.Process]:
@@ -168,9 +168,9 @@ async def wait_until_ready(deployment: Deployment) -> None:
 
 
 async def _seconds_to_full_rate(record: Record, before: float) -> float:
-    """Seconds from the end of the fault to the start of the first second that reaches FULL_RATE x `before`.
+    """Returns after how many seconds the rate is full again: at least FULL_RATE x `before` for one second.
 
-    Infinite if no second reaches it within 15 s.
+    Returns infinity if the rate stays lower for 15 s.
     """
     ended = begin = time.monotonic()
     while begin < ended + 15:
@@ -182,7 +182,7 @@ async def _seconds_to_full_rate(record: Record, before: float) -> float:
 
 
 def _line(name: str, record: Record, recoveries: list[float]) -> str:
-    """A row of the table in docs/faults.md. Outcomes without a column of their own are 2xx, or in "Other outcomes"."""
+    """A row of the table in docs/faults.md. It leaves out 2xx. Most other outcomes are in "Other outcomes"."""
     outcomes = Counter({outcome: count for outcome, count in record.outcomes.items() if outcome[0] != "2"})
     cells = [
         name,

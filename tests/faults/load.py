@@ -27,7 +27,7 @@ CLIENTS = 64
 USERS = 16
 PAUSE = 0.1  # before a request is repeated
 HANG_SECONDS = 30.0
-LIVE_TASKS = 20  # of each client; with more, it creates tasks only with a key
+LIVE_TASKS = 20  # of each client; a client with more creates tasks only with a key
 
 WEIGHTS = {"create_once": 25, "create": 10, "change": 25, "complete": 8, "delete": 7, "get": 15, "list": 10}
 
@@ -44,7 +44,7 @@ APPLIED, REFUSED, UNKNOWN = "applied", "refused", "unknown"
 
 @dataclass(frozen=True)
 class Answer:
-    """The response to one request; its status is 0 if there was none."""
+    """The response to one request. Its status is 0 if there was no response."""
 
     status: int
     problem: str
@@ -84,7 +84,7 @@ class Load:
         async with ClientSession(self.url, timeout=ClientTimeout(total=HANG_SECONDS), connector=connector) as session:
             while not self.stopping:
                 began = time.monotonic()
-                with suppress(ClientError, OSError):  # the service is down; its clients record that
+                with suppress(ClientError, OSError):  # the service is unreachable; its clients record that
                     async with session.get("/health"):
                         pass
                 self.record.slowest_health_request = max(self.record.slowest_health_request, time.monotonic() - began)
@@ -187,7 +187,7 @@ class Client:
     async def _write(
         self, task: KnownTask, method: str, path: str, body: object, text: str | None, completed: bool
     ) -> Answer:
-        """Sends a change of a task to these values, half of the time with `If-Match`."""
+        """Changes a task to these values. Half of these requests have `If-Match`."""
         headers = {"If-Match": f'"{task.revision}"'} if self._random.random() < 0.5 else {}
         allowed = {404} if task.maybe_deleted else set()
         if headers and task.in_doubt:
@@ -233,7 +233,7 @@ class Client:
     def _learn(self, task: KnownTask, body: Any, text: str | None, completed: bool) -> None:
         """Records the acknowledged state.
 
-        Checks that it is the expected one or comes from a write with an unknown outcome.
+        Checks that the state is expected, or is the result of a write with an unknown outcome.
         """
         self._check(body["description"] in {text, *task.possible_texts}, f"{task.id} should be {text!r}: {body}")
         self._check(task.maybe_toggled or body["completed"] is completed, f"{task.id} should be {completed}: {body}")

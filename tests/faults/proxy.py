@@ -65,7 +65,7 @@ class Proxy:
 
     @asynccontextmanager
     async def losing(self) -> AsyncIterator[None]:
-        """Loses all packets, also those of new connections: TCP acknowledges nothing, as if a cable were unplugged."""
+        """Loses all packets, also of new connections: TCP acknowledges nothing, as if a cable were unplugged."""
         for sock in self._sockets():
             sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, DROP_ALL_PROGRAM)
         self._passes.clear()  # packets from the database are lost, too
@@ -98,7 +98,7 @@ class Proxy:
         assert task
         self._tasks.add(task)
         try:
-            with suppress(OSError):  # the server is down: the connection is closed
+            with suppress(OSError):  # if the server is stopped, the connection is closed
                 await self._connect(reader, writer)
         finally:
             writer.transport.abort()

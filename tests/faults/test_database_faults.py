@@ -73,7 +73,7 @@ async def test_the_service_recovers_after_the_disk_was_full(tmp_path: Path) -> N
 async def panic(deployment: Deployment) -> None:
     """Makes the server switch to new WAL files until there is no space for one. The server then ends with a panic."""
     while await deployment.cluster.accepts_connections():
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # the server may go down at any moment
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # the server may stop at any moment
             connection = await asyncpg.connect(deployment.cluster.url)
             try:
                 await connection.execute("SELECT pg_logical_emit_message(false, 'next', 'file'), pg_switch_wal()")

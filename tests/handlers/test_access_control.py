@@ -24,7 +24,7 @@ BODIES: dict[str, list[Any]] = {
     "update_task": [{"title": "changed"}, {"completed": True}, {}],
     "complete_task": [None, {"completed": True}],
 }
-"""The bodies that are sent to each operation. PUT has the same ones as PATCH."""
+"""The bodies that are sent to each operation. PUT has the same bodies as PATCH."""
 
 VARYING_HEADERS = ("Date", "X-Request-ID")
 """Headers that differ between two responses to the same request."""

@@ -148,7 +148,7 @@ async def test_pages_contain_every_change_and_more_is_false_only_on_the_last_pag
 
     assert [task for page in pages for task in page["tasks"]] == changed
     assert [task_id for page in pages for task_id in page["deleted"]] == deleted
-    # Revisions 6 to 10 are one change each. All pages but the last are full, and the last is never empty.
+    # Revisions 6 to 10 are one change each. All pages except the last are full, and the last is never empty.
     ends = [*range(5 + limit, 10, limit), 10]
     assert [page["since"] for page in pages] == [f"{since.rpartition('-')[0]}-{end}" for end in ends]
     counts = [len(page["tasks"]) + len(page["deleted"]) for page in pages]
@@ -236,7 +236,7 @@ async def test_a_since_of_another_user_or_of_the_future_gets_410(owner: Api, str
     strangers.append(await since_of(stranger))
     empty = (await since_of(owner)).rpartition("-")[0]
 
-    for _ in range(2):  # first without tasks, then with one
+    for _ in range(2):  # first without tasks, then with a task
         for since in (*strangers, f"{UNKNOWN_ID}-0", f"{UNKNOWN_ID}-1", f"{empty}-1"):
             await assert_starts_over(owner, since)
         await owner.create()

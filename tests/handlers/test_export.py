@@ -184,7 +184,7 @@ async def test_an_export_fails_if_the_database_connection_is_lost(
 async def test_a_failed_export_ends_with_a_connection_reset(
     start_service: StartService, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    """HTTP/1.0 has no chunks: a client would take a normal close of the connection for the end of the body."""
+    """HTTP/1.0 has no chunks: for a client, an orderly close of the connection is the end of the body."""
     owner = await start_service(database_url=gateway.url)
     for _ in range(2):
         await owner.create()

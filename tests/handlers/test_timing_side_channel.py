@@ -1,7 +1,7 @@
 """Response times don't reveal whether another user's task exists: the service does the same work as for an unknown id.
 
-Measuring times would need an idle machine, so these tests compare the work: the response, the statements with their
-rows, and for each statement PostgreSQL's plan and the number of pages that it reads.
+Measuring times would need an idle machine, so these tests compare the work: the responses, the statements, and their
+rows. For each statement, they also compare PostgreSQL's plan and the number of pages that it reads.
 """
 
 from collections.abc import AsyncIterator

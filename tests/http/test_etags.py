@@ -11,7 +11,7 @@ from todo_service.http.etags import ANY, MAX_REVISION, SyncToken, empty_list_tok
 
 GENERATION = UNKNOWN_ID
 
-# The grammar as the RFC has it. This expression is too slow for values that attackers send.
+# The grammar of the RFC. This expression is too slow for values that attackers send.
 TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"'
 LIST = re.compile(rf"[ \t]*(?:{TAG})?(?:[ \t]*,[ \t]*(?:{TAG})?)*[ \t]*")
 

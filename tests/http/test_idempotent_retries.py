@@ -1,4 +1,4 @@
-"""Retries with an Idempotency-Key: concurrent ones, and those after a lost connection or response."""
+"""Retries with an Idempotency-Key: concurrent retries, and retries after a lost connection or response."""
 
 import asyncio
 import random

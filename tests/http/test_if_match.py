@@ -1,4 +1,4 @@
-"""`If-Match` (RFC 9110, section 13.1.1): a request gets 412 unless one of the tags is the current one."""
+"""`If-Match` (RFC 9110, section 13.1.1): a request gets 412 if none of the tags is the current tag."""
 
 import pytest
 

@@ -39,7 +39,7 @@ LINE_ENDS = [
     "x\nX-Injected: yes",
     "x\rX-Injected: yes",
     "x\r\n\r\nHTTP/1.1 200 OK\r\nX-Injected: yes\r\n\r\n",
-    "x\u010d\u010aX-Injected: yes",  # their low bytes are a line end
+    "x\u010d\u010aX-Injected: yes",  # the low bytes of the first two characters are CR and LF
     "x\u2028X-Injected: yes",
     "x\x85X-Injected: yes",
     "x\x0bX-Injected: yes\x0c\x1c\x1d\x1e\t",

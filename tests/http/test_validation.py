@@ -40,7 +40,7 @@ INVALID_QUERIES = [
     *((name, "1") for name in ("page", "offset", "Limit", "user_id", "")),
 ]
 
-# Documents that are expensive to parse are in test_strict_json.py, those that are not UTF-8 in test_text.py.
+# Documents that are expensive to parse are in test_strict_json.py. Documents that are not UTF-8 are in test_text.py.
 MALFORMED = [
     b"",
     b" ",

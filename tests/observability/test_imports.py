@@ -1,4 +1,4 @@
-"""The imports of observability: only the modules that switch it on import it."""
+"""The imports of observability: only app.py and the package server import it."""
 
 from pathlib import Path
 

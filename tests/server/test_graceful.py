@@ -90,7 +90,7 @@ async def test_during_a_shutdown_a_request_after_the_end_of_an_export_is_answere
     ):
         async with session.get(EXPORT) as export:
             stopping = await stop(runner)
-            clock.ahead = graceful.LINGER_SECONDS + 1  # since the shutdown began, not since the export's end
+            clock.ahead = graceful.LINGER_SECONDS + 1  # after the shutdown began, not after the export
             begin = clock.time_calls
             await wait_until(lambda: clock.time_calls > begin + 2)
             assert len((await export.read()).splitlines()) == 4_000

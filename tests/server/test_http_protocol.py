@@ -95,7 +95,7 @@ async def test_headers_of_a_later_request_that_take_too_long_get_408(
 async def test_the_time_limit_for_headers_ends_when_they_are_complete(
     runner: Runner, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the timer would close an idle connection, or interrupt the headers of the next request."""
+    """A timer that still runs would close an idle connection, or interrupt the headers of the next request."""
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 10 * TEST_TIMEOUT)
     async with connected(port) as (reader, writer):
         for _ in range(2):

@@ -30,7 +30,7 @@ def test_requirements_are_pinned_and_end_with_the_service() -> None:
 
 
 def requirements_of(package: str, extra: str = "") -> Iterator[str]:
-    """The normalized names of all packages that this one needs in this environment, directly or indirectly."""
+    """The normalized names of all packages that this package needs in this environment, directly or indirectly."""
     for line in metadata.requires(package) or []:
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):

@@ -1,4 +1,4 @@
-"""Secrets: no response, log, help text or command line of a process contains one."""
+"""Secrets: no response, log, help text or command line of a process contains a secret."""
 
 import asyncio
 import json

@@ -195,7 +195,7 @@ UNAMBIGUOUS: dict[str, tuple[list[int], str]] = {
 
 
 def octets(request: str, owner: Api) -> bytes:
-    """The request with the owner's token, and with the lengths that follow from it."""
+    """The request with the owner's token, and with the lengths for this token."""
     growth = len(owner.token) - len(TOKEN)
     hidden_size = len(HIDDEN) + growth
     request = request.replace(HIDING, f"Content-Length: {hidden_size}").replace("<size>", f"{hidden_size:x}")

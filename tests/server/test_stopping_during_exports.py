@@ -28,7 +28,7 @@ from todo_service.http.in_flight import IN_FLIGHT
 from todo_service.server import graceful
 from todo_service.settings import Settings
 
-pytestmark = [pytest.mark.database, pytest.mark.xdist_group("exports")]  # not in parallel: each loads the machine
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("exports")]  # not in parallel: each test loads the machine
 
 
 @pytest.mark.slow
@@ -133,7 +133,7 @@ async def test_stopping_waits_until_every_write_buffer_is_empty(user_with: MakeU
 async def test_an_export_longer_than_the_drain_time_is_reset(
     user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HTTP/1.0 has no chunks: a client takes an orderly end of the connection for the end of the body."""
+    """HTTP/1.0 has no chunks: for a client, an orderly close of the connection is the end of the body."""
     monkeypatch.setattr(graceful, "DRAIN_SECONDS", 0.1)
     user = await user_with(4_000, LONGEST)
     async with run_in_process(settings) as (runner, _):

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]
 ONE, OTHER = b"one payload", b"another payload"
 KNOWN = pytest.mark.parametrize("known", [False, True], ids=["new user", "known user"])
 
-# The writes to a task before its creation is repeated.
+# The writes that change a task before its creation is repeated.
 CHANGES: dict[str, dict[str, object]] = {"update_task": {"title": "Changed"}, "complete_task": {}, "delete_task": {}}
 
 CREATE: Call = ("create_task", {**CREATED})
@@ -198,7 +198,7 @@ async def test_a_repetition_changes_nothing_after_any_write_to_the_task(
     await create_once(connection, user_id, task_id)
     if change:
         await run_statement(connection, change, user_id=user_id, id=task_id, **CHANGES[change])
-    await create(connection, user_id)  # so that the task is not the last one that was written
+    await create(connection, user_id)  # so that the last written task is another one
     before = await everything_of(connection, user_id)
     name, given = once(task_id, fingerprint, title="Sent again")
 
@@ -220,7 +220,7 @@ async def test_the_first_idempotent_create_takes_a_revision_that_was_never_used(
 ) -> None:
     """The revision is at least the user's creation time in microseconds.
 
-    A deleted user with the same id had lower revisions, unless they wrote more than a million times a second.
+    A deleted user with the same id had lower revisions: no user writes more than a million times a second.
     """
     began = await connection.fetchval(
         "INSERT INTO users (id, revision) VALUES ($1, $2) RETURNING created_at", user_id, revision
@@ -273,7 +273,7 @@ async def test_a_concurrent_deletion_is_final(
 async def test_all_kinds_of_concurrent_writes_leave_consistent_data(
     known: bool, connection: asyncpg.Connection, writers: list[asyncpg.Connection]
 ) -> None:
-    """For a known user, all writes wait for each other. For a new user there are only creates."""
+    """For a known user, all writes wait for each other. For a new user, the test only creates tasks."""
     for _ in range(ROUNDS):
         user_id, keys = uuid4().hex, [uuid4(), uuid4(), uuid4()]
         first = [await create_once(connection, user_id, keys[0])] if known else []

@@ -1,7 +1,7 @@
 """Hooks of Schemathesis (schemathesis.toml names this module).
 
-They replace well-formed but random cursors, ids, `since` values and keys by values that the service accepts. Otherwise
-the service would refuse nearly every request. Malformed values stay as they are.
+They replace well-formed but random cursors, ids, `since` values and keys with values that the service accepts.
+Otherwise the service would refuse nearly every request. They don't change malformed values.
 """
 
 import random
@@ -59,7 +59,7 @@ def after_call(_context: schemathesis.HookContext, case: Case, response: schemat
 
 
 def use_valid_cursor(query: dict[str, Any]) -> None:
-    """Replaces the cursor by one that the service could have made. It has a checksum, and fits one sort and order."""
+    """Replaces the cursor with one that the service could have made. It has a checksum, and fits one sort and order."""
     cursor, sort, order = query.get("cursor"), query.get("sort", "created"), query.get("order")
     if not isinstance(cursor, str) or not VALID_CURSOR.fullmatch(cursor) or sort not in tuple(SORTS):
         return
@@ -76,8 +76,8 @@ def random_cursor(sort: str, order: str, rng: random.Random) -> Cursor:
 
 
 def use_known_sync_token(query: dict[str, Any]) -> None:
-    """Replaces half of the valid sync tokens: by this user's last token, or by one with this user's generation and the
-    generated revision. The rest get 410.
+    """Replaces half of the valid sync tokens with this user's last token, or with this user's generation and the
+    generated revision. The other half gets 410.
     """
     since = query.get("since")
     if not isinstance(since, str) or not (token := parse_sync_token(since)):
@@ -91,7 +91,7 @@ def use_known_sync_token(query: dict[str, Any]) -> None:
 
 
 def use_known_task(case: Case) -> None:
-    """Replaces half of the unknown ids by a known one, except in stateful tests, where earlier steps give the id."""
+    """Replaces half of the unknown ids with a known one, except in stateful tests, where earlier steps give the id."""
     task_id = case.path_parameters.get("task_id")
     is_stateful = case.meta is None or case.meta.phase.name == "stateful"
     if not tasks or is_stateful or not isinstance(task_id, str) or not VALID_ID.fullmatch(task_id):
@@ -101,7 +101,7 @@ def use_known_task(case: Case) -> None:
 
 
 def use_new_key(case: Case) -> None:
-    """Replaces three in four keys by one that depends on the body: generated keys often repeat with other bodies."""
+    """Replaces three in four keys with one that depends on the body: generated keys often repeat with other bodies."""
     key = case.headers.get("Idempotency-Key")
     if isinstance(key, str) and VALID_KEY.fullmatch(key):
         digest = sha256(f"{key} {case.body!r}".encode(errors="surrogatepass")).hexdigest()

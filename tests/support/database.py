@@ -56,7 +56,7 @@ class Gateway:
         self.port = free_port()
         self.url = f"postgres://{ROLE}:hidden@127.0.0.1:{self.port}{urlsplit(database_url).path}"
         self._socket = socket_of(database_url)
-        self.passing = asyncio.Event()  # cleared: connections are accepted, but no data is forwarded
+        self.passing = asyncio.Event()  # if cleared, the proxy accepts connections, but forwards no data
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: list[asyncio.Task[None] | None] = []
 
@@ -142,7 +142,7 @@ def short_lock_retry_timeout(monkeypatch: pytest.MonkeyPatch) -> int:
 
 async def blocked_sessions(connection: asyncpg.Connection) -> list[int]:
     """The process IDs of the service's sessions in this database that wait for a lock."""
-    await connection.execute("SELECT pg_stat_clear_snapshot()")  # a transaction would read the same rows again
+    await connection.execute("SELECT pg_stat_clear_snapshot()")  # otherwise a transaction reads the same rows again
     rows = await connection.fetch(
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
         " AND application_name = 'todo-service' AND wait_event_type = 'Lock'"

@@ -54,7 +54,7 @@ def base64url(octets: bytes) -> bytes:
 
 
 def compact(header: dict[str, Any] | bytes, claims: dict[str, Any] | bytes) -> bytes:
-    """The signing input (RFC 7515, section 5.1). Bytes are used as they are, other values as JSON."""
+    """The signing input (RFC 7515, section 5.1). Bytes are used unchanged, other values as JSON."""
     texts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, claims)]
     return b".".join(base64url(text) for text in texts)
 
@@ -69,7 +69,7 @@ def hmac_token(
 
 
 class Issuer:
-    """Publishes `keys`, or the response of `override` if it is set. Counts requests, and answers once `open` is set."""
+    """Publishes `keys`, or the response of `override` if it is set. Counts requests, and answers when `open` is set."""
 
     def __init__(self) -> None:
         self.keys: list[SigningKey] = []

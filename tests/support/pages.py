@@ -38,7 +38,7 @@ class Page:
         ]
 
     def commands(self, kind: str = "sh") -> list[str]:
-        """The command lines in the blocks of a language. A line that ends with a backslash goes on in the next one."""
+        """The command lines in the blocks of a language. A line that ends with a backslash continues in the next."""
         lines = "\n".join(self.blocks(kind)).replace("\\\n", "").splitlines()
         return [line.partition(" #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
 

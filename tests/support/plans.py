@@ -60,7 +60,7 @@ def seeded_database(database_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def crowded_database(database_url: str) -> Iterator[str]:
-    """A database with fewer tasks of the big user, where a planner that expects few matches would sort all."""
+    """A database in which the big user has fewer tasks. A planner that expects few matches would sort all of them."""
     with _seeded(database_url, CROWD) as url:
         yield url
 

@@ -77,7 +77,7 @@ def refused_command(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def free_port() -> int:
     """An unused port of 127.0.0.1."""
     while True:
-        port = secrets.choice(PORTS)  # not `random`, which Hypothesis seeds alike in all processes
+        port = secrets.choice(PORTS)  # Hypothesis gives `random` the same seed in all processes
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", port))
             return port

@@ -9,7 +9,7 @@ from tests.support.api import Client
 from tests.support.processes import TEST_TIMEOUT
 
 PROBE = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-"""A request to send after another one. Its response shows where the first one ended for the service."""
+"""A request to send after another request. Its response shows whether the service found the end of that request."""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Replica:
         self.since, self.more, self.deletions = document["since"], document["more"], deletions
 
     async def compare(self) -> bool:
-        """Compares the copy with the list, if no write came between the two. Returns whether it did so."""
+        """Compares the copy with the list, unless a write came between the two. Returns whether it compared them."""
         response = await self.api.call("GET", TASKS)
         if self.more or response.headers["ETag"] != f'"{self.since}"':
             return False
@@ -185,7 +185,7 @@ class Simulation:
 
     @asynccontextmanager
     async def writes_blocked(self, user_id: str, count: int) -> AsyncIterator[None]:
-        """Blocks `count` writes of this user until all have been sent, and a session of each worker waits."""
+        """Blocks this user's writes until `count` writes have been sent and a session of each worker waits."""
         before = self.writes
         transaction = self.blocker.transaction()
         await transaction.start()

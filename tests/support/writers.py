@@ -17,11 +17,11 @@ from tests.support.sql_files import USER_STATEMENTS
 WRITERS = 32
 ROUNDS = 10
 
-# Blocks all writes of the user, even of a new user, until it is rolled back.
+# Blocks all writes of the user, even of a new user, until its transaction is rolled back.
 BLOCK_WRITES = (
     "INSERT INTO users (id, revision) VALUES ($1, 0) ON CONFLICT (id) DO UPDATE SET revision = users.revision"
 )
-# Fails if a write has locked a task: two writes that lock in different orders would deadlock.
+# Fails if a blocked write has locked a task: two writes that lock in different orders would deadlock.
 LOCK_TASKS = "SELECT FROM tasks WHERE user_id = $1 FOR UPDATE NOWAIT"
 WAITING = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid = ANY($1)"
 Row = asyncpg.Record
