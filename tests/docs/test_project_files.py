@@ -147,7 +147,12 @@ def test_workflows_use_actions_by_commit_with_a_comment_that_has_the_version(nam
 
 def test_dependabot_watches_folders_that_have_packages() -> None:
     text = (ROOT / ".github" / "dependabot.yml").read_text()
-    manifests = {"pip": "requirements.txt", "npm": "package.json", "github-actions": ".github/workflows/ci.yml"}
+    manifests = {
+        "pip": "requirements.txt",
+        "npm": "package.json",
+        "docker": "Dockerfile",
+        "github-actions": ".github/workflows/ci.yml",
+    }
     watched = re.findall(r"package-ecosystem: ([\w-]+).*\n +directory: (\S+)", text)
     for ecosystem, folder in watched:
         assert (ROOT / folder.lstrip("/") / manifests[ecosystem]).exists(), folder
