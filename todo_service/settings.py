@@ -135,7 +135,10 @@ def _number(name: str, text: str, low: int, high: int, default: int) -> Any:
         _require(low <= number <= high)
         return number
 
-    return _variable(name, text, parse=parse, expected=f"a whole number from {low} to {high}", default=default)
+    limits = f"{low:,} to {high:,}"
+    return _variable(
+        name, f"{text}; {limits}", parse=parse, expected=f"a whole number from {low} to {high}", default=default
+    )
 
 
 def _choice(name: str, text: str, choices: tuple[str, ...], default: str) -> Any:
@@ -153,7 +156,7 @@ class Settings:
 
     database_url: str = _variable(
         "DATABASE_URL",
-        "`postgres://user:password@host:port/name`, with parameters like libpq's `sslmode`",
+        "like `postgres://user:password@host:port/name?sslmode=verify-full`; parameters are optional",
         expected="like postgres://user:password@host:5432/name, with special characters in user and password as %XX; "
         f"the parameter sslmode, if present, must be {', '.join(SSL_MODES[:-1])} or {SSL_MODES[-1]}",
         parse=_parse_database_url,
