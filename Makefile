@@ -71,8 +71,8 @@ clean: ## remove all files that these commands created, except your data in .tod
 	cd benchmarks/peers && rm -rf go/server fastify/node_modules fastapi/.venv
 
 $(VENV)/bin/pip:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
+		{ echo "Python 3.11 to 3.14 is needed: make PYTHON=/path/to/python3.13" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/run: $(VENV)/bin/pip setup.cfg pyproject.toml requirements.txt Makefile $(if $(NEWEST),look-for-newer)

@@ -1,4 +1,4 @@
-"""A minimal multi-user to-do REST service: hand-written SQL behind aiohttp."""
+"""A multi-user to-do REST API on PostgreSQL, with hand-written SQL."""
 
 from importlib.metadata import version
 

@@ -82,5 +82,5 @@ def test_every_other_command_is_run_by_a_test_or_needs_an_account(page: Page) ->
 
 def test_the_required_python_version_is_the_declared_one() -> None:
     assert "python_requires = >=3.11" in (ROOT / "setup.cfg").read_text()
-    assert "Python 3.11 or later" in README.text
+    assert "You need Python 3.11 to 3.14" in README.text
     assert sys.version_info >= (3, 11)
