@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 MAX_WORDS = 35  # most sentences should have at most 25; the margin is for lists of names
 FAULTS = {
     r"^(?:who|whose|what)\b.*[.:]$": "begins with Who or What: begin with the client, the service, PostgreSQL, ...",
-    r"\b(?:nobody|somebody else|whoever|whatever)\b": "indefinite: name the client, the value, ...",
+    r"\b(?:nobody|somebody|someone|everybody|whoever|whatever)\b": "indefinite: name the client, the value, ...",
     r"\bmeanwhile\b": "meanwhile: say since when, or until when",
     r"\bmay as well\b": "may as well: say what the client does",
     r"\b(?:is|are|was|were|be|been) away\b": "away: say unreachable, or stopped",
@@ -31,7 +31,7 @@ ALLOWED = {
     r"\baccount nobody\b": "the operating system has an account of this name",
     r"\bwhatever the session's settings are\b": "in a migration, whose text never changes",
 }
-HASH = (".cfg", ".sh", ".toml", ".txt", ".yaml", ".yml", "Makefile", "Procfile", "run")
+HASH = (".cfg", ".example", ".service", ".sh", ".toml", ".txt", ".yaml", ".yml", "Dockerfile", "Makefile", "run")
 COMMENTS = dict.fromkeys(HASH, "#") | {
     ".lua": "--",
     ".sql": "--",

@@ -68,7 +68,7 @@ def _main(all_results: Sequence[Results], rounds: int, seconds: int) -> Iterator
         connections = " and ".join(dict.fromkeys(str(connections) for _, connections in first.cases))
         yield f"Requests per second of {OURS} divided by those of the other service, at {connections} connections."
         for results in all_results:
-            yield f"{results.title}{f'. No goals are set; {OURS} is slower at one or both' * (results.processes > 1)}:"
+            yield f"{results.title}{'. No goals are set. These are faster in some cases' * (results.processes > 1)}:"
             yield "\n".join(_shortfalls(results)) or "- none"
 
 
@@ -130,7 +130,7 @@ def _facts(results: Results) -> Iterator[str]:
     memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory"
     changes = ", with changes" if _output("git", "status", "--porcelain") else ""
     yield f"{datetime.now(UTC):%Y-%m-%d}, commit {_output('git', 'rev-parse', '--short', 'HEAD')}{changes}"
-    yield f"{[*processors, platform.machine()][0]}, {os.cpu_count()} cores, {memory}; {platform.platform()}"
+    yield f"{[*processors, platform.machine()][0]}, {os.cpu_count()} cores, {memory}; {platform.system()}"
     yield f"PostgreSQL {results.postgres}; {_output('pgbench', '--version')}; {_output('wrk', '-v').partition(' [')[0]}"
     yield f"Python {platform.python_version()}; {', '.join(libraries)}"
     pgx = _output("dpkg-query", "--show", "--showformat=${Version}", "golang-github-jackc-pgx-v4-dev")

@@ -1,4 +1,4 @@
-"""sql/README.md: its recipe explains a statement."""
+"""sql/README.md: the recipe shows the plan of a statement."""
 
 import pytest
 

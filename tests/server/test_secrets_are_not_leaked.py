@@ -54,7 +54,7 @@ MALFORMED = [
 
 
 def with_password(url: str, user: str = "todo_service") -> str:
-    """The address with a password, which the tests' server does not require."""
+    """The address with a password. The tests' server doesn't check it."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{user}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
 

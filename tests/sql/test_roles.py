@@ -119,7 +119,7 @@ def written_by(statement: Any) -> Iterator[Right]:
 
 
 def writes(node: object) -> Iterator[Right]:
-    """The rights that a statement and all its parts need to write."""
+    """The rights to write that a statement needs, CTEs included."""
     if isinstance(node, tuple):
         for part in node:
             yield from writes(part)

@@ -122,7 +122,8 @@ def log_failure(logger: logging.Logger, error: Exception, message: str, *values:
 def _to_outage(error: Exception) -> Exception:
     """Returns a ConnectionError for an error of PostgreSQL or asyncpg, because no connection was opened.
 
-    Returns other errors unchanged. An OSError is an outage. All others are mistakes, also ClientConfigurationError.
+    Returns other errors unchanged. An OSError means an outage. Any other error means a mistake of the service, also
+    ClientConfigurationError.
     """
     if isinstance(error, asyncpg.ClientConfigurationError):
         return error

@@ -67,7 +67,7 @@ class LockedUsers:
         return True
 
     def can_retry(self, now: float, has_room: Callable[[bool], bool]) -> bool:
-        """Whether a call may be retried now. `has_room(writes)` tells whether one more write, or read, may be sent."""
+        """Whether a call may be retried now. `has_room(True)` is for writes."""
         if self._retried is not None or now < self._retry_at:
             return False
         return any(self._sizes[writes] and has_room(writes) for writes in (False, True))

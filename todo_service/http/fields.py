@@ -87,7 +87,7 @@ class CursorParameter(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         cursor = decode_cursor(value)
         if cursor is None:
-            raise ValidationError("Must be taken unchanged from the Link of the previous page.")
+            raise ValidationError("Must be an unchanged cursor from the Link of the previous page.")
         return cursor
 
 
