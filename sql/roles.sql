@@ -1,10 +1,10 @@
 -- roles
--- The role that the service connects as, with exactly the rights that its statements need. It can read and write tasks.
--- It can neither change the schema nor read other tables.
+-- Creates the role that the service connects as, with exactly the rights that the service's statements need. The role
+-- can read and write tasks. It can neither change the schema nor read other tables.
 -- Run this file with psql as the owner of the database and its tables (the role that runs the migrations), or as a
--- superuser. Run it after each migration, before you start the new release. You can repeat it at any time: it revokes
--- all other rights of the role on tables and sequences in public. If the owner may not create roles, an administrator
--- must create todo_service first. This file sets no password. To set one, run:
+-- superuser. Run it after each migration, before you start the new release. You can repeat it at any time. Before it
+-- grants the rights, it revokes all rights of the role on tables and sequences in public. If the owner may not create
+-- roles, an administrator must create todo_service first. This file sets no password. To set the role's password, run:
 -- \password todo_service
 
 BEGIN;
@@ -34,8 +34,8 @@ $$;
 
 -- If a pooler doesn't pass on the service's session settings, set them for the role: ALTER ROLE todo_service SET ...
 
--- After these statements, only the owner may create tables in this database, including temporary ones. PostgreSQL 14
--- let every role create tables in public, and a database that was upgraded from it still does.
+-- After these statements, only the owner may create tables in this database, including temporary ones. In PostgreSQL
+-- 14, and in databases that were upgraded from it, every role may create tables in public.
 DO $$
 BEGIN
     EXECUTE format('REVOKE CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC, todo_service', current_database());
@@ -61,8 +61,8 @@ BEGIN
 END
 $$;
 
--- By default every role may create large objects, and the owner's backup fails if it can't read them. Only a superuser
--- can revoke this right.
+-- By default every role may create large objects. The owner's backup fails if the owner can't read one of them. Only a
+-- superuser can revoke this right.
 DO $$
 BEGIN
     IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
@@ -78,9 +78,9 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM todo_service;
 GRANT SELECT, DELETE ON users TO todo_service;
 GRANT INSERT (id, revision), UPDATE (revision) ON users TO todo_service;
 
--- The service never changes the owner of a task. It clears the content of a deleted task, but keeps the row. Only the
--- foreign key deletes rows, with the rights of the table's owner. create_task_idempotent needs UPDATE of the id, to
--- return the row of an earlier request.
+-- The service never changes the owner of a task. It clears the content of a deleted task, but keeps the row. If a user
+-- is deleted, the foreign key deletes the user's tasks, with the rights of the table's owner. create_task_idempotent
+-- needs UPDATE of the id, to return the row of an earlier request.
 GRANT SELECT ON tasks TO todo_service;
 GRANT
 INSERT (

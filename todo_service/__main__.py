@@ -27,7 +27,7 @@ To deploy it, set DATABASE_URL and JWT_SECRET (or JWT_JWKS_URL), then run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command. Returns its exit status: 0, or 1 after an error. Prints the error to stderr as a sentence."""
+    """Runs a command. Returns the exit status: 0, or 1 after an error. Prints the error to stderr as a sentence."""
     options = _parser().parse_args(arguments)
     try:
         status: int = options.command(options)

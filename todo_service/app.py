@@ -40,7 +40,7 @@ from todo_service.settings import Settings
 READ, WRITE = ReadHeadersSchema(), WriteHeadersSchema()
 PATCH = TaskPatchSchema()
 
-# The path of a task. It matches each segment except `changes`: a malformed id gets the same 404 as an unknown id.
+# The path of a task. `task_id` matches each segment except `changes`, so a malformed id gets 404 like an unknown id.
 TASK = "/api/tasks/{task_id:(?!changes$)[^/]+}"
 
 API = (
@@ -88,8 +88,8 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(
         middlewares=[
             observer.observe,  # gives each request an id, and logs and counts the request
-            in_flight.count,  # counts the requests for which a stopping worker waits
-            add_headers(settings.cors_origins),  # for security, caching and CORS; answers preflight requests
+            in_flight.count,  # counts the requests that a worker finishes before it stops
+            add_headers(settings.cors_origins),  # headers for security, caching and CORS; answers preflight requests
             problems,  # turns errors of the next two middlewares and of the handler into problem documents
             authenticate(routes),  # sets request[USER_ID]
             validate(routes),  # sets the values for the handler: request[NEW_TASK], request[LIST_QUERY], ...

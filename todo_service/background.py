@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 class Background:
     """The background tasks and callbacks of one part of the service.
 
-    If one of them fails, `on_failure` is called at once, and the worker finishes its in-flight requests and ends.
+    If a task or callback fails, `on_failure` is called at once. The worker finishes its in-flight requests, and ends.
     """
 
     def __init__(self, on_failure: Callable[[], None] = lambda: None) -> None:

@@ -72,7 +72,7 @@ class AppRunner(web.AppRunner):
 
 
 def declared_by(handler: Handler) -> dict[str, Any]:
-    """The declarations of aiohttp-apispec's decorators on a handler. The library itself supports only OpenAPI 2.0."""
+    """The declarations that aiohttp-apispec's decorators add to a handler. The library supports only OpenAPI 2.0."""
     return cast("dict[str, Any]", getattr(handler, "__apispec__"))  # noqa: B009 - typeshed has no such attribute
 
 
@@ -83,7 +83,7 @@ def socket_of(connection: asyncpg.Connection) -> socket.socket:
 
 
 class BulkHistogram(Histogram):
-    """A histogram that takes many observations at once. prometheus-client takes them one by one: 4 us for each."""
+    """A histogram that takes many observations at once. prometheus-client takes each one separately, in 4 us."""
 
     def add(self, counts: Sequence[int], total: float) -> None:
         """Adds a number of observations to each bucket. The last bucket has no upper bound. `total` is their sum."""

@@ -33,7 +33,7 @@ class SettingsError(Exception):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is a loopback one, which other machines can't reach."""
+    """Whether a host (name or address) is a loopback address, which other machines can't reach."""
     if host == "localhost":
         return True
     try:
@@ -262,7 +262,7 @@ class Settings:
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """The accepted signature algorithms: either with a secret or with public keys (RFC 8725, section 3.1)."""
+        """The accepted signature algorithms: those of secrets or those of public keys (RFC 8725, section 3.1)."""
         return self.jwt_algorithms or (PUBLIC_KEY_ALGORITHMS if self.jwt_jwks_url else SECRET_ALGORITHMS)
 
 

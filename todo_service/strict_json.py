@@ -1,9 +1,9 @@
-"""A strict JSON parser (RFC 8259). It refuses input that parsers disagree on: NaN, repeated names, huge integers."""
+"""A strict JSON parser (RFC 8259). It refuses NaN, repeated names and huge integers, which parsers read differently."""
 
 import json
 from typing import Any, NoReturn
 
-MAX_DIGITS = 400  # of an integer. int() refuses more than 4,300, with a message that would not help a client
+MAX_DIGITS = 400  # of an integer. int() refuses more than 4,300 digits, but with a message that would not help a client
 
 
 def parse(octets: bytes) -> Any:

@@ -1,3 +1,3 @@
 -- health/check_readiness
--- Checks that the database answers. migrated is false if it has no table tasks.
+-- Checks that the database answers. migrated is false if the database has no table tasks.
 SELECT to_regclass('tasks') IS NOT NULL AS migrated;

@@ -2,7 +2,7 @@
 -- Creates the table of applied migrations, if it does not exist.
 CREATE TABLE IF NOT EXISTS schema_migrations (
     name text NOT NULL,
-    -- SHA-256 of the file, in hexadecimal, to detect that a file was edited.
+    -- SHA-256 of the file, in hexadecimal: it shows whether the file was edited.
     checksum text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT statement_timestamp(),
 

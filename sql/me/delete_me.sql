@@ -1,5 +1,5 @@
 -- me/delete_me
--- Deletes a user and, by the foreign key of their tasks, all their data. deleted is false if the user did not exist.
+-- Deletes a user. The foreign key then deletes all tasks of the user. deleted is false if the user did not exist.
 -- $1 user_id text  the owner, from the token
 -- Expects users_pkey.
 WITH owner AS (

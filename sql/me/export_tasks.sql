@@ -1,9 +1,9 @@
 -- me/export_tasks
--- A page of the tasks of a user, oldest first, as JSON with each task on a line of its own.
+-- A page of the tasks of a user, oldest first, as JSON with one task on each line.
 -- body is NULL if there are no tasks. next_key and next_id are the sort key and the id of the next page's first task;
 -- NULL if there is no next page.
 -- $1 user_id text  the owner, from the token
--- $2 page_size bigint  how many tasks at most
+-- $2 page_size bigint  the maximum number of tasks
 -- $3 from_key text  the creation time of the first task of the page, RFC 3339; NULL for the first page
 -- $4 from_id uuid  the id of the first task of the page; NULL for the first page
 -- Expects tasks_created_at_idx.

@@ -1,12 +1,12 @@
 -- tasks/complete_task
--- Marks a task as completed or pending, or toggles its state. Returns the task. If it has that state already, nothing
--- changes.
--- If the user has no task with this id, body and revision are NULL. If the task's revision is not in if_match, only
--- body is NULL.
+-- Marks a task as completed or pending, or toggles its state. Returns the task. If the task already has the
+-- new state, nothing changes.
+-- body and revision are NULL if the user has no task with this id. Only body is NULL if the task's revision is not in
+-- if_match.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- $3 if_match text[]  the revisions that the task may have; NULL for any
--- $4 completed boolean  NULL toggles it
+-- $4 completed boolean  the new state; NULL toggles it
 -- Expects users_pkey and tasks_pkey. Locks the user, then the task, then compares the revision of the locked task.
 WITH owner AS MATERIALIZED (
     SELECT id

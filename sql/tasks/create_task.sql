@@ -1,5 +1,5 @@
 -- tasks/create_task
--- Stores a new task, and also its owner if it is the owner's first task. Always returns the task.
+-- Stores a new task. If it is the user's first task, stores the user, too. Always returns the task.
 -- $1 user_id text  the owner, from the token
 -- $2 title text  1 to 200 characters
 -- $3 description text  up to 1000 characters; NULL for none

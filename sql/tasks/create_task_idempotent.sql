@@ -1,7 +1,7 @@
 -- tasks/create_task_idempotent
 -- Stores a new task under an id that is derived from the client's key, or returns the task that already has this id.
--- created is false in the second case. Then same_payload is true if an equal request created the task, and body is NULL
--- if the task has been deleted since.
+-- created is false if the task existed already. same_payload is true if an equal request created the task. body is NULL
+-- if the task has been deleted.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  derived from the user and the key
 -- $3 fingerprint bytea  a digest of the following parameters
@@ -13,8 +13,8 @@
 WITH locked AS MATERIALIZED (
     SELECT
         revision,
-        -- If a user deletes all data, the same keys give the same ids again. Revisions start at the time of the
-        -- user's creation in microseconds, so that no new task has the ETag of a former one.
+        -- If a user deletes all data, the same keys give the same ids again. So a user's first revision is the time of
+        -- the user's creation in microseconds. Then no new task has the ETag of a deleted one.
         (extract(EPOCH FROM created_at) * 1000000)::bigint AS first_revision
     FROM users
     WHERE id = $1
@@ -26,7 +26,8 @@ newcomer AS (
         $1,
         (extract(EPOCH FROM statement_timestamp()) * 1000000)::bigint
     WHERE NOT EXISTS (SELECT FROM locked)
-    -- A request that waits here for another one takes a revision even if it creates nothing: revisions may have gaps.
+    -- A request that waits here for another one takes a revision, even if it creates no task. So revisions may have
+    -- gaps.
     ON CONFLICT (id) DO UPDATE SET revision = greatest(u.revision + 1, excluded.revision)
     RETURNING id, revision
 ),
@@ -56,7 +57,7 @@ task AS (
         $7::text::timestamptz,
         owner.revision
     FROM owner
-    -- Changes nothing, but returns the row to later requests. DO NOTHING would return no row.
+    -- This update changes nothing, but returns the row to later requests. DO NOTHING would return no row.
     ON CONFLICT (user_id, id) DO UPDATE SET id = excluded.id
     RETURNING
         t.body,

@@ -1,7 +1,7 @@
 -- tasks/delete_task
 -- Deletes a task: clears its content, and keeps its id and its revision as a tombstone.
--- If the user has no task with this id, deleted is false and revision is NULL. If the task's revision is not in
--- if_match, deleted is false.
+-- deleted is false and revision is NULL if the user has no task with this id. deleted is also false if the
+-- task's revision is not in if_match.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- $3 if_match text[]  the revisions that the task may have; NULL for any

@@ -1,11 +1,11 @@
 -- tasks/list_changes
--- The changes after a revision, as one JSON object: the changed tasks, the ids of deleted ones, whether there are more,
--- and the next since. body is NULL if the user has no such revision in this generation.
+-- The changes after a revision, as one JSON object with the members since, tasks, deleted and more.
+-- body is NULL if the user has another generation, or if the revision is higher than the user's revision.
 -- $1 user_id text  the owner, from the token
--- $2 generation uuid  the generation of that revision; NULL for all tasks
+-- $2 generation uuid  the generation of the revision; NULL for all tasks
 -- $3 revision bigint  the last revision that the client has; 0 for all tasks
--- $4 page_size bigint  how many tasks and deletions at most
--- $5 empty_since text  the since of a user who is not in the database
+-- $4 page_size bigint  the maximum number of tasks and deletions
+-- $5 empty_since text  the value of since for a user who is not in the database
 -- Expects users_pkey and tasks_revision_idx. Reads one snapshot, so the user's revision is consistent with the tasks.
 WITH owner AS MATERIALIZED (
     SELECT
@@ -26,7 +26,7 @@ page AS MATERIALIZED (
       AND ($2 IS NOT NULL OR deleted_at IS NULL)
       AND EXISTS (SELECT FROM owner)
     ORDER BY revision
-    FETCH FIRST $4 ROWS WITH TIES -- an import may give tasks the same revision
+    FETCH FIRST $4 ROWS WITH TIES -- an import may give several tasks the same revision
 ),
 deleted AS MATERIALIZED (
     SELECT

@@ -3,7 +3,7 @@
 -- The array is empty if there are no tasks, or if the current tag is in if_none_match: the client has the list already.
 -- next_key and next_id are the sort key and the id of the next page's first task; NULL if there is no next page.
 -- $1 user_id text  the owner, from the token
--- $2 page_size bigint  how many tasks at most
+-- $2 page_size bigint  the maximum number of tasks
 -- $3 if_none_match text[]  the tags that the client has, or * for any tag; NULL for none
 -- Expects users_pkey and tasks_created_at_idx.
 WITH etag AS MATERIALIZED (

@@ -4,7 +4,7 @@
 -- next_key and next_id are the sort key and the id of the next page's first task; NULL if there is no next page.
 -- $1 user_id text  the owner, from the token
 -- $2 completed boolean  true for completed tasks only, false for pending ones only; NULL for both
--- $3 page_size bigint  how many tasks at most
+-- $3 page_size bigint  the maximum number of tasks
 -- $4 from_key text  the creation time of the first task of the page, RFC 3339; NULL for the first page
 -- $5 from_id uuid  the id of the first task of the page; NULL for the first page
 -- $6 if_none_match text[]  the tags that the client has, or * for any tag; NULL for none

@@ -1,7 +1,7 @@
 -- tasks/update_task
--- Changes the given columns and returns the task. If it has these values already, nothing changes.
--- If the user has no task with this id, body and revision are NULL. If the task's revision is not in if_match, only
--- body is NULL.
+-- Changes the given columns and returns the task. If the task already has these values, nothing changes.
+-- body and revision are NULL if the user has no task with this id. Only body is NULL if the task's revision is not in
+-- if_match.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- $3 if_match text[]  the revisions that the task may have; NULL for any

@@ -97,7 +97,7 @@ def _public_keys(key_set: bytes, algorithms: tuple[str, ...]) -> list[jwt.PyJWK]
     """The usable keys, each with the one algorithm that follows from its type (RFC 8725, section 3.1)."""
     keys = []
     for jwk in json.loads(key_set)["keys"]:
-        with suppress(LookupError, TypeError, jwt.PyJWTError):  # the other keys are still used
+        with suppress(LookupError, TypeError, jwt.PyJWTError):  # an unusable key is skipped
             algorithm = ALGORITHM_OF_KEY[jwk["kty"], jwk.get("crv")]
             verifies = jwk.get("use", "sig") == "sig" and "verify" in jwk.get("key_ops", ["verify"])
             private = "d" in jwk  # a published private key is compromised

@@ -103,11 +103,11 @@ def _read_header(token: str, algorithms: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _check_claims(claims: dict[str, Any], settings: Settings) -> tuple[str, float]:
-    """`sub`, and the expiry of the token in Unix time (RFC 7519, section 4.1). Raises Problem.
+    """The token's `sub`, and its expiry in Unix time (RFC 7519, section 4.1). Raises Problem.
 
-    PyJWT's checks are less strict: they accept `exp` and `nbf` as text, an `aud` that is null or an empty list, and a
-    `sub` that PostgreSQL can't store. `iat` is ignored: otherwise the service would refuse new tokens of an issuer
-    whose clock is 1 s ahead.
+    PyJWT is less strict: it accepts `exp` and `nbf` as text, an `aud` that is null or an empty list, and a `sub` that
+    PostgreSQL can't store. `iat` is ignored: otherwise the service would refuse new tokens of an issuer whose clock is
+    1 s ahead.
     """
     now, leeway = time.time(), settings.jwt_leeway
     exp: Any = claims.get("exp")
@@ -141,8 +141,8 @@ def _read_json(text: bytes) -> dict[str, Any]:
 def sign_token(secret: str, user_id: str, days: int, *, issuer: str = "", audience: str = "") -> str:
     """A token (HS256) for the user, valid for 1 to 3650 days, with `iss` and `aud` if they are given.
 
-    Raises ValueError if the service would refuse the user id, or if `days` is not in this range. Its message is a
-    sentence.
+    Raises ValueError if the service would refuse the user id, or if `days` is not in this range. The error's message is
+    a sentence.
     """
     if not USABLE_ID.fullmatch(user_id):
         raise ValueError("A user id must be text of 1 to 255 characters, without NUL.")

@@ -18,19 +18,19 @@ For the service, a round trip costs as much as two requests. For PostgreSQL, con
 consecutive ones."""
 
 SPLIT_ABOVE = 16
-"""A batch may always take this many calls. From a longer queue it takes at most half of the calls, so that PostgreSQL
+"""A batch may always take this many calls. From a longer queue, a batch takes at most half of the calls. So PostgreSQL
 runs the next batch while the service sends the responses of this one."""
 
 MIN_QUEUE_BEFORE_REJECTING = 2 * SPLIT_ABOVE
-"""If fewer calls of a statement wait, none of them is rejected. One batch can't empty a longer queue, so the queue's
-drain rate has been measured."""
+"""No call is rejected until this number of calls of its statement wait. One batch can't empty a queue of this length,
+so its drain rate has been measured."""
 
 MAX_QUEUED = 10_000
 """The limit of waiting calls, for all statements together. Each call takes about 10 kB of memory."""
 
 TARGET_BATCH_SECONDS = 1.0
-"""A batch should take at most this time: the last batch of a statement determines the size of the next one. The time
-must be far less than DATABASE_TIMEOUT, which limits the whole batch."""
+"""A batch should take at most this time: the duration of a statement's last batch determines the size of its next one.
+The time must be far less than DATABASE_TIMEOUT, which limits the whole batch."""
 
 DECAY = 0.95
 """The weight of the earlier batches in a drain rate. The newest batch has the weight 1."""
@@ -43,9 +43,9 @@ class Batch:
     statement: Statement
     calls: list[PendingCall]
     is_retry: bool = False
-    """Whether it is the retry of a parked call."""
+    """Whether the batch is the retry of a parked call."""
     is_slow: bool = False
-    """Whether its calls don't count for MAX_IN_FLIGHT: it is a retry, or has taken longer than SLOW_BATCH_SECONDS."""
+    """Whether MAX_IN_FLIGHT ignores the batch: it is a retry, or has taken longer than SLOW_BATCH_SECONDS."""
 
 
 class DrainRate:
@@ -86,7 +86,7 @@ class StatementQueue:
         taken: list[PendingCall] = []
         while self.calls and len(taken) < size:
             call = self.calls.popleft()
-            if not call.future.done():  # otherwise it has expired or was cancelled
+            if not call.future.done():  # a call that is done has expired or was cancelled
                 taken.append(call)
         self.rate.count(len(taken), now, remaining=len(self.calls))
         taken.sort(key=lambda call: call.user_id)
@@ -98,7 +98,7 @@ class BatchQueue:
 
     def __init__(self, connections: int, batch_size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._max_batches = max(connections - 1, 1)  # reads leave a connection for writes, and vice versa
+        self._max_batches = max(connections - 1, 1)  # reads leave a connection for writes, writes leave one for reads
         self._max_batch_size = batch_size
         self._statements: dict[Statement, StatementQueue] = {}
         self._turns: dict[Statement, StatementQueue] = {}  # the queues that are not empty, in the order of their turns
@@ -143,13 +143,13 @@ class BatchQueue:
         self._locked_users.park(call, self._clock())
 
     def is_ready(self) -> bool:
-        """Whether there is a batch for one more connection."""
+        """Whether there is a batch for a free connection."""
         return any(map(self._may_send, self._turns)) or (
             bool(self._locked_users.parked) and self._locked_users.can_retry(self._clock(), self._has_room)
         )
 
     def next_batch(self) -> Batch | None:
-        """The next batch for one more connection, or None. Call `finish` when the batch has ended."""
+        """The next batch for a free connection, or None. Call `finish` when the batch has ended."""
         if self._locked_users.parked and (call := self._locked_users.next_call(self._clock(), self._has_room)):
             return self._send(Batch(call.statement, [call], is_retry=True, is_slow=True))
         for statement, queue in list(self._turns.items()):
@@ -157,13 +157,13 @@ class BatchQueue:
                 del self._turns[statement]
                 calls = queue.take(self._clock())
                 if queue.calls:
-                    self._turns[statement] = queue  # it becomes the last one in the order of turns
+                    self._turns[statement] = queue  # the queue becomes the last one in the order of turns
                 if calls:
                     return self._send(Batch(statement, calls))
         return None
 
     def finish(self, batch: Batch, seconds: float) -> None:
-        """Removes a batch that has ended, and adapts the batch size of its statement to the seconds that it took."""
+        """Removes a batch that has ended. Its duration in seconds determines the next batch size of its statement."""
         self._in_flight.remove(batch)
         if batch.is_retry:
             for call in self._locked_users.finish(batch.calls[0]):

@@ -1,4 +1,4 @@
-"""Pending calls: each is one execution of a statement, whose caller waits for its row."""
+"""Pending calls. Each call is one execution of a statement, and its caller waits for the row."""
 
 from asyncio import Future
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class PendingCall:
 
     statement: Statement
     user_id: str
-    """The owner. Empty for a statement without parameters."""
+    """The owner's id. Empty for a statement without parameters."""
     args: tuple[object, ...]
-    """All arguments. The owner is the first one."""
+    """All arguments. The first one is the owner's id."""
     future: Future[asyncpg.Record]
     deadline: float
     sent: bool = False
-    """Whether PostgreSQL may have received it."""
+    """Whether PostgreSQL may have received the call."""

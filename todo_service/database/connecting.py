@@ -1,4 +1,4 @@
-"""Connecting to PostgreSQL: hedged attempts, retries after failures, and the settings of connections and sessions."""
+"""Connecting to PostgreSQL: parallel attempts, retries after failures, and the settings of connections and sessions."""
 
 import asyncio
 import logging
@@ -23,11 +23,12 @@ LOCK_TIMEOUT = "100ms"
 """How long a statement waits for a row that another session has locked. The other calls of its batch wait as long."""
 
 # If the other side is silent for 4 s, the operating system closes the connection. So calls that wait for an answer fail
-# before DATABASE_TIMEOUT, and don't wait for TCP's retransmissions, whose pauses double each time.
+# before DATABASE_TIMEOUT. TCP's retransmissions would take longer, because the pauses between them double each time.
 TCP_OPTIONS = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 4000}
 
-# The same for the server. If the service closes a connection while the network is interrupted, the server isn't
-# notified. Without these settings it would keep the connection for two hours, and its connections are limited.
+# The same options on the server. If the service closes a connection while the network is interrupted, the server isn't
+# notified. Without these settings the server would keep the connection for two hours. PostgreSQL limits the number
+# of connections.
 SERVER_TCP_OPTIONS = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
@@ -49,7 +50,7 @@ def begin_transaction(settings: Settings) -> str | None:
     if not settings.has_pooler:
         return None
     values = session_settings(settings) | {
-        # If a pooler doesn't notice that the service has disconnected, PostgreSQL still ends the transaction.
+        # PostgreSQL ends the transaction even if a pooler doesn't notice that the service has disconnected.
         "idle_in_transaction_session_timeout": f"{settings.database_timeout}s",
     }
     return "; ".join(["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in values.items())])
@@ -120,10 +121,10 @@ def log_failure(logger: logging.Logger, error: Exception, message: str, *values:
 
 
 def _to_outage(error: Exception) -> Exception:
-    """Returns a ConnectionError for an error of PostgreSQL or asyncpg, because no connection was opened.
+    """Turns an error of PostgreSQL or asyncpg into a ConnectionError, because no connection was opened.
 
-    Returns other errors unchanged. An OSError means an outage. Any other error means a mistake of the service, also
-    ClientConfigurationError.
+    Returns other errors unchanged. An OSError means an outage. Any other error, for example ClientConfigurationError,
+    means a mistake of the service.
     """
     if isinstance(error, asyncpg.ClientConfigurationError):
         return error
@@ -133,7 +134,7 @@ def _to_outage(error: Exception) -> Exception:
 
 
 async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
-    """asyncpg.connect with hedging: after each second without an answer, another attempt starts in parallel.
+    """asyncpg.connect with parallel attempts (hedging): a new one starts after each second without an answer.
 
     Returns the connection of the attempt that ends first, or raises its error. After an interruption of the network, a
     new attempt is faster than an old one, because TCP doubles its pauses between retransmissions. So each new attempt

@@ -1,6 +1,6 @@
 """The database: run() sends a statement to PostgreSQL and returns its one row.
 
-batching.py decides which calls share a round trip, sending.py sends them. You can skip both at first.
+batching.py decides which calls share a round trip, and sending.py sends them. You can skip these two files at first.
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class Database:
 
     @property
     def counters(self) -> Counters:
-        """Events that have not been added to the metrics yet."""
+        """Counts that have not been added to the metrics yet."""
         return self._senders.counters
 
     @property
@@ -97,7 +97,7 @@ class Database:
         return self._senders.open_connections - self._senders.idle_connections
 
     async def close(self) -> None:
-        """Closes all connections. All calls must have ended before."""
+        """Closes all connections. Call it after all calls have ended."""
         self._senders.stop()
         self._pool.terminate()
         await self._background.stop()

@@ -16,7 +16,7 @@ from todo_service.problems import RETRY_AFTER, Problem
 #   57P03         the server is still starting
 ROLLED_BACK = ("25006", "25P03", "40001", "40P01", "42501", "42P01", "42703", "53", "55P03", "57014", "57P03", "58")
 
-# SQLSTATEs of a lost connection, perhaps lost after the commit: class 08, and 57P01, 57P02, 57P05 (session ended).
+# SQLSTATEs of a connection that was lost, perhaps after the commit: class 08, and 57P01, 57P02, 57P05 (session ended).
 DISCONNECTED = ("08", "57P01", "57P02", "57P05")
 
 
@@ -25,7 +25,7 @@ class RowCountError(Exception):
 
 
 def is_mistake(error: Exception) -> bool:
-    """Whether the error is a mistake of the service, not a lost connection, a timeout or a temporary refusal.
+    """Whether the error is a mistake of the service. Lost connections, timeouts and temporary refusals are not.
 
     asyncpg raises InterfaceError before anything is sent, for example for a wrong number of arguments.
     """
@@ -42,7 +42,7 @@ def was_rolled_back(error: Exception) -> bool:
 
 
 def redact_detail(error: Exception) -> None:
-    """Removes PostgreSQL's detail, which quotes the row that violates a constraint. The log must not contain it."""
+    """Removes PostgreSQL's detail, which quotes the row that violates a constraint. The log must not contain rows."""
     if isinstance(error, asyncpg.PostgresError):
         error.detail = None
 

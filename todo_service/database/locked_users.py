@@ -11,16 +11,16 @@ from collections.abc import Callable
 from todo_service.database.calls import PendingCall
 
 LOCK_RETRY_SECONDS = 0.1
-"""The pause between retries. Without other requests, it ends at the next poll of database.py: after 0.3 s at most."""
+"""The pause between retries. Without other requests, a retry waits for the next poll of database.py: at most 0.3 s."""
 
 MAX_PARKED = 10_000
 MAX_QUEUED_PER_LOCKED_USER = 1_000
 
 RETRY_CUTOFF_SECONDS = 0.5
-"""A parked call is not retried if its deadline is nearer than this. So the call has certainly not been applied."""
+"""If a parked call has less time left than this, it is not retried. So PostgreSQL has certainly not applied it."""
 
 LockKey = tuple[bool, str]
-"""Calls with equal keys block on the same rows: the writes, or the reads, of one user."""
+"""The writes of a user have one key, and the reads have another. Calls with equal keys wait for the same rows."""
 
 
 def lock_key(call: PendingCall) -> LockKey:
@@ -31,7 +31,7 @@ class LockedUsers:
     """The parked calls of each locked user."""
 
     def __init__(self) -> None:
-        self.parked: dict[LockKey, deque[PendingCall]] = {}  # in the order of turns; other classes only read it
+        self.parked: dict[LockKey, deque[PendingCall]] = {}  # in the order of turns; other classes only read this dict
         self._sizes: Counter[bool] = Counter()  # the number of parked reads and of parked writes
         self._retried: PendingCall | None = None  # the retry in flight
         self._retry_at = 0.0

@@ -13,7 +13,7 @@ from todo_service.database.statements import SQL, read_statement
 
 Report = Callable[[str], None]
 
-LOCK_KEY = 7_406_338_146_302_154_752  # of an advisory lock: a number that no other program uses
+LOCK_KEY = 7_406_338_146_302_154_752  # number of the advisory lock, which no other program uses
 LOCK_TIMEOUT = "50ms"  # while a migration waits for a table lock, requests queue behind it
 LOCK_SECONDS = 10.0  # how long a migration is retried
 CONCURRENT_LOCK_TIMEOUT = "5s"  # for files without a transaction: no request queues behind them
@@ -46,7 +46,7 @@ class Migration:
 
     @property
     def in_transaction(self) -> bool:
-        """False for a file with the header `-- no transaction`: CREATE INDEX CONCURRENTLY can't run in one."""
+        """False for a file with the header `-- no transaction`: CREATE INDEX CONCURRENTLY needs this."""
         header = takewhile(lambda line: line.startswith("--"), self.text.splitlines())
         return NO_TRANSACTION not in header
 
@@ -57,7 +57,7 @@ def read_migrations(directory: Path = SQL / "migrations") -> list[Migration]:
 
 
 async def migrate(database_url: str, report: Report, migrations: list[Migration] | None = None) -> None:
-    """Applies all pending migrations, and reports each file, or that the database is up to date.
+    """Applies all pending migrations, and reports each one. If there are none, reports that the database is up to date.
 
     Concurrent runs wait for each other, and each migration is applied once. Raises MigrationError.
     """
@@ -134,7 +134,7 @@ async def _apply(connection: asyncpg.Connection, report: Report, migration: Migr
             await connection.execute(RECORD_MIGRATION, migration.name, migration.checksum)
             await connection.execute(SET_LOCK_TIMEOUT, LOCK_TIMEOUT)
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
-        cause = error.__context__ or error  # if the rollback failed too, the error before it
+        cause = error.__context__ or error  # the cause, not the error of a failed rollback
         advice = (
             "Nothing of it was applied: fix the cause"
             if migration.in_transaction

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 SLOW_BATCH_SECONDS = 0.03  # after this time, a batch no longer delays other calls
 DEADLINE_POLL_SECONDS = 0.2
-RECONNECT_SECONDS = 1.0  # between attempts to open one more connection, while others are open
+RECONNECT_SECONDS = 1.0  # the pause between attempts to open one more connection, while others are open
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Counters:
 
 
 class Senders:
-    """The sending tasks. A task with a connection waits for a batch. A task without one waits until it is needed."""
+    """The sending tasks. A connected task waits for a batch. An unconnected task waits until it is needed."""
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings, queue: BatchQueue, background: Background) -> None:
         self.counters = Counters()
@@ -110,7 +110,7 @@ class Senders:
                     await self._send_over(connection)
                 finally:
                     self.open_connections -= 1
-                    # The pool itself releases a closed connection. If it is doing so now, this release fails.
+                    # The pool itself releases a closed connection. If the pool is releasing it now, this release fails.
                     with suppress(asyncpg.InterfaceError, asyncpg.InternalClientError):
                         await self._pool.release(connection)
             elif self.open_connections:
@@ -120,7 +120,7 @@ class Senders:
                 self._reconnector.start()
 
     async def _connect(self) -> "Connection | None":
-        """Returns a connection of the pool, or None. While others are open, logs only the first of several failures."""
+        """Returns a connection of the pool, or None. While others are open, logs only the first failure."""
         try:
             connection = await self._pool.acquire()
         except Exception as error:  # noqa: BLE001 - after any error there is no connection
@@ -159,7 +159,7 @@ class Senders:
         statement, calls = calls[0].statement, [*calls]  # a copy, because _fetch may remove calls
         try:
             rows = await self._fetch(connection, statement, calls)
-        except Exception as caught:  # noqa: BLE001 - the callers get it
+        except Exception as caught:  # noqa: BLE001 - the callers get the error
             error = caught
         else:
             for call, row in zip(calls, rows, strict=True):
@@ -167,13 +167,13 @@ class Senders:
                     call.future.set_result(row)
             return None
         if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and not _is_open(connection):
-            error = ConnectionError(str(error))  # it was lost before or while the calls were sent
+            error = ConnectionError(str(error))  # the connection was lost before or while the calls were sent
         if len(calls) > 1 and was_rolled_back(error):
             await self._send_one_by_one(connection, calls)  # one call has failed, and all were rolled back
         elif isinstance(error, asyncpg.LockNotAvailableError):
             self._queue.park(calls[0])
         else:
-            if is_mistake(error) and all(call.future.done() for call in calls):  # otherwise no caller would log it
+            if is_mistake(error) and all(call.future.done() for call in calls):  # no caller would log it
                 redact_detail(error)
                 log.error("%s failed", statement.name, exc_info=error)
             self.reject(calls, error)
@@ -215,7 +215,7 @@ class Senders:
                 rows = await self._fetch_rows(connection, statement, calls) if calls else []
                 await connection.execute("COMMIT")
             except (asyncpg.PostgresError, asyncpg.InterfaceError):  # other errors close the connection
-                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # if the connection is lost
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # the connection may be lost
                     await connection.execute("ROLLBACK")
                 raise
         return rows
@@ -232,5 +232,5 @@ class Senders:
 def _is_open(connection: "Connection") -> bool:
     try:
         return not connection.is_closed()
-    except asyncpg.InterfaceError:  # the pool has released it
+    except asyncpg.InterfaceError:  # the pool has released the connection
         return False

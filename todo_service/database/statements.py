@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGED = Path(__file__).parents[1] / "sql"  # in a wheel
-CHECKOUT = Path(__file__).parents[2] / "sql"  # in a checkout, and in an editable install of one
+CHECKOUT = Path(__file__).parents[2] / "sql"  # in a checkout, and in an editable installation
 SQL = PACKAGED if PACKAGED.is_dir() else CHECKOUT
 
 
@@ -16,9 +16,9 @@ class Statement:
     name: str
     text: str
     writes: bool
-    """Whether it may change data. If so, it must not be repeated while its outcome is unknown."""
+    """Whether the statement may change data. If so, it must not be repeated while its outcome is unknown."""
     unbatched: bool = False
-    """Whether it may take so long that no other call should share its round trip."""
+    """Whether the statement may take so long that no other call should share its round trip."""
 
 
 def read_statement(name: str, *, unbatched: bool = False) -> Statement:

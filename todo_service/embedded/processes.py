@@ -22,7 +22,7 @@ Stop = tuple[tuple[signal.Signals, float], ...]
 def run_child(command: Sequence[str], stop: Stop, **arguments: object) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a child, and stops it at the end. It has its own session, so that Ctrl-C signals only this process."""
     with warnings.catch_warnings():
-        # Python warns of a fork while there are other threads. The function that runs in the child takes no lock.
+        # Python warns that a fork may deadlock while there are other threads. But the child's function takes no lock.
         warnings.simplefilter("ignore", DeprecationWarning)
         process = subprocess.Popen(  # type: ignore[call-overload]  # noqa: S603
             command,
@@ -45,7 +45,7 @@ def run_child(command: Sequence[str], stop: Stop, **arguments: object) -> Iterat
 
 
 def _end_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """Returns a function that the child runs after the change of user. That change would undo the prctl."""
+    """Returns a function that the child runs after the change of user, because that change would undo the prctl."""
     parent = os.getpid()
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -61,7 +61,7 @@ def _end_with_parent(number: signal.Signals) -> Callable[[], None]:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Blocks STOP_SIGNALS. If one is pending, `pause` and `check_signals` raise KeyboardInterrupt.
+    """Blocks STOP_SIGNALS. If a signal is pending, `pause` and `check_signals` raise KeyboardInterrupt.
 
     A signal handler would raise at any place in the code, and could leave a child half started or a lock taken.
     """

@@ -1,4 +1,4 @@
-"""The endpoints for tasks: each runs one statement, of the same name in sql/tasks/."""
+"""The endpoints for tasks. Each runs one statement: the file of the same name in sql/tasks/."""
 
 from uuid import UUID
 
@@ -80,9 +80,10 @@ async def list_tasks(request: web.Request) -> web.Response:
 @docs(
     tags=["tasks"],
     summary="Synchronise your tasks",
-    description="The changes after `since`, or all tasks without it. If `more` is true, send the next request at once.",
+    description="The changes after `since`. Without `since`, you get all tasks. "
+    "If `more` is true, send the next request at once.",
 )
-@response_schema(ChangesSchema, 200, description="The changes, and the `since` of the next request")
+@response_schema(ChangesSchema, 200, description="The changes, and the `since` for the next request")
 async def list_changes(request: web.Request) -> web.Response:
     """GET /api/tasks/changes"""
     user_id, query = request[USER_ID], request[CHANGES_QUERY]

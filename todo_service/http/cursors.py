@@ -65,7 +65,7 @@ def _is_valid(cursor: Cursor) -> bool:
 
 
 def next_link(path: str, query: MultiMapping[str], cursor: Cursor) -> str:
-    """The value of a Link header: the address of the same list, from the cursor on."""
+    """The value of a Link header: the address of the page that starts at the cursor."""
     parameters = [(name, value) for name, value in query.items() if name != "cursor"]
     parameters.append(("cursor", encode_cursor(cursor)))
     return f'<{path}?{urlencode(parameters)}>; rel="next"'

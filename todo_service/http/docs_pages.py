@@ -77,8 +77,9 @@ PROXY_HEADERS = ("cf-connecting-ip", "forwarded", "origin", "via", "x-forwarded-
 async def get_docs(request: web.Request) -> web.Response:
     """GET /docs: the page. For a browser on this machine, it contains the token of `serve --embedded`.
 
-    `serve --embedded` listens on a loopback address, but this is not enough: the name of another site may resolve to it
-    (DNS rebinding), and a proxy may forward requests of other machines. All users of this machine can get the token.
+    `serve --embedded` listens on a loopback address, but this is not enough. The name of another site may resolve to
+    this address (DNS rebinding), and a proxy may forward requests of other machines. All users of this machine can get
+    the token.
     """
     token = request.app[DOCS_TOKEN]
     body = DOCS_BODY.format(token=escape(token if token and _is_local(request) else ""))

@@ -117,7 +117,7 @@ class EntityTags(fields.String):
     """A list of entity tags, loaded without the tags that the service can't have sent."""
 
     openapi_schema: Mapping[str, Any] = {
-        # Two schemas, because Schemathesis finds no value for a pattern without letters and digits, like one for `*`.
+        # `*` has its own schema: Schemathesis finds no value for a pattern without letters and digits.
         "anyOf": [{"type": "string", "enum": ["*"]}, {"type": "string", "pattern": f"^{TAGS.pattern}$"}]
     }
 

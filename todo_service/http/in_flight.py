@@ -16,7 +16,7 @@ RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # on, with a linger time of 0 seconds
 class InFlight:
     """The number of in-flight requests, and whether the worker is stopping.
 
-    `streams` are the connections of responses that are produced while they are sent.
+    `streams` are the connections that send a response while it is produced.
     """
 
     requests: int = 0
@@ -57,6 +57,6 @@ def reset(transport: asyncio.Transport | None) -> None:
     In HTTP/1.0, which has no chunks, an orderly close of the connection marks the end of the body.
     """
     if transport:
-        with suppress(AttributeError, OSError, ValueError):  # uvloop or asyncio raise these if it is closed
+        with suppress(AttributeError, OSError, ValueError):  # uvloop or asyncio raise these for a closed socket
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
         transport.abort()

@@ -64,7 +64,7 @@ HEADERS = {
         required=False,
     ),
     "Location": _header("The path of the task.", f"/api/tasks/{EXAMPLE_ID}", format="uri-reference"),
-    "Idempotency-Replayed": _header("Present if this key has created the task before.", "true", enum=["true"]),
+    "Idempotency-Replayed": _header("Present if an earlier request created the task.", "true", enum=["true"]),
     "WWW-Authenticate": _header(
         "The error in the token (RFC 6750).",
         'Bearer realm="todo-service", error="invalid_token", error_description="The token has expired; get a new one."',

@@ -184,7 +184,7 @@ class ListQuerySchema(RequestSchema):
         StrictString(validate=one_of(PRIORITIES)),
         load_default=None,
         metadata=openapi_metadata(
-            "Tasks with this priority. If you repeat the parameter, tasks with any of these priorities.",
+            "Tasks with this priority. Repeat the parameter to get tasks with any of several priorities.",
             ["high", "medium"],
         ),
     )
@@ -204,7 +204,7 @@ class ListQuerySchema(RequestSchema):
     cursor = CursorParameter(
         load_default=None,
         metadata=openapi_metadata(
-            "The start of the page, from the `Link` of the previous page. `sort` and `order` must be the same.",
+            "The start of the page, from the `Link` of the previous page. Send the same `sort` and `order`.",
             EXAMPLE_CURSOR,
         ),
     )

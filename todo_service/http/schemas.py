@@ -188,7 +188,7 @@ class ChangesSchema(ResponseSchema):
     """The changes after `since`."""
 
     since = fields.String(
-        required=True, metadata=openapi_metadata("The `since` of the next request.", f"{EXAMPLE_ID}-8")
+        required=True, metadata=openapi_metadata("The `since` for the next request.", f"{EXAMPLE_ID}-8")
     )
     tasks = fields.List(
         fields.Nested(TaskSchema),

@@ -115,7 +115,7 @@ _load_cached_query = lru_cache(1000)(_load_query_string)  # clients send the sam
 
 
 def _load_headers(schema: HeadersSchema, headers: CIMultiDictProxy[str]) -> Any:
-    """Returns the same as `schema.load`. Without conditions, that takes 4 us (5 % of a get), and this takes 0.1 us."""
+    """Returns the same as `schema.load`. Without conditions, it takes 0.1 us instead of 4 us (5 % of a GET)."""
     sent = [name for name in schema.names if name in headers]
     if not sent:
         return schema.absent

@@ -35,7 +35,7 @@ class RequestLog:
         next_stamp = 0.0
         for series, began, ended, request_id, user_id in records:
             if series.level >= self._level:
-                if ended >= next_stamp:  # at most once per millisecond
+                if ended >= next_stamp:  # formats the time at most once per millisecond
                     milliseconds = int((since_1970 + ended) * 1000)
                     next_stamp = (milliseconds + 1) / 1000 - since_1970
                     stamp = f"{time.strftime(TIME, time.gmtime(milliseconds // 1000))}.{milliseconds % 1000:03d}Z"
@@ -55,5 +55,5 @@ def _write(text: str) -> None:
 
 
 def _user(key: bytes, user_id: str) -> str:
-    """A keyed hash that identifies a user. Without the key, hashing known ids does not find the user."""
+    """A keyed hash that identifies a user. Without the key, the hashes of known user ids can't be computed."""
     return f" user={blake2b(user_id.encode(), digest_size=8, key=key).hexdigest()}"

@@ -24,7 +24,7 @@ UNKNOWN = "unknown"  # for unknown methods and routes: each label value takes me
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-BUCKETS = len(DURATIONS) + 1  # the last one has no upper bound
+BUCKETS = len(DURATIONS) + 1  # the last bucket has no upper bound
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
@@ -57,7 +57,7 @@ WAITING = Gauge(
 
 @dataclass(slots=True)
 class Series:
-    """The requests of one method, route and status. `text` is for log lines. `counts` are not in `histogram` yet."""
+    """The requests of one method, route and status. `text` is for log lines. `counts` will be added to `histogram`."""
 
     histogram: BulkHistogram
     level: int

@@ -1,7 +1,7 @@
 """The middleware that gives each request an id, logs it and counts it.
 
 While a request is served, the middleware only records it. It writes the log lines and the metrics later, for many
-requests together, which takes half as long.
+requests together, which takes half the time.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class Observer:
         self._flush()
         self._metrics.add(request.app[DATABASE])
         if self._metrics.is_multiprocess:
-            await asyncio.sleep(FLUSH_SECONDS * 2)  # until each process has added its counts
+            await asyncio.sleep(FLUSH_SECONDS * 2)  # waits until each process has added its counts
         return self._metrics.response()
 
     async def _flush_regularly(self, database: Database) -> None:
@@ -95,7 +95,7 @@ async def get_metrics(request: web.Request) -> web.Response:
 
 
 async def _resource_of_other_methods(request: web.Request) -> web.AbstractResource | None:
-    """The resource at this path if it doesn't support the request's method, for example OPTIONS."""
+    """The resource at this path, if the path exists but doesn't support the request's method (for example OPTIONS)."""
     error = request.match_info.http_exception
     if not isinstance(error, web.HTTPMethodNotAllowed):
         return None

@@ -73,7 +73,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 def _check_version(request: web.Request) -> None:
     """Refuses other versions than HTTP/1.0 and 1.1, and a Transfer-Encoding in HTTP/1.0 (RFC 9112, section 6.1).
 
-    HTTP/1.0 has no chunks: a proxy that uses HTTP/1.0 would read them as another request.
+    HTTP/1.0 has no chunks: a proxy that uses HTTP/1.0 would read chunks as another request.
     """
     if request.version not in (HttpVersion10, HttpVersion11):  # the parser accepts 0.9 and 2.0, too
         respond_with_http_1_1(request)

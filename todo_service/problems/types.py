@@ -12,8 +12,8 @@ BODY_BYTES = 64 * 1024
 class ProblemType:
     """A problem type: its meaning, and the remedy for the client. In the texts, backticks mark code.
 
-    If `detail` is not empty, all documents of the type have it. Otherwise each document has its own detail, and
-    `example` is one of them. `errors` is an example, too. `headers` are the names of the response's additional headers.
+    If `detail` is not empty, all documents of the type have it. Otherwise each document has its own detail, for example
+    `example`. `errors` is an example, too. `headers` are the names of the response's additional headers.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Serving: gunicorn's master process, and the workers that run the application.
 
 Import the modules of this package, for example `command` for `serve`: this file imports nothing. So gunicorn's master
-loads only `worker` and `gunicorn_config`, and new workers after a HUP load the newly installed code.
+loads only `worker` and `gunicorn_config`. After a HUP, new workers load the newly installed code.
 
 How a worker stops after SIGTERM, and the seconds that each step may take:
 

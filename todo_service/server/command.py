@@ -11,7 +11,7 @@ from typing import NoReturn
 from todo_service.settings import Settings, SettingsError
 
 OPEN_FILE_LIMIT = 1_048_576
-GRACE_SECONDS = 23  # longer than a worker's graceful shutdown, shorter than platforms wait before they kill a service
+GRACE_SECONDS = 23  # longer than a worker's graceful shutdown; most platforms wait longer before they kill a service
 
 
 def check_port(host: str, port: int) -> None:
@@ -38,7 +38,10 @@ def authority(settings: Settings) -> str:
 
 
 def serve(settings: Settings) -> NoReturn:
-    """Replaces this process with gunicorn: HUP restarts, TERM stops the workers gracefully. Raises SettingsError."""
+    """Replaces this process with gunicorn.
+
+    HUP restarts the workers, TERM stops them gracefully. Raises SettingsError.
+    """
     check_port(settings.host, settings.port)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = _make_metrics_directory()
     _raise_file_limit()
@@ -53,7 +56,7 @@ def serve(settings: Settings) -> NoReturn:
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "todo_service.server.runner:create_runner"]
     for name, value in arguments.items():
         command += [name, value]
-    os.execv(sys.executable, command)  # noqa: S606 - no shell is meant
+    os.execv(sys.executable, command)  # noqa: S606 - no shell is needed
 
 
 def _make_metrics_directory() -> str:

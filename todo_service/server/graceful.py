@@ -31,7 +31,7 @@ class Runner(AppRunner):
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._drain()
-        # A streamed response that waits for the database would not end in time either, but its buffer is empty.
+        # Also resets streamed responses that wait for the database: their buffers are empty, but they are incomplete.
         for transport in {*self._sending(), *self.app[IN_FLIGHT].streams}:
             reset(transport)
         await super().cleanup()

@@ -11,7 +11,7 @@ from todo_service.library_internals import RequestHandler
 from todo_service.problems import Problem
 
 HEADER_SECONDS = 15.0
-"""The time limit for the headers of a request. It starts with the first TCP segment that has data of this request only.
+"""The time limit for the headers of a request. It starts with the first TCP segment that has no data of other requests.
 
 The limit for bodies is in validation.py. A connection without any data is closed after `keepalive_timeout`.
 """

@@ -18,10 +18,10 @@ http_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc
 SERVER_OPTIONS: dict[str, Any] = {
     "access_log": None,
     "auto_decompress": False,  # a compressed body is refused
-    "keepalive_timeout": 75.0,  # seconds; longer than routers in front of the service keep idle connections
+    "keepalive_timeout": 75.0,  # seconds; longer than the idle timeout of routers in front of the service
     "logger": http_log,
-    "max_field_size": 64 * 1024,  # bytes; so large that a token that is too long gets 401, not 400
-    "max_line_size": 64 * 1024,  # bytes; large enough that validation answers a query that is too long
+    "max_field_size": 64 * 1024,  # bytes; large enough that an overlong token gets 401, not 400
+    "max_line_size": 64 * 1024,  # bytes; large enough that an overlong query reaches validation
     "shutdown_timeout": 1.0,  # seconds; applies twice to requests that the graceful shutdown didn't finish
 }
 """The options of aiohttp's server."""

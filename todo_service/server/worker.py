@@ -9,7 +9,7 @@ class Worker(GunicornUVLoopWebWorker):
     """aiohttp's worker, which can also be stopped while it starts.
 
     uvloop ignores a signal that arrives before its loop runs. Without these handlers, a service that is stopped just
-    after its start takes 23 s to stop (gunicorn's graceful timeout) instead of 1 s.
+    after its start needs 23 s (gunicorn's graceful timeout) instead of 1 s.
     """
 
     def run(self) -> None:
