@@ -5,7 +5,7 @@
     __main__.py         the command line
     comparison.py       a run: starts everything, compares the answers, measures in interleaved rounds
     database.py         PostgreSQL, with the same tasks for all services
-    services.py         starts a service and sends it requests; this service, and other checkouts of it
+    services.py         starts services and sends them requests; has this service and other checkouts of it
     plain_pool.py       this service with a plain pool of connections instead of batches
     peers.py, peers/    the same API in Go, Node and FastAPI
     load.py, load.lua   the workloads, and wrk, which sends them

@@ -106,10 +106,10 @@ class Comparison:
                 running.append(stack.enter_context(run_service(service, url, self._secret)))
             check_equality(running, self._secret)
             for each in running:
-                _print_step(f"warming up {each.name}")  # Go and Node need it
+                _print_step(f"warming up {each.name}")  # Go and Node need this warm-up
                 run_wrk(each.address, self._requests, "mixed", 32, seconds=1)
             for number in range(self._options.rounds):
-                first = number % len(running)  # so that no service always runs after the same other service
+                first = number % len(running)  # each round begins with another service
                 self._measure_round(f"round {number + 1}", results, [*running[first:], *running[:first]])
         return results
 

@@ -38,7 +38,7 @@ FROM generate_series({READERS[0]}, {READERS[-1]}) AS u, generate_series(1, {TASK
 ORDER BY u, t
 """  # noqa: S608 - numbers
 
-# The peers' table has neither checks nor a foreign key: PostgreSQL has the least work.
+# The peers' table has no checks and no foreign key, so that PostgreSQL has the least work.
 PEER_TABLE = """
 CREATE TABLE peer_tasks (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(), user_id text NOT NULL, title text NOT NULL, description text,

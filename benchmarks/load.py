@@ -31,7 +31,7 @@ BODIES = [  # the tasks that are created, with all members: pgbench can't send N
 
 @dataclass(frozen=True)
 class Load:
-    """The result of wrk or pgbench: the answered requests, the time, and the 99th percentile in ms (not of pgbench)."""
+    """The result of wrk or pgbench: the answered requests, the time and, for wrk, the 99th percentile in ms."""
 
     requests: int
     seconds: float

@@ -7,13 +7,13 @@ from benchmarks.services import Service
 SOURCES = Path(__file__).with_name("peers")
 GO, FASTIFY, FASTAPI = "Go + pgx", "Fastify + postgres.js", "FastAPI + SQLModel"
 
-TOOLS = {  # which `make bench` needs to install each peer
+TOOLS = {  # `make bench` needs these to install each peer
     GO: "Debian's golang-go, golang-github-jackc-pgx-v4-dev and golang-github-golang-jwt-jwt-dev",
     FASTIFY: "node 20 or later and npm",
     FASTAPI: "access to PyPI",
 }
 
-POOL = 10  # database connections of each process, and of Go for each core: the best size (docs/performance.md)
+POOL = 10  # the best number of connections for each process, or for each core in Go (docs/performance.md)
 
 
 def find_peers(processes: int) -> list[Service]:

@@ -12,7 +12,7 @@ from todo_service.database import read_statement
 CLIENTS = 16
 PGBENCH = f"pgbench, {CLIENTS} clients"
 THREADS = 2  # with one thread, pgbench itself would limit the gets
-GETS = 100  # scripts for `get_task`: pgbench only computes with numbers, so each script has the id of one task
+GETS = 100  # each script for `get_task` has the id of one task, because pgbench only computes with numbers
 
 
 def write_scripts(folder: Path) -> dict[str, list[str]]:

@@ -17,5 +17,5 @@ def processor_seconds(pid: int) -> float:
         except psutil.NoSuchProcess as ended:
             if ended.pid == pid:
                 raise
-            continue  # its time may be missing: its parent was read before it ended
+            continue  # this process ended after its parent was read: the sum may lack its time
         return float(sum(each.user + each.system + each.children_user + each.children_system for each in times))

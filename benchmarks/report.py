@@ -25,7 +25,7 @@ CHART = DOCUMENT.with_suffix(".svg")
 
 
 def replace_section(document: str, name: str, text: str) -> str:
-    """Returns the document with another text between the markers of a section. Raises ValueError if one is missing."""
+    """Returns the document with this text between a section's markers. Raises ValueError if a marker is missing."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if begin not in document or end not in document:
         raise ValueError(f"{DOCUMENT.name} must have the lines {begin} and {end}: the report is written between them.")

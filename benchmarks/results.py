@@ -13,7 +13,7 @@ from benchmarks.services import OURS, Service
 
 Case = tuple[str, int]  # a workload and a number of connections
 
-GOALS = {  # for this service's requests per second, divided by those of another service, with one process each
+GOALS = {  # ratios of this service's requests per second to another service's, with one process each
     GO: dict.fromkeys(WORKLOADS, 1.25),
     FASTIFY: dict.fromkeys(WORKLOADS, 2.0),
     FASTAPI: {"list": 12.0, "get": 15.0, "create": 15.0, "mixed": 12.0},

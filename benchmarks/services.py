@@ -106,7 +106,7 @@ def run_service(service: Service, database_url: str, secret: str) -> Iterator[Ru
 
 
 def _answers(service: RunningService, signed: str) -> bool:
-    """Waits until a service responds, but only while it runs, and for START_SECONDS."""
+    """Waits at most START_SECONDS until a service responds, and only while it runs."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and service.process.poll() is None:
         with suppress(OSError):

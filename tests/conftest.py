@@ -70,7 +70,7 @@ def background_failures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
-    """The address of the migrated database of this process, for its owner and without a pooler."""
+    """The owner's address of the migrated database of this process, without a pooler."""
 
     async def create() -> str:
         url = await create_test_database()
@@ -85,7 +85,7 @@ def database_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def service_database_url(database_url: str) -> str:
-    """The address of the same database for the role of sql/roles.sql, which the service uses."""
+    """The address of the same database for the service's role (sql/roles.sql)."""
     return service_url(database_url)
 
 
@@ -108,7 +108,7 @@ async def observer(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 def settings(service_database_url: str) -> Settings:
     return Settings(
         database_url=pooled(service_database_url),
-        database_timeout=60,  # long, for a busy machine; tests of timeouts set their own
+        database_timeout=60,  # long enough for a busy machine; tests of timeouts set another
         database_statement_cache=0 if PROGRAM in os.environ else Settings.database_statement_cache,
         jwt_secret=secrets.token_urlsafe(48),
         cors_origins=("https://app.example.com", "http://localhost:3000"),

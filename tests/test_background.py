@@ -25,7 +25,8 @@ from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
 
-# Python imports the module sitecustomize when it starts. The function fails once, in the first worker that calls it.
+# Python imports the module sitecustomize when it starts. This one makes a function fail once, in the first worker that
+# calls the function.
 SITECUSTOMIZE = """
 from pathlib import Path
 from todo_service.{module} import {kind}
@@ -142,7 +143,7 @@ async def test_an_error_in_sending_fails_waiting_calls_and_refuses_later_calls(
     function: str,
     name: str,
 ) -> None:
-    """Calls that don't fail would wait until DATABASE_TIMEOUT, which is longer than this test may take."""
+    """DATABASE_TIMEOUT is longer than this test may take, so no call may wait that long."""
     async with (
         asyncio.timeout(TEST_TIMEOUT),
         open_database(settings, database_pool_size=1, database_timeout=10 * TEST_TIMEOUT) as base,

@@ -1,4 +1,4 @@
-"""The private names of libraries that library_internals.py uses still work as expected."""
+"""library_internals.py uses private names of libraries, which still work as expected."""
 
 import asyncio
 import socket

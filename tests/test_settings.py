@@ -276,7 +276,7 @@ def test_only_the_requested_settings_are_read(read: Read) -> None:
         ("?pgbouncer=true&connection_limit=1&application_name=a%20b", "?application_name=a%20b"),
         ("?keepalives=1&keepalives_idle=5&target_session_attrs=read-write", "?target_session_attrs=read-write"),
         ("?options=endpoint%3Dx&supa=base-pooler.x&gssencmode=disable", "?options=endpoint%3Dx"),
-        ("?require_auth=none", "?require_auth=none"),  # PostgreSQL refuses it, so it is not ignored silently
+        ("?require_auth=none", "?require_auth=none"),  # it is kept, so that PostgreSQL refuses it
     ],
 )
 def test_url_parameters_that_only_other_clients_support_are_removed(read: Read, parameters: str, kept: str) -> None:

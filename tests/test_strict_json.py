@@ -68,7 +68,7 @@ async def test_a_chunked_body_above_the_limit_gets_413(owner: Api, size: int) ->
         for _ in range(LIMIT // size + 1):
             yield b" " * size
 
-    async with asyncio.timeout(QUICKLY):  # 65,537 chunks if each has one byte
+    async with asyncio.timeout(QUICKLY):  # if the size is 1, the test sends 65,537 chunks
         response = await owner.call("POST", TASKS, data=chunks(), headers=JSON)
         await problem_of(response, 413, "body-too-large")
     assert await owner.tasks() == []

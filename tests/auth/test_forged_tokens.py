@@ -255,7 +255,7 @@ async def test_a_token_with_alg_none_in_any_spelling_is_refused(issuer: Issuer, 
 
 @pytest.mark.parametrize("kid", KIDS, ids=lambda kid: repr(kid)[:30])
 async def test_a_kid_is_never_used_as_a_path_a_query_or_a_url(issuer: Issuer, verifier: Verifier, kid: str) -> None:
-    """An attacker could choose a file with known content, or a query with a known result, as the secret."""
+    """An attacker could use a file's known content, or a query's known result, as the secret."""
     issuer.keys = [EDDSA]
     for secret in ("", "\0", "0\n", "2\n", "key", kid):
         forged = hmac_token(secret, {**HS256, "kid": kid}, claims())

@@ -187,7 +187,7 @@ async def test_a_cached_token_refetches_old_keys_in_the_background(
     await verifier.verify(token)
     await wait_for_fetch(verifier)
     assert issuer.requests == 1
-    issuer.open.clear()  # from now on, a request that waits for the issuer never ends
+    issuer.open.clear()  # from now on, the issuer sends no response
     issuer.arrived.clear()
     clock.now = NOW + 601
     for _ in range(3):

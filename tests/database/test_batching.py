@@ -186,7 +186,7 @@ def test_clearing_the_queue_returns_all_waiting_calls() -> None:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Random events of a queue, compared with a simple model of the calls that it must return."""
+    """Compares a queue, after random events, with a simple model of the calls that it must return."""
 
     @initialize(connections=st.integers(1, 5), batch_size=st.integers(1, 20))
     def begin(self, connections: int, batch_size: int) -> None:

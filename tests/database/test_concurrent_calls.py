@@ -61,7 +61,7 @@ async def test_batches_deadlock_only_if_they_are_not_sorted_by_user(
     queue: type[StatementQueue],
 ) -> None:
     """Two services write with two statements at the same time. Most batches have calls of all users."""
-    settings = replace(settings, database_url=database_url)  # as the owner, who may set deadlock_timeout
+    settings = replace(settings, database_url=database_url)  # the service's role may not set deadlock_timeout
     monkeypatch.setattr(batching, "StatementQueue", queue)
     monkeypatch.setattr(connecting, "session_settings", lambda *_settings: {"deadlock_timeout": "10ms"})
     before = await deadlocks(connection)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.database
 
 
 class DroppingGateway(Gateway):
-    """A gateway that never forwards data of connections that were opened while it was frozen."""
+    """If a connection is opened while this gateway is frozen, the gateway never forwards its data."""
 
     def __init__(self, database_url: str) -> None:
         super().__init__(database_url)

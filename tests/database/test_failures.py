@@ -82,7 +82,7 @@ async def test_requests_get_503_while_all_connections_are_busy(start_service: St
         (False, "GET", "unavailable"),
         (False, "POST", "unavailable"),
         (True, "GET", "unavailable"),
-        # Through pgbouncer, the service sends the write after the response to BEGIN, which is missing here.
+        # Through pgbouncer, the service gets no response to BEGIN, so it never sends the write.
         (True, "POST", "unavailable" if PROGRAM in os.environ else "outcome-unknown"),
     ],
 )

@@ -126,7 +126,7 @@ async def test_an_edited_migration_is_refused_and_none_is_applied(empty_database
     ("mistake", "reason"),
     [
         ("SELECT 1 / 0;", "division by zero"),
-        # Fails only when the file is recorded, after its last statement.
+        # This file fails only after its last statement, when `migrate` records it.
         ("INSERT INTO schema_migrations VALUES ('0002_second.sql', 'x');", "duplicate key .* already exists"),
     ],
 )

@@ -30,7 +30,7 @@ CHANGE = Migration(
 CONCURRENT = Migration(
     "0099_index.sql", "-- no transaction\nCREATE INDEX CONCURRENTLY tasks_updated_idx ON tasks (user_id, updated_at);\n"
 )
-# Released migrations that no request needs. The test applies them again.
+# No request needs these released migrations. The test applies them again.
 REPEATED = ("0002_index_tasks_by_revision.sql", "0003_comment_on_tasks_pkey.sql")
 UNAPPLY = f"DROP INDEX tasks_revision_idx; DELETE FROM schema_migrations WHERE name IN {REPEATED}"
 
@@ -42,7 +42,7 @@ class Load:
     statuses: Counter[int] = field(default_factory=Counter)
 
     async def wait_for_responses(self, responses: int = 200) -> None:
-        """Waits until there are this many more responses."""
+        """Waits for this number of further responses."""
         wanted = self.statuses.total() + responses
         await wait_until(lambda: self.statuses.total() >= wanted)
 

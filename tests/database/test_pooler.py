@@ -224,7 +224,7 @@ async def test_a_service_that_freezes_in_a_transaction_loses_its_locks(
         return rows
 
     async with service(settings, pooled_url, database_timeout=3) as database, AsyncExitStack() as stack:
-        stack.enter_context(call_timeout(database, TEST_TIMEOUT))  # longer than the timeouts of PostgreSQL
+        stack.enter_context(call_timeout(database, TEST_TIMEOUT))  # calls wait longer than the timeouts of PostgreSQL
         await create(database, user_id)
         with monkeypatch.context() as patch:
             patch.setattr(Senders, "_fetch_rows", freeze)

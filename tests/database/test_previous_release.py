@@ -23,7 +23,7 @@ ALICE = {"Authorization": f"Bearer {sign_token(SECRET, 'alice', days=1)}"}
 
 
 def git(*arguments: str) -> bytes:
-    """The output of git. It is empty if git is not installed or fails."""
+    """The output of git. It is empty if git is missing or fails."""
     try:
         return subprocess.run(
             ["git", *arguments], cwd=ROOT, capture_output=True, timeout=TEST_TIMEOUT, check=False
@@ -33,11 +33,11 @@ def git(*arguments: str) -> bytes:
 
 
 def previous_release() -> str:
-    """The last tag before this commit. Without tags: the commit before the newest migration was added."""
+    """The last tag before this commit. Without tags, the commit before the one that added the newest migration."""
     tag = git("describe", "--tags", "--abbrev=0", "HEAD^")
     newest = f"sql/migrations/{read_migrations()[-1].name}"
     before = tag or git("log", "--diff-filter=A", "--format=%H^", "--max-count=1", "--", newest)
-    return before.decode().strip() or "HEAD"  # if the newest migration isn't committed yet
+    return before.decode().strip() or "HEAD"  # HEAD if the newest migration isn't committed yet
 
 
 @pytest.fixture(scope="module")

@@ -94,12 +94,12 @@ def test_the_drain_rate_recovers_from_a_slow_batch_within_a_few_calls() -> None:
 async def test_calls_beyond_the_limit_are_rejected_and_all_others_succeed(settings: Settings) -> None:
     """Sends 250 calls at once; two connections can run 25 within the allowed wait.
 
-    MIN_QUEUE_BEFORE_REJECTING calls are accepted. They succeed on a slow machine, too: DATABASE_TIMEOUT is far longer
-    than their wait.
+    MIN_QUEUE_BEFORE_REJECTING calls are accepted. They succeed even on a slow machine, because DATABASE_TIMEOUT is
+    far longer than their wait.
     """
     async with open_database(settings, database_pool_size=2) as database:
         database._max_wait = 25 * SECONDS
-        await gather(*(database.run(SEARCH, "x") for _ in range(10)))  # to measure the drain rate
+        await gather(*(database.run(SEARCH, "x") for _ in range(10)))  # the queue measures its drain rate
         outcomes = await gather(*(database.run(SEARCH, "x") for _ in range(250)))
     rows = [outcome for outcome in outcomes if isinstance(outcome, asyncpg.Record)]
     rejections = [outcome for outcome in outcomes if isinstance(outcome, Problem)]

@@ -269,7 +269,7 @@ async def test_cancelled_calls_do_not_affect_the_other_calls_of_their_batch(
 
 
 async def close_after_cancelled_calls(settings: Settings, errors: list[dict[str, Any]]) -> None:
-    """Cancels calls and closes the database. Adds the errors that no task handles to `errors`."""
+    """Cancels calls and closes the database. Appends an error to `errors` if no task handles it."""
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
     slow = Statement("test/slow", "SELECT $1::text, pg_sleep(0.02)::text", writes=False)
     async with open_database(settings) as database:
@@ -281,7 +281,7 @@ async def close_after_cancelled_calls(settings: Settings, errors: list[dict[str,
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-        time.sleep(0.05)  # blocks the event loop: the pool closes after the batch has ended  # noqa: ASYNC251
+        time.sleep(0.05)  # blocks the event loop, so that the batch ends before the pool closes  # noqa: ASYNC251
 
 
 @pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])

@@ -72,7 +72,7 @@ def definitions() -> list[Migration]:
 
 
 def with_field(function: str) -> str:
-    """The definition of task_json with the new field, which gets a copy of each line about `description`."""
+    """Adds the new field to a definition of task_json: copies each line about `description`."""
     lines = function.splitlines(keepends=True)
     return "".join(line + (line.replace("description", NAME) if "description" in line else "") for line in lines)
 
@@ -87,7 +87,7 @@ def on_top_of(block: str, migration: Migration) -> str:
 
 
 def renumbered(diff: str, text: str) -> str:
-    """The diff, in which new parameters have the next free numbers of the text."""
+    """The diff, whose new parameters get the next numbers that the text doesn't use."""
     added = [int(number) for line in diff.splitlines() if line[:1] == "+" for number in re.findall(r"\$(\d+)", line)]
     if not added:
         return diff
@@ -131,7 +131,7 @@ def ignored(folder: str, names: list[str]) -> set[str]:
 
 
 def run_shell(command: str, cwd: Path) -> None:
-    """Runs a command of the guide or the Makefile with the tools of these tests; an assertion fails with its output."""
+    """Runs a command of the guide or Makefile with these tests' tools. If it fails, an assertion shows the output."""
     command = command.replace("$(BIN)", ".venv/bin").replace(".venv/bin", SCRIPTS)
     foreign = ("TEST_", "PYTEST_", "COV_", "COVERAGE_")
     variables = {

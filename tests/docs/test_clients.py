@@ -76,7 +76,7 @@ class Example:
     """The results of generating the client and of checking the types."""
 
     def run(self, verb: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Runs the command that README shows for this: generate, check or start."""
+        """Runs the command of README for this verb: generate, check or start."""
         section = README.split("```sh\ncd docs/clients/" + self.language, 1)[1].split("```", 1)[0]
         commands = re.split(r"^(?:pip|npm) install.*\n", section, flags=re.MULTILINE)[1].splitlines()
         command = dict(zip(("generate", "check", "start"), commands, strict=True))[verb]

@@ -34,7 +34,7 @@ PARSERS = {variable.name: variable.parse for variable in VARIABLES.values() if n
 PUBLIC_PATHS = {route.path for route in (*API, *SUPPORT) if route.public}
 STOP_SECONDS = GRACE_SECONDS + 2 * SERVER_OPTIONS["shutdown_timeout"]
 GENERATED = base64.b64encode(bytes(32)).decode()
-"""Like a value that Render generates."""
+"""A value like those that Render generates."""
 UNITS = ("todo-service.service", "todo-service-migrate.service")
 
 

@@ -1,4 +1,4 @@
-"""docs/operations.md, "Logs and metrics": the sample line and the table have what the service writes."""
+"""docs/operations.md, "Logs and metrics": the sample line and the table match what the service writes."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ async def test_the_table_has_each_metric_with_its_type_and_labels(
 ) -> None:
     unreachable = replace(settings, database_url="postgres://127.0.0.1:1/none")
     client: Client = await aiohttp_client(TestServer(create_app(unreachable)))
-    await client.get("/health/ready")  # gets 503: without it, the metric of refusals has no labels
+    await client.get("/health/ready")  # the metric of refusals has labels only after a 503
     await client.get("/metrics")
     await owner.create()
     text = await (await owner.client.get("/metrics")).text()

@@ -33,7 +33,7 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 def documented_commands(heading: str) -> list[str]:
-    """The blocks of commands of a section, without Heroku's."""
+    """The command blocks of a section, without the commands of Heroku."""
     section = OPERATIONS.read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     blocks = re.findall(r"^ *```sh\n(.*?)^ *```", section, re.DOTALL | re.MULTILINE)
     commands = ["\n".join(line for line in block.splitlines() if "heroku" not in line) for block in blocks]

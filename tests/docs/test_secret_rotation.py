@@ -1,4 +1,4 @@
-"""docs/operations.md, "Rotate the secret": the steps, in this order, log out no user."""
+"""docs/operations.md, "Rotate the secret": in this order, the steps log out no user."""
 
 from dataclasses import replace
 

@@ -15,7 +15,8 @@ from tests.support.pages import Page, page
 from tests.support.processes import COMMAND, SECRET, environment, free_port, served
 
 ADDRESS = "http://127.0.0.1:8080"
-ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<!\d)[0-9]{16}(?!\d)")  # or a revision made from a time
+# A UUID, or a revision that was made from a time.
+ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<!\d)[0-9]{16}(?!\d)")
 LEFT_OUT = "..."
 
 
@@ -30,7 +31,7 @@ class Session:
         return ID.sub(lambda match: self._ids.get(match[0], match[0]), command)
 
     def assert_matches(self, shown: str, response: str) -> None:
-        """The shown headers and members are in the response. `...` stands for members or text that are left out."""
+        """Checks that the response has the shown headers and members. `...` stands for omitted members or text."""
         head, body = _parts(shown)
         real_head, real_body = _parts(response)
         for line in head.splitlines():

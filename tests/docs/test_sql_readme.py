@@ -12,5 +12,5 @@ def test_the_recipe_in_psql_shows_the_generic_plan(database_url: str, monkeypatc
     [recipe] = page("sql/README.md").blocks("sql")
     options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
     plan = run_program("psql", *options, f"--dbname={database_url}", stdin=recipe)
-    assert "user_id = $1" in plan  # a custom plan has 'alice'
+    assert "user_id = $1" in plan  # a custom plan would have 'alice'
     assert "Execution Time" in plan

@@ -111,7 +111,7 @@ def test_a_start_waits_for_a_postgres_without_a_supervisor_to_end(
     existing_cluster: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with run_postgres(existing_cluster, options=FAST) as postgres:
-        (existing_cluster / "lock").unlink()  # as if its supervisor had ended
+        (existing_cluster / "lock").unlink()  # simulates that its supervisor has ended
         pid = postgres.process.pid
         with monkeypatch.context() as patch:
             patch.setattr(postgres_module, "PREDECESSOR_SECONDS", 0.2)
@@ -223,7 +223,7 @@ def ordinary_run(command: list[str], place: str) -> subprocess.CompletedProcess[
 
 
 def ordinary_python() -> list[str]:
-    """An interpreter with the service's packages that an ordinary user can run."""
+    """An interpreter that an ordinary user can run, with the service's packages."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, shutil.which(name, path="/usr/local/bin:/usr/bin")):
         with contextlib.suppress(PermissionError):

@@ -80,7 +80,7 @@ def test_tasks_survive_a_kill_of_all_processes_or_of_the_supervisor_and_no_proce
                 process.kill()
         assert_ended(process_tree)
 
-    with serving(tmp_path, port) as service:  # after a kill of everything
+    with serving(tmp_path, port) as service:  # all processes were killed before this start
         service.wait_until_ready()
         assert count_tasks(tmp_path) == 1
         assert "201" in service.curl().splitlines()[0]
@@ -88,7 +88,7 @@ def test_tasks_survive_a_kill_of_all_processes_or_of_the_supervisor_and_no_proce
         service.process.kill()
         assert_ended(process_tree)
 
-    with serving(tmp_path, port) as service:  # after a kill of the supervisor alone
+    with serving(tmp_path, port) as service:  # only the supervisor was killed before this start
         service.wait_until_ready()
         assert count_tasks(tmp_path) == 2
         process_tree = service.process_tree()
@@ -110,8 +110,8 @@ def test_tasks_survive_a_kill_of_all_processes_or_of_the_supervisor_and_no_proce
 def test_a_signal_during_the_start_ends_all_processes(
     tmp_path: Path, port: int, number: signal.Signals, stage: str
 ) -> None:
-    late = () if number == signal.SIGHUP else (0.2, 0.6)  # by then the service may be ready, and HUP no longer stops it
-    for seconds in (0.0, *late):  # after the stage has begun
+    late = () if number == signal.SIGHUP else (0.2, 0.6)  # SIGHUP doesn't stop a service that is already ready
+    for seconds in (0.0, *late):  # seconds after the stage has begun
         with serving(tmp_path, port) as service:
             while not (tmp_path / ".todo-service" / stage).exists():
                 assert service.process.poll() is None, service.output()
@@ -123,7 +123,7 @@ def test_a_signal_during_the_start_ends_all_processes(
             assert service.process.wait(TEST_TIMEOUT) == 0, service.output()
             assert_ended(process_tree)
             assert "Traceback" not in service.output()
-        if "postmaster.pid" not in stage:  # created at every start; the other files only once
+        if "postmaster.pid" not in stage:  # each start creates this file, but the others only once
             shutil.rmtree(tmp_path / ".todo-service")
 
 

@@ -72,7 +72,7 @@ def _lost(task: KnownTask, row: asyncpg.Record | None) -> Iterator[str]:
 
 
 def _is_unrequested(task: KnownTask, row: asyncpg.Record) -> bool:
-    """Whether the row has changed, and no write with an unknown outcome explains its content."""
+    """Whether the row has changed although no write with an unknown outcome explains that."""
     if row["revision"] == task.revision or task.deleted:
         return False
     if row["deleted"]:

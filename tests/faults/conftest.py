@@ -14,7 +14,7 @@ HEADER = (
     "| Slowest response | Full rate after: median / longest |\n"
     "|---|--:|--:|--:|--:|---|--:|--:|"
 )
-"""The header of the table, as in docs/faults.md. Lost writes and unrequested ones fail the test."""
+"""The header of the table in docs/faults.md. It has no column for lost or unrequested writes: they fail the test."""
 
 
 @pytest.fixture(scope="session")

@@ -33,13 +33,13 @@ TIMEOUT = 2
 """DATABASE_TIMEOUT of the service (seconds)."""
 
 INTERVAL = 0.12 if ALL_VARIANTS else 0.25
-"""Seconds between the requests of a client. Two cores easily serve the total of 530 or 256 requests a second."""
+"""Seconds between the requests of a client. All clients send 530 or 256 a second, which two cores serve easily."""
 
 STEADY_SECONDS = 1.0
 FULL_RATE = 0.75
-"""The rate is full again at this share of the rate before the fault. The rate varies on a shared machine."""
+"""The rate is full again if it has this share of the rate before the fault. The rate varies on a shared machine."""
 RECOVERY_SECONDS = 2.0
-"""Allowed time until the rate is full again. Only `make faults` checks it: no other tests run then."""
+"""Allowed time until the rate is full again. Only `make faults` checks it, because it runs no other tests."""
 
 LATE = 10
 """Allowed delay of a response: 1 s plus LATE times the slowest /health request, which measures the load of the
@@ -76,7 +76,7 @@ class Deployment:
 
     @property
     def database_url(self) -> str:
-        """The address of the database that bypasses the proxy."""
+        """The address of the database, without the proxy."""
         return urlunsplit(urlsplit(self.cluster.url)._replace(path=f"/{self.database}"))
 
     async def serve(self) -> None:
@@ -124,9 +124,9 @@ async def repeat(
     """Causes a fault REPETITIONS times under load. `fault` gets the round's number, and returns when the fault ends.
 
     Checks that no acknowledged write is lost, no write is applied twice, and no refused write is applied. Each response
-    must arrive within the timeout, one second, and the allowed delay of a busy machine (LATE). After each fault all
-    clients must be served again; with ALL_VARIANTS the rate must be full again within RECOVERY_SECONDS. `allowed` are
-    outcomes without an HTTP response.
+    must arrive within the timeout plus one second plus the allowed delay of a busy machine (LATE). After each fault all
+    clients must be served again; with ALL_VARIANTS the rate must be full again within RECOVERY_SECONDS. `allowed` has
+    the accepted outcomes without an HTTP response.
     """
     load = Load(deployment.url, INTERVAL)
     recoveries = []
@@ -168,7 +168,7 @@ async def wait_until_ready(deployment: Deployment) -> None:
 
 
 async def _seconds_to_full_rate(record: Record, before: float) -> float:
-    """Returns after how many seconds the rate is full again: at least FULL_RATE x `before` for one second.
+    """Returns the seconds until the rate is full again: at least FULL_RATE x `before` for one second.
 
     Returns infinity if the rate stays lower for 15 s.
     """
@@ -182,7 +182,7 @@ async def _seconds_to_full_rate(record: Record, before: float) -> float:
 
 
 def _line(name: str, record: Record, recoveries: list[float]) -> str:
-    """A row of the table in docs/faults.md. It leaves out 2xx. Most other outcomes are in "Other outcomes"."""
+    """A row of the table in docs/faults.md. It leaves out 2xx. "Other outcomes" has the outcomes without a column."""
     outcomes = Counter({outcome: count for outcome, count in record.outcomes.items() if outcome[0] != "2"})
     cells = [
         name,

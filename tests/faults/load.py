@@ -25,9 +25,9 @@ from todo_service.auth.tokens import sign_token
 
 CLIENTS = 64
 USERS = 16
-PAUSE = 0.1  # before a request is repeated
+PAUSE = 0.1  # seconds before a client repeats a request
 HANG_SECONDS = 30.0
-LIVE_TASKS = 20  # of each client; a client with more creates tasks only with a key
+LIVE_TASKS = 20  # a client with this number of live tasks creates tasks only with an idempotency key
 
 WEIGHTS = {"create_once": 25, "create": 10, "change": 25, "complete": 8, "delete": 7, "get": 15, "list": 10}
 
@@ -92,7 +92,7 @@ class Load:
 
 
 class Client:
-    """One client. Every second client of a user keeps its connection alive; the rest connect for each request."""
+    """One client. Every second client of a user keeps its connection alive; the others connect for each request."""
 
     def __init__(self, load: Load, user: str, number: int) -> None:
         self._load = load

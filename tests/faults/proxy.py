@@ -11,7 +11,7 @@ from todo_service.database.connecting import SERVER_TCP_OPTIONS
 
 CHUNK = 65_536
 
-SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # Linux; Python has no names for them
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # Python has no names for these Linux constants
 DROP_ALL = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF `return 0`: keep 0 bytes of a packet
 DROP_ALL_PROGRAM = struct.pack("HxxxxxxP", 1, ctypes.addressof(DROP_ALL))
 
@@ -147,7 +147,7 @@ class Proxy:
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:
-    """Sets the TCP options that PostgreSQL would set for the service: here the proxy is the other end."""
+    """Sets the TCP options that PostgreSQL would set without the proxy."""
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(SERVER_TCP_OPTIONS["tcp_keepalives_idle"]))

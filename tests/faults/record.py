@@ -13,7 +13,7 @@ class KnownTask:
     user: str
     id: str
     title: str
-    """Unique, and never changed: it shows which request created a row."""
+    """It is unique and never changes, so it shows which request created a row."""
     revision: int
     text: str | None = None
     completed: bool = False
@@ -25,7 +25,7 @@ class KnownTask:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether a write that was not acknowledged may have changed it."""
+        """Whether an unacknowledged write may have changed the task."""
         return bool(self.possible_texts) or self.maybe_toggled or self.maybe_deleted
 
 

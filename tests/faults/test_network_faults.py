@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.database, pytest
 
 Fault = Callable[[Proxy], AbstractAsyncContextManager[None]]
 
-# Interruptions shorter and longer than DATABASE_TIMEOUT. With its default of 10 s, they last so long that TCP pauses
-# for seconds before the next retransmission.
+# Interruptions shorter and longer than DATABASE_TIMEOUT. With its default of 10 s, the interruptions are so long
+# that TCP pauses for seconds before it retransmits.
 VARIANTS = [
     ("frozen", Proxy.frozen, 2, 3.5),
     ("all packets lost", Proxy.losing, 2, 3.5),

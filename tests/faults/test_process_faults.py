@@ -44,7 +44,7 @@ async def test_a_rolling_restart_fails_no_request(patient_deployment: Deployment
 
 
 async def test_a_restart_by_sigterm_sent_twice_causes_no_5xx(patient_deployment: Deployment) -> None:
-    """Until the next start, connections are refused, or reset if only the kernel has accepted them."""
+    """Until the next start, the kernel refuses new connections, and resets those that no worker has accepted."""
     deployment = patient_deployment
 
     async def fault(_number: int) -> None:

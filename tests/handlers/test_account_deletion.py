@@ -78,7 +78,8 @@ async def test_deleting_an_account_without_a_database_gets_503(start_service: St
     await problem_of(await owner.call("DELETE", ME), 503, "unavailable")
 
 
-# Each write of the next test waits for the user's row on its own connection. The pool has one more for reads.
+# Each write of the next test has its own connection, where it waits for the user's row. The pool has one more
+# connection for reads.
 WRITERS = 7
 
 

@@ -148,7 +148,7 @@ async def test_pages_contain_every_change_and_more_is_false_only_on_the_last_pag
 
     assert [task for page in pages for task in page["tasks"]] == changed
     assert [task_id for page in pages for task_id in page["deleted"]] == deleted
-    # Revisions 6 to 10 are one change each. All pages except the last are full, and the last is never empty.
+    # Each revision from 6 to 10 is one change. All pages except the last are full, and the last is never empty.
     ends = [*range(5 + limit, 10, limit), 10]
     assert [page["since"] for page in pages] == [f"{since.rpartition('-')[0]}-{end}" for end in ends]
     counts = [len(page["tasks"]) + len(page["deleted"]) for page in pages]

@@ -21,7 +21,7 @@ from tests.support.exports import (
 )
 from tests.support.processes import served
 
-pytestmark = [pytest.mark.database, pytest.mark.xdist_group("exports")]  # one at a time: each needs much of the machine
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("exports")]  # one at a time: each test loads the machine
 
 SMALL = "Two bottles"
 

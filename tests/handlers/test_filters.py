@@ -81,7 +81,7 @@ FILTERS: dict[str, st.SearchStrategy[Query]] = {
     "due_after": DUE_TIMES.map(lambda due: [("due_after", due)]),
     "q": LETTERS.map(lambda letters: [("q", letters)]),
 }
-# Usually at most two filters, because hardly any task matches all of them.
+# Most queries have at most two filters, because hardly any task matches all filters.
 COMBINED = st.sets(st.sampled_from(sorted(FILTERS)), max_size=2) | st.just(set(FILTERS))
 QUERIES = COMBINED.flatmap(lambda names: st.tuples(*(FILTERS[name] for name in sorted(names)))).map(
     lambda parts: [parameter for part in parts for parameter in part]

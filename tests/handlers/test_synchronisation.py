@@ -67,7 +67,7 @@ async def simulation(
     await observer.close()
 
 
-# No shrinking: a failure depends on the order in which requests arrive, and doesn't repeat.
+# Hypothesis can't shrink a failure: it depends on the order in which requests arrive, and doesn't repeat.
 @hypothesis_settings(
     max_examples=30,
     deadline=None,

@@ -18,7 +18,7 @@ from tests.support.sql_files import USER_STATEMENTS
 from todo_service.database.database import Database
 from todo_service.database.statements import Statement
 
-pytestmark = [pytest.mark.database, pytest.mark.xdist_group("plans")]  # shares the data of `planner`
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("plans")]  # these tests share the data of `planner`
 
 REQUESTS = [
     ("GET", "", None),
@@ -33,7 +33,7 @@ USER = "small-1"
 
 STATEMENTS = ("get_task", "update_task", "complete_task", "delete_task")
 
-# The properties of a plan node that are compared: its kind, the rows it returned, and the rows it discarded.
+# The compared properties of a plan node: its kind, and the numbers of returned and discarded rows.
 PROPERTIES = (
     *("Node Type", "Index Name", "Actual Rows", "Actual Loops", "Heap Fetches"),
     *("Rows Removed by Filter", "Rows Removed by Join Filter", "Rows Removed by Index Recheck"),

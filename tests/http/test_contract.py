@@ -59,7 +59,7 @@ def fuzz(url: str, folder: Path) -> tuple[str, dict[str, Any]]:
             *options,
         ],
         cwd=folder,
-        # Coverage is measured in the service only: it would make Schemathesis slower.
+        # Schemathesis runs without coverage, which would make it slower.
         env={name: value for name, value in environment(**variables).items() if not name.startswith("COVERAGE_")},
         capture_output=True,
         text=True,

@@ -48,7 +48,7 @@ async def test_a_repeated_request_returns_the_current_task_and_changes_nothing(
 ) -> None:
     task = await assert_created(await post(owner))
     changed = await (await owner.call("PATCH", path_of(task) + path, json=body)).json()
-    await owner.create()  # so that the list has a higher revision than the task
+    await owner.create()  # now the list has a higher revision than the task
     before = await list_of(owner)
 
     assert await assert_replayed(await post(owner)) == changed != task

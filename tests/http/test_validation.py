@@ -1,7 +1,7 @@
 """Validation: a request with an invalid body or query gets a problem document, and changes nothing.
 
 The invalid values in tests/support/members.py include NUL. Other invalid text, like lone surrogates, is in
-test_text.py, and malformed `If-Match` in test_invalid_conditions.py.
+test_text.py. Malformed `If-Match` headers are in test_invalid_conditions.py.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""The imports of observability: only app.py and the package server import it."""
+"""The package observability: only app.py and the package server import it."""
 
 from pathlib import Path
 

@@ -106,7 +106,7 @@ async def test_metrics_include_all_workers_even_those_that_have_ended(
     service_database_url: str, tmp_path: Path
 ) -> None:
     async def wait_for_count(session: ClientSession, expected: int) -> None:
-        """Waits until this many requests are counted. Each worker adds its own requests once, after a moment."""
+        """Waits until this many requests are counted. Each worker adds its requests only once, after a moment."""
         async with asyncio.timeout(TEST_TIMEOUT):
             count = 0.0
             while count != expected:

@@ -107,7 +107,7 @@ async def test_a_request_whose_body_arrives_after_the_signal_is_answered(
         head = f"POST /api/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: {ALICE['Authorization']}\r\n"
         writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 14\r\n\r\n".encode() + b'{"titl')
         await writer.drain()
-        async with ClientSession(url) as session:  # its response shows that the service has read the data above
+        async with ClientSession(url) as session:  # the response shows that the service has read the data above
             await session.get("/health")
         process.send_signal(stop)
         if stop == signal.SIGHUP:
@@ -132,7 +132,7 @@ async def test_a_service_without_a_database_starts_and_is_not_ready(tmp_path: Pa
 
 
 def test_the_gunicorn_master_imports_only_its_configuration_the_worker_and_logfmt() -> None:
-    """A restart by SIGHUP reloads all other modules."""
+    """SIGHUP reloads all modules except those that the master imports."""
     code = (
         "import sys, todo_service.server.gunicorn_config, todo_service.server.worker\n"
         "print(*sorted(name for name in sys.modules if name.startswith('todo_service')))"

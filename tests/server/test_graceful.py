@@ -26,7 +26,7 @@ async def stop(runner: Runner) -> asyncio.Task[None]:
 
 @pytest.fixture(autouse=True)
 def long_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes both limits so long that a test which waits for them times out."""
+    """Makes both limits so long that a test fails if it waits for them."""
     monkeypatch.setattr(graceful, "LINGER_SECONDS", 10 * TEST_TIMEOUT)
     monkeypatch.setattr(graceful, "DRAIN_SECONDS", 20 * TEST_TIMEOUT)
 
@@ -79,7 +79,7 @@ async def test_a_shutdown_without_connections_does_not_wait(settings: Settings) 
 async def test_during_a_shutdown_a_request_after_the_end_of_an_export_is_answered(
     user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The export's headers were sent before the shutdown, without `Connection: close`."""
+    """The service sends the export's headers before the shutdown, so without `Connection: close`."""
     clock = FakeAsyncio()
     monkeypatch.setattr(graceful, "asyncio", clock)
     user = await user_with(4_000, LONGEST)
@@ -90,7 +90,7 @@ async def test_during_a_shutdown_a_request_after_the_end_of_an_export_is_answere
     ):
         async with session.get(EXPORT) as export:
             stopping = await stop(runner)
-            clock.ahead = graceful.LINGER_SECONDS + 1  # after the shutdown began, not after the export
+            clock.ahead = graceful.LINGER_SECONDS + 1  # LINGER_SECONDS end before the export does
             begin = clock.time_calls
             await wait_until(lambda: clock.time_calls > begin + 2)
             assert len((await export.read()).splitlines()) == 4_000

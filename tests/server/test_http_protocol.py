@@ -72,7 +72,7 @@ async def test_headers_that_take_too_long_get_408(port: int, monkeypatch: pytest
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
     async with connected(port) as (reader, writer):
         refusal = asyncio.create_task(assert_refused(reader, 408, "request-timeout"))
-        for byte in HEALTH:  # takes more than a second
+        for byte in HEALTH:  # the loop takes more than a second
             writer.write(bytes([byte]))
             await asyncio.sleep(0.03)
             if refusal.done():

@@ -55,7 +55,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a wheel of this checkout is installed. The wheel has another version than the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    source = folder / "source"  # a copy: setuptools leaves files behind, and packages them the next time
+    source = folder / "source"  # a copy, because setuptools leaves files there, and packages them the next time
     for name in ("todo_service", "sql"):
         shutil.copytree(ROOT / name, source / name)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -95,4 +95,4 @@ async def test_a_service_from_the_wheel_migrates_and_serves(installed: Path, dat
                 in metrics
             )
     lines = (tmp_path / "log").read_text().splitlines()
-    assert all(line.startswith("time=") for line in lines)  # including the lines of gunicorn
+    assert all(line.startswith("time=") for line in lines)  # also the lines that gunicorn writes

@@ -139,7 +139,7 @@ async def test_no_response_log_or_command_line_contains_a_secret(database: str, 
     assert needles_in(log.read_text()) == []
     assert "/problems#internal-error" in responses
     assert "CheckViolationError" in log.read_text()
-    assert "violates check constraint" in log.read_text()  # but not the row, which PostgreSQL quotes
+    assert "violates check constraint" in log.read_text()  # the log leaves out the row that PostgreSQL quotes
 
 
 @pytest.mark.slow

@@ -195,7 +195,7 @@ UNAMBIGUOUS: dict[str, tuple[list[int], str]] = {
 
 
 def octets(request: str, owner: Api) -> bytes:
-    """The request with the owner's token, and with the lengths for this token."""
+    """The request with the owner's token, and with lengths that fit this token."""
     growth = len(owner.token) - len(TOKEN)
     hidden_size = len(HIDDEN) + growth
     request = request.replace(HIDING, f"Content-Length: {hidden_size}").replace("<size>", f"{hidden_size:x}")
@@ -209,7 +209,7 @@ async def titles(owner: Api) -> list[str]:
 
 
 def test_aiohttp_uses_its_compiled_parser() -> None:
-    """aiohttp's parser in Python, for machines without the compiled one, accepts some of these requests."""
+    """Without its compiled parser, aiohttp uses one in Python, which accepts some of these requests."""
     assert HttpRequestParser is not HttpRequestParserPy
 
 

@@ -63,7 +63,7 @@ async def test_a_stopping_worker_sends_its_write_buffer_before_it_exits(
         async with slow_client(url, user) as session:
             response = await session.get("/api/tasks")
             process.send_signal(signal.SIGTERM)
-            with suppress(AssertionError):  # longer than a worker needs to exit without sending the rest
+            with suppress(AssertionError):  # a worker that doesn't send the rest exits in less than 6 s
                 wait_until_blocking(lambda: not any(worker.is_running() for worker in workers), seconds=6)
             read_fast(response)
             tasks = await response.json()
@@ -149,7 +149,7 @@ async def test_an_export_longer_than_the_drain_time_is_reset(
 async def test_an_export_between_two_pages_at_the_end_of_the_drain_time_is_reset(
     user_with: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second page is read after the end of the drain time, and is too long to be sent."""
+    """The service reads the second page after the drain time. This page is too long to be sent."""
     monkeypatch.setattr(graceful, "DRAIN_SECONDS", 0.1)
     user = await user_with(4_000, LONGEST)
     second_page_begins, stopped = asyncio.Event(), asyncio.Event()

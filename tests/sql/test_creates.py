@@ -198,7 +198,7 @@ async def test_a_repetition_changes_nothing_after_any_write_to_the_task(
     await create_once(connection, user_id, task_id)
     if change:
         await run_statement(connection, change, user_id=user_id, id=task_id, **CHANGES[change])
-    await create(connection, user_id)  # so that the last written task is another one
+    await create(connection, user_id)  # the last write must be to another task
     before = await everything_of(connection, user_id)
     name, given = once(task_id, fingerprint, title="Sent again")
 
@@ -220,7 +220,7 @@ async def test_the_first_idempotent_create_takes_a_revision_that_was_never_used(
 ) -> None:
     """The revision is at least the user's creation time in microseconds.
 
-    A deleted user with the same id had lower revisions: no user writes more than a million times a second.
+    A deleted user with this id had lower revisions, because no user writes more than a million times a second.
     """
     began = await connection.fetchval(
         "INSERT INTO users (id, revision) VALUES ($1, $2) RETURNING created_at", user_id, revision
@@ -239,7 +239,7 @@ async def test_concurrent_first_creates_may_leave_a_gap_in_the_revisions(
 
     [first] = {revision_in(row) for row in await run_on_all_writers(connection, writers, name, user_id, **given)}
 
-    # A statement that waits until another one has inserted the user must take a revision (ON CONFLICT DO UPDATE).
+    # A statement must take a revision even if another one inserts the user first (ON CONFLICT DO UPDATE).
     last = await revision_of(connection, user_id)
     assert first <= last < first + 1_000_000, "the creates began within a second"
     assert (await create(connection, user_id))["revision"] == last + 1
@@ -273,7 +273,7 @@ async def test_a_concurrent_deletion_is_final(
 async def test_all_kinds_of_concurrent_writes_leave_consistent_data(
     known: bool, connection: asyncpg.Connection, writers: list[asyncpg.Connection]
 ) -> None:
-    """For a known user, all writes wait for each other. For a new user, the test only creates tasks."""
+    """All writes of a known user wait for the user's row. For a new user, the test only creates tasks."""
     for _ in range(ROUNDS):
         user_id, keys = uuid4().hex, [uuid4(), uuid4(), uuid4()]
         first = [await create_once(connection, user_id, keys[0])] if known else []

@@ -116,7 +116,7 @@ def test_a_statement_returns_exactly_one_row(file: SqlFile) -> None:
 
 
 def _parts_that_make_rows(node: object) -> list[object]:
-    """The parts outside of subqueries that may return several rows: columns, and functions not in FUNCTIONS."""
+    """The parts that may return several rows: columns and functions (not in FUNCTIONS), outside of subqueries."""
     match node:
         case ast.SubLink():
             return []

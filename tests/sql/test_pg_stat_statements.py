@@ -20,7 +20,7 @@ pytestmark = pytest.mark.database
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """A PostgreSQL with pg_stat_statements. The embedded one doesn't have that extension."""
+    """A PostgreSQL with pg_stat_statements, an extension that the embedded PostgreSQL doesn't have."""
     binaries = Path(os.environ[BINARIES]) if BINARIES in os.environ else require_oldest()
     if not (binaries.parent / "lib" / "pg_stat_statements.so").exists():
         missing(f"there is no pg_stat_statements in {binaries.parent / 'lib'}")

@@ -18,7 +18,7 @@ from tests.support.plans import (
 )
 from tests.support.sql_files import MIGRATIONS, USER_STATEMENTS, SqlFile, for_each
 
-pytestmark = [pytest.mark.database, pytest.mark.xdist_group("plans")]  # so that only one process creates the data
+pytestmark = [pytest.mark.database, pytest.mark.xdist_group("plans")]  # only one process creates the data
 
 INDEX_COMMENT = re.compile(
     r"-- Serves (?P<files>[^.:]+)[.:](?:.*\n\s*(?:--.*\n\s*)*).*?(?:INDEX|CONSTRAINT) (?:CONCURRENTLY )?(?P<index>\w+)"
@@ -26,7 +26,7 @@ INDEX_COMMENT = re.compile(
 
 LISTS = [file for name, file in USER_STATEMENTS.items() if name.startswith("list_tasks_by_")]
 
-# Filters that match many tasks of the big user, including the last ones in every order.
+# Filters that match many tasks of the big user, also the last tasks in every order.
 MATCHING: dict[str, dict[str, object]] = {
     "completed": {"completed": True},
     "pending": {"completed": False},
@@ -108,13 +108,13 @@ async def test_every_page_costs_as_much_as_the_first(file: SqlFile, planner: asy
 
 
 async def page_after(count: int, file: SqlFile, planner: asyncpg.Connection) -> dict[str, object]:
-    """The arguments for the page that begins after this number of the big user's tasks."""
+    """The arguments for the page after the first `count` tasks of the big user."""
     first: dict[str, object] = {"user_id": BIG_USER, "page_size": PAGE_SIZE}
     return first | await begin_after(count, file, planner) if count else first
 
 
 def scan_of_tasks(plan: dict[str, Any]) -> dict[str, Any]:
-    """The node that reads the table. There must be only one, and it must run once."""
+    """The only node of the plan that reads the table tasks. It must run once."""
     [scan] = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"]
     assert scan["Actual Loops"] == 1
     return scan

@@ -25,7 +25,7 @@ LISTS = [f"list_tasks_by_{name}" for name in KEYS]
 FIRST_IDS = {"asc": "00000000-0000-0000-0000-000000000000", "desc": "ffffffff-ffff-ffff-ffff-ffffffffffff"}
 NEXT_KEY = re.compile(r"(?<=AS tag,\n)    \(.*\) AS next_key,\n", re.DOTALL)
 
-# The files that repeat a CTE. In descending lists, next_page has the opposite order.
+# The files that repeat each CTE. Descending lists are left out: their next_page has the opposite order.
 REPEATED = {
     "owner": ["update_task", "complete_task", "delete_task"],
     "etag": ["list_tasks", *LISTS],
@@ -74,7 +74,7 @@ def test_a_repeated_cte_is_equal_in_all_its_files(name: str) -> None:
 
 @pytest.mark.parametrize("file", ["complete_task", "delete_task"])
 def test_writes_lock_and_compare_revisions_in_the_same_way(file: str) -> None:
-    """Only the columns of `current`, and the condition for a change in `bump`, differ."""
+    """The files differ only in the columns of `current` and in the condition for a change in `bump`."""
     for name, part in (("current", r"FROM owner.*"), ("bump", r"UPDATE.*?FROM current|AND \(\$if_match.*?\)\)$")):
         texts = [
             re.findall(part, cte(USER_STATEMENTS[each], name), re.DOTALL | re.MULTILINE)

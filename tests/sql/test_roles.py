@@ -119,7 +119,7 @@ def written_by(statement: Any) -> Iterator[Right]:
 
 
 def writes(node: object) -> Iterator[Right]:
-    """The rights to write that a statement needs, CTEs included."""
+    """The write rights that a statement and its CTEs need."""
     if isinstance(node, tuple):
         for part in node:
             yield from writes(part)

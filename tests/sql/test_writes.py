@@ -26,7 +26,7 @@ from tests.support.writers import (
 
 pytestmark = [pytest.mark.database, pytest.mark.xdist_group("writes")]  # only one process at a time uses 32 connections
 
-# Each of these changes an existing task in any state.
+# Each of these statements changes an existing task in any state.
 WRITES: dict[str, dict[str, object]] = {
     "update_task": {"title": "Changed"},
     "complete_task": {"completed": None},

@@ -81,7 +81,7 @@ async def problem_of(response: ClientResponse, status: int, name: str) -> dict[s
 
 
 async def call_with_header(api: Api, method: str, path: str, name: str, value: str, **kwargs: Any) -> ClientResponse:
-    """Calls with a header. Each line of its value is sent as a header of its own."""
+    """Calls with a header. Sends each line of the value as a separate header."""
     lines = [("Authorization", f"Bearer {api.token}"), *((name, line) for line in value.split("\n"))]
     return await api.client.request(method, path, headers=CIMultiDict(lines), **kwargs)
 

@@ -1,7 +1,7 @@
 """Hooks of Schemathesis (schemathesis.toml names this module).
 
-They replace well-formed but random cursors, ids, `since` values and keys with values that the service accepts.
-Otherwise the service would refuse nearly every request. They don't change malformed values.
+The hooks replace well-formed but random cursors, ids, `since` values and keys with values that the service accepts.
+Otherwise the service would refuse nearly every request. The hooks don't change malformed values.
 """
 
 import random
@@ -76,8 +76,9 @@ def random_cursor(sort: str, order: str, rng: random.Random) -> Cursor:
 
 
 def use_known_sync_token(query: dict[str, Any]) -> None:
-    """Replaces half of the valid sync tokens with this user's last token, or with this user's generation and the
-    generated revision. The other half gets 410.
+    """Replaces half of the valid sync tokens with this user's last token, or puts this user's generation into them.
+
+    The other half gets 410.
     """
     since = query.get("since")
     if not isinstance(since, str) or not (token := parse_sync_token(since)):

@@ -135,7 +135,7 @@ def long_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def short_lock_retry_timeout(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Returns a DATABASE_TIMEOUT of 31 s and sets RETRY_CUTOFF_SECONDS to 30: parked calls are retried for 1 s."""
+    """Sets RETRY_CUTOFF_SECONDS to 30, and returns 31 s as DATABASE_TIMEOUT: parked calls are retried for 1 s."""
     monkeypatch.setattr(locked_users, "RETRY_CUTOFF_SECONDS", 30.0)
     return 31
 

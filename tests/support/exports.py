@@ -38,7 +38,7 @@ def between_pages(monkeypatch: pytest.MonkeyPatch, size: int, *actions: Action) 
     read_page, pending = me._page, iter(actions)
 
     async def act_and_read(*arguments: Any) -> me.Page:
-        if arguments[-1] is not None and (action := next(pending, None)):  # the first task of the page
+        if arguments[-1] is not None and (action := next(pending, None)):  # the argument is the first task of the page
             await action()
         return await read_page(*arguments)
 
@@ -140,7 +140,7 @@ async def start_export_without_chunks(runner: Runner, user: User) -> tuple[async
 
 
 def read_fast(response: ClientResponse) -> None:
-    """Makes a slow client fast: a service that stops waits only for a limited time."""
+    """Makes a slow client fast, because a stopping service waits only for a limited time."""
     assert response.connection
     assert response.connection.transport
     response.connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MEGABYTE)

@@ -53,7 +53,7 @@ not_through_pgbouncer = pytest.mark.skipif(PROGRAM in os.environ, reason="needs 
 
 
 def pooled(url: str) -> str:
-    """The URL of the same database through the run's pgbouncer. The same URL without one, or for another server."""
+    """The URL of this database through the run's pgbouncer. Without one for its server, the URL is unchanged."""
     if DIRECTORY not in os.environ or _directory_of(url) != _directory_of(os.environ["TEST_DATABASE_URL"]):
         return url
     return behind(os.environ[DIRECTORY], url)

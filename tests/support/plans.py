@@ -34,7 +34,7 @@ SEED = f"""
     FROM generate_series(1, {BIG_USER_TASKS} + 5000) AS n;
 """
 
-# Many users with one page of tasks, and one user with more. A planner that expects few matches would sort all tasks.
+# Many users with one page of tasks, and one with more. If the planner expected few matches, it would sort all tasks.
 CROWD = f"""
     INSERT INTO users (id, revision)
     SELECT 'small-' || n, 50 FROM generate_series(1, 1200) AS n UNION ALL SELECT '{BIG_USER}', 3000;
@@ -60,7 +60,7 @@ def seeded_database(database_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def crowded_database(database_url: str) -> Iterator[str]:
-    """A database in which the big user has fewer tasks. A planner that expects few matches would sort all of them."""
+    """A database in which the big user has fewer tasks. If the planner expected few matches, it would sort all."""
     with _seeded(database_url, CROWD) as url:
         yield url
 
@@ -164,7 +164,7 @@ def assert_uses_only_expected_indexes(plan: dict[str, Any], file: SqlFile) -> No
 
 
 async def begin_after(count: int, file: SqlFile, planner: asyncpg.Connection) -> dict[str, object]:
-    """The arguments for the page after this number of the big user's tasks."""
+    """The arguments for the page after the first `count` tasks of the big user."""
     page = await planner.fetchrow(file.text, *file.arguments(user_id=BIG_USER, page_size=count))
     assert page is not None
     assert page["next_id"] is not None

@@ -54,7 +54,7 @@ class TcpServer:
 
     @contextmanager
     def run(self) -> Iterator[str]:
-        """Runs the server in this context, and yields its URL. It can be run again."""
+        """Runs the server in this context, and yields its URL. A test can run it again."""
         with run_server(self._folder, "-c", "listen_addresses=127.0.0.1", "-p", str(self.port)):
             yield f"postgres://postgres@127.0.0.1:{self.port}/postgres?sslmode=disable"
 

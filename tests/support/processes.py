@@ -1,4 +1,4 @@
-"""The command `todo-service`, in a process and an environment of its own; free ports; and waiting."""
+"""The command `todo-service` in its own process and environment, free ports, and waiting."""
 
 import asyncio
 import os

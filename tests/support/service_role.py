@@ -1,4 +1,7 @@
-"""The service's role (sql/roles.sql). The tests run the service only with this role: its rights are sufficient."""
+"""The service's role (sql/roles.sql).
+
+The tests run the service only with this role, so they show that its rights are sufficient.
+"""
 
 from urllib.parse import urlsplit, urlunsplit
 

@@ -31,7 +31,7 @@ class Parameter:
 
     @property
     def value(self) -> object:
-        """NULL if the meaning allows it, otherwise a value of the type."""
+        """NULL if the parameter may be NULL, otherwise a value of its type."""
         values = {"text": "x", "uuid": uuid4(), "bigint": 1, "boolean": False, "bytea": b"x"}
         return None if "NULL" in self.meaning else values[self.type]
 

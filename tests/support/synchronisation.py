@@ -96,7 +96,7 @@ class Replica:
         self.since, self.more, self.deletions = document["since"], document["more"], deletions
 
     async def compare(self) -> bool:
-        """Compares the copy with the list, unless a write came between the two. Returns whether it compared them."""
+        """Compares the copy with the list if the copy is up to date. Returns whether it compared them."""
         response = await self.api.call("GET", TASKS)
         if self.more or response.headers["ETag"] != f'"{self.since}"':
             return False

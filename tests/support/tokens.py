@@ -22,7 +22,7 @@ HS256 = {"alg": "HS256", "typ": "JWT"}
 EDDSA, EDDSA_2, ES256, RS256 = eddsa_key(kid="e"), eddsa_key(kid="e2"), es256_key(kid="p"), rs256_key(kid="r")
 SMALL_RS256 = rs256_key(1024, kid="small")
 
-# Parts of the details of responses that refuse a token.
+# Texts in the `detail` of a response that refuses a token.
 MALFORMED, ALG, SIGNATURE, CRIT_OR_B64 = (
     "is malformed",
     "`alg` is not accepted",
