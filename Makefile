@@ -1,8 +1,8 @@
 # The commands for development. `make help` lists them.
 
 PYTHON ?= python3
-# Packages have the versions of requirements.txt. With NEWEST=1 they are the newest that setup.cfg allows, in a virtual
-# environment of their own.
+# Packages have the versions of requirements.txt. NEWEST=1 installs the newest versions that setup.cfg allows into a
+# separate virtual environment.
 NEWEST ?=
 VENV := $(if $(NEWEST),.venv-newest,.venv)
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ NODE := .venv/node
 NODE_MODULES := $(NODE)/node_modules
 # Without npm, pytest skips the tests that need it.
 NPM := $(shell command -v npm 2>/dev/null)
-# The benchmark leaves out peers whose tools are missing: npm, or Go with these libraries of Debian's packages.
+# The benchmark leaves out a peer if its tools are missing: npm, or Go with these libraries from Debian.
 GO_LIBRARIES := $(addprefix /usr/share/gocode/src/github.com/,jackc/pgx/v4 golang-jwt/jwt)
 GO := $(if $(filter-out $(wildcard $(GO_LIBRARIES)),$(GO_LIBRARIES)),,$(shell command -v go 2>/dev/null))
 PEERS := $(if $(GO),go/server) $(if $(NPM),fastify/node_modules/.package-lock.json) fastapi/.venv/installed

@@ -26,7 +26,7 @@ FAULTS = {
     r"\bin the way\b(?! (?:that|in which)\b)": "in the way: say what fails",
     r"\bgo(?:es)? on \w+ing\b": "goes on: say continues, or stays in use",
 }
-# Parts of sentences that are right, each with its reason.
+# Parts of sentences that are allowed although a pattern matches, each with its reason.
 ALLOWED = {
     r"\baccount nobody\b": "the operating system has an account of this name",
     r"\bwhatever the session's settings are\b": "in a migration, whose text never changes",
@@ -40,10 +40,10 @@ COMMENTS = dict.fromkeys(HASH, "#") | {
     ".js": "//",
     ".ts": "//",
 }
-END = "\f"  # of a sentence without a full stop
+END = "\f"  # the end of a sentence without a full stop
 SENTENCE_END = re.compile(
     r"""\f|(?<=[.!?])(?<!e\.g\.|i\.e\.)["')\]]*\s+|(?<=:)\s+(?=["'(]?[A-Z])|\s·\s"""
-    # Before an empty line, a list item, a heading, a parameter ($1), and a line with a wide gap, as tables have.
+    # A sentence also ends before an empty line, a list item, a heading, a parameter ($1) or a line with a wide gap.
     r"""|\n(?=\s*(?:\n|[-*#>$]|\d+\. )|.*\S {2,}\S)"""
 )
 
@@ -59,7 +59,7 @@ def comments(text: str, marker: str) -> str:
 
 
 def python(text: str, with_strings: bool) -> str:
-    """The comments and docstrings and, if wanted, all other strings. A value in an f-string becomes X."""
+    """Returns the comments, the docstrings and, if wanted, all other strings. A value in an f-string becomes X."""
     lines = [""] * (text.count("\n") + 2)
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:

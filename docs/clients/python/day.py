@@ -121,7 +121,7 @@ def change(client: AuthenticatedClient, task: Task) -> None:
     print(f"Changed: {task.title}, due {task.due_date or 'never'}")
     patch = TaskPatch(description="Two bottles")
     late = update_task.sync_detailed(task.id, client=client, body=patch, if_match=tag)
-    if refusal(late).type_ == "/problems#precondition-failed":  # changed since: get it, decide, repeat
+    if refusal(late).type_ == "/problems#precondition-failed":  # the task has changed: get it, decide, repeat
         tag = get_task.sync_detailed(task.id, client=client).headers["ETag"]
         task = result(update_task.sync_detailed(task.id, client=client, body=patch, if_match=tag))
     print(f"Changed with the present tag: {task.description}")
