@@ -105,12 +105,12 @@ def test_faults_has_the_columns_and_rows_of_the_tests() -> None:
     lines = page("docs/faults.md").text.splitlines()
     assert HEADER.splitlines()[0] in lines
     tests = "".join(path.read_text() for path in (ROOT / "tests" / "faults").glob("test_*.py"))
-    for name, *_ in page("docs/faults.md").table("What was measured"):
+    for name, *_ in page("docs/faults.md").table("Results"):
         assert name in tests or re.search(r"for \d|\d+ ms slower", name), name
 
 
 def test_readme_and_faults_have_the_sums_of_the_table() -> None:
-    faults = page("docs/faults.md").table("What was measured")
+    faults = page("docs/faults.md").table("Results")
     requests, writes = (sum(int(row[column].replace(",", "")) for row in faults) for column in (1, 2))
     [row] = [row for row in page("README.md").text.splitlines() if row.startswith("| **No lost write")]
     assert f"{len(faults)} faults" in row
