@@ -16,13 +16,14 @@ from uuid import uuid4
 import pytest
 
 from tests.support.external_programs import require_node_modules
+from tests.support.pages import page
 from tests.support.processes import SECRET, environment, served
 from todo_service.auth.tokens import sign_token
 from todo_service.problems import TYPES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-README = (DOCS / "clients" / "README.md").read_text()
+README = page("docs/clients/README.md")
 
 # For each language: wrong uses of the client, each with the message of the type checker.
 MISTAKES = {
@@ -77,8 +78,8 @@ class Example:
 
     def run(self, verb: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs the command of README for this verb: generate, check or start."""
-        section = README.split("```sh\ncd docs/clients/" + self.language, 1)[1].split("```", 1)[0]
-        commands = re.split(r"^(?:pip|npm) install.*\n", section, flags=re.MULTILINE)[1].splitlines()
+        [block] = [block for block in README.blocks("sh") if block.startswith(f"cd docs/clients/{self.language}\n")]
+        commands = re.split(r"^(?:pip|npm) install.*\n", block, flags=re.MULTILINE)[1].splitlines()
         command = dict(zip(("generate", "check", "start"), commands, strict=True))[verb]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         return subprocess.run(
@@ -137,7 +138,7 @@ def test_the_client_and_the_example_pass_the_strict_type_check(example: Example)
 
 @pytest.mark.parametrize(("language", "program"), [("python", "day.py"), ("typescript", "day.ts")])
 def test_readme_shows_the_code_of_the_example(language: str, program: str) -> None:
-    [code] = re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    [code] = README.blocks(language)
     assert code in (DOCS / "clients" / language / program).read_text()
 
 

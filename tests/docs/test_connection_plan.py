@@ -1,7 +1,6 @@
 """docs/operations.md, "Size the connections": the documented plans fit 20 connections, during a release too."""
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,19 +12,14 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.support.api import TASKS
+from tests.support.pages import page
 from tests.support.pgbouncer import not_through_pgbouncer
 from tests.support.processes import SECRET, UP_TO_DATE, run_command, served, wait_until
 from todo_service.auth.tokens import sign_token
 
 pytestmark = pytest.mark.database
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
-ROWS = [
-    tuple(map(int, numbers))
-    for numbers in re.findall(
-        r"^\| .*\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", OPERATIONS.read_text(), re.MULTILINE
-    )
-]
+ROWS = [tuple(map(int, numbers)) for _, *numbers in page("docs/operations.md").table("Size the connections")]
 """The rows of the table: dynos, workers, pool size, connections, and connections during a release."""
 
 

@@ -20,6 +20,7 @@ from aiohttp import ClientSession
 
 from tests.support.api import TASKS
 from tests.support.external_programs import require
+from tests.support.pages import page
 from tests.support.processes import COMMAND, SECRET, TEST_TIMEOUT, environment, free_port, service, wait_until
 from todo_service.app import API, SUPPORT
 from todo_service.auth.tokens import sign_token
@@ -29,6 +30,7 @@ from todo_service.settings import VARIABLES, read_settings
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "deployment"
+README = page("docs/deployment/README.md")
 PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
 PARSERS = {variable.name: variable.parse for variable in VARIABLES.values() if not variable.internal}
 PUBLIC_PATHS = {route.path for route in (*API, *SUPPORT) if route.public}
@@ -59,7 +61,7 @@ def arguments(instruction: str) -> list[str]:
 
 
 def test_the_readme_links_to_each_file() -> None:
-    linked = set(re.findall(r"\]\(([^)#:/]+)\)", (FOLDER / "README.md").read_text()))
+    linked = {path for path, _ in README.links if path and "/" not in path}
     assert linked == {path.name for path in FOLDER.iterdir()} - {"README.md"}
 
 
@@ -140,7 +142,7 @@ def test_the_units_run_the_commands_of_the_procfile_and_give_them_time_to_stop()
     for name, process in zip(UNITS, ("web", "release"), strict=True):
         command = read_unit(name)["ExecStart"]
         assert command == f"/opt/todo-service/venv/bin/{PROCFILE[process]}"
-        assert f"{Path(command.split()[0]).parent}/pip install" in (FOLDER / "README.md").read_text()
+        assert f"{Path(command.split()[0]).parent}/pip install" in README.text
 
 
 @pytest.mark.slow

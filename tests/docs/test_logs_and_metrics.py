@@ -3,7 +3,6 @@
 import asyncio
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import TestServer
@@ -11,14 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import Api, Client
+from tests.support.pages import names_in, page
 from todo_service.app import create_app
 from todo_service.observability import middleware
 from todo_service.settings import Settings
 
 pytestmark = pytest.mark.database
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
-SECTION = OPERATIONS.read_text().split("\n## Logs and metrics\n", 1)[1].split("\n## ", 1)[0]
+OPERATIONS, HEADING = page("docs/operations.md"), "Logs and metrics"
 
 
 async def test_the_table_has_each_metric_with_its_type_and_labels(
@@ -36,14 +35,14 @@ async def test_the_table_has_each_metric_with_its_type_and_labels(
             labels = {label for sample in family.samples for label in sample.labels} - {"le"}
             written[family.name + "_total" * (family.type == "counter")] = (family.type, labels)
 
-    rows = re.findall(r"^\| `(todo_service_\w+)` \| (\w+) \| (.+?) \|", SECTION, re.MULTILINE)
-    assert {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows} == written
+    rows = OPERATIONS.table(HEADING)
+    assert {name.strip("`"): (kind, set(names_in(labels))) for name, kind, labels, _ in rows} == written
 
 
 async def test_a_request_is_logged_with_the_fields_of_the_sample(
     owner: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [sample] = re.findall(r"^time=.*$", SECTION, re.MULTILINE)
+    [sample] = OPERATIONS.blocks("", HEADING)
     await owner.create()
     await asyncio.sleep(middleware.FLUSH_SECONDS * 1.5)
     [line] = [line for line in capsys.readouterr().err.splitlines() if " method=" in line]

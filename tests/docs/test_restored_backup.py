@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import Api, path_of, problem_of, tag_of
 from tests.support.external_programs import require
+from tests.support.pages import page
 from tests.support.postgres_servers import PROGRAMS, CreateDatabase, drop_test_database, run_program, session
 from tests.support.processes import COMMAND, TEST_TIMEOUT, UP_TO_DATE, environment
 from tests.support.service_role import grant_service, service_url
@@ -29,13 +29,11 @@ from todo_service.settings import Settings
 pytestmark = pytest.mark.database
 
 CHANGES = "/api/tasks/changes"
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 def documented_commands(heading: str) -> list[str]:
     """The command blocks of a section, without the commands of Heroku."""
-    section = OPERATIONS.read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", section, re.DOTALL | re.MULTILINE)
+    blocks = page("docs/operations.md").blocks("sh", heading)
     commands = ["\n".join(line for line in block.splitlines() if "heroku" not in line) for block in blocks]
     return [block for block in commands if block]
 

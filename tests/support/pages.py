@@ -29,11 +29,11 @@ class Page:
         """The text without its code blocks."""
         return BLOCK.sub("", self.text)
 
-    def blocks(self, kind: str) -> list[str]:
-        """The code blocks of a language, without the indentation of the list that they are in."""
+    def blocks(self, kind: str, heading: str = "") -> list[str]:
+        """The code blocks of a language, of one section or of all, without the indentation of the list around them."""
         return [
             "\n".join(line.removeprefix(indent) for line in code.splitlines())
-            for indent, language, code in BLOCK.findall(self.text)
+            for indent, language, code in BLOCK.findall(self.section(heading) if heading else self.text)
             if language == kind
         ]
 
@@ -73,6 +73,7 @@ def page(name: str) -> Page:
     return Page(ROOT / name)
 
 
+MAKE_TARGETS = set(re.findall(r"^([a-z-]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 PAGES = [Page(path) for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.md"))]
 
 
