@@ -27,6 +27,7 @@ DEFAULTS = {
     "jwt_audience": "",
     "jwt_leeway": 0,
     "cors_origins": (),
+    "compression": "on",
     "docs": "on",
     "docs_token": "",
     "metrics_token": "",
@@ -55,6 +56,8 @@ VALID: list[tuple[str, str, object]] = [
     ("CORS_ORIGINS", "https://app.example.com", ("https://app.example.com",)),
     ("CORS_ORIGINS", " http://localhost:3000 , https://a.b, ", ("http://localhost:3000", "https://a.b")),
     ("CORS_ORIGINS", "http://[::1]:3000", ("http://[::1]:3000",)),
+    ("COMPRESSION", "on", "on"),
+    ("COMPRESSION", "off", "off"),
     ("DOCS", "on", "on"),
     ("DOCS", "off", "off"),
     ("METRICS_TOKEN", "sixteen-visible!", "sixteen-visible!"),
@@ -76,6 +79,7 @@ NUMBERS = {
 }
 
 INVALID = [
+    *(("COMPRESSION", value, f"on or off, not '{value}'") for value in ("gzip", "ON", "true", "0", " on")),
     ("DOCS", "yes", "on or off"),
     ("METRICS_TOKEN", "fifteen-visible", "at least 16 visible ASCII characters"),
     ("METRICS_TOKEN", "sixteen and a gap", "at least 16 visible ASCII characters"),

@@ -227,6 +227,12 @@ class Settings:
         parse=_parse_origins,
         default=(),
     )
+    compression: str = _choice(
+        "COMPRESSION",
+        "`on` or `off`: whether to compress responses of about 8 KB or more for clients that accept gzip",
+        ("on", "off"),
+        default="on",
+    )
     docs: str = _choice(
         "DOCS",
         "`on` or `off`: whether to serve the page `/docs` and the description `/openapi.json`",
