@@ -9,6 +9,8 @@ from tests.support.processes import SECRET, refused_command, run_command
 from todo_service import __version__
 from todo_service.__main__ import main
 
+UNREACHABLE = "postgres://user:hidden@127.0.0.1:1/none"
+
 
 def test_version_prints_the_version_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
@@ -46,7 +48,45 @@ def test_migrate_without_a_database_url_is_refused(capsys: pytest.CaptureFixture
 def test_migrate_fails_if_the_database_is_unreachable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgres://user:hidden@127.0.0.1:1/none")
+    monkeypatch.setenv("DATABASE_URL", UNREACHABLE)
+    assert "can't be reached" in refused_command(capsys, "migrate")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"JWT_SECRET": SECRET, "COMPRESSION": "gzip"}, "COMPRESSION must be on or off, not 'gzip'."),
+        ({"JWT_SECRET": SECRET, "PORT": "http"}, "PORT must be a whole number from 1 to 65535, not 'http'."),
+        ({"BETTER_AUTH_SECRET": "hidden"}, "BETTER_AUTH_SECRET must be at least 32 bytes long"),
+        ({"JWT_SECRET": SECRET, "JWT_JWKS_URL": "https://id.example/keys"}, "JWT_JWKS_URL are both set"),
+        ({"JWT_SECRET": SECRET, "JWT_ALGORITHMS": "RS256"}, "JWT_ALGORITHMS must be HS256 with a secret"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_serve_and_migrate_refuse_a_wrong_setting_before_they_connect(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    variables: dict[str, str],
+    sentence: str,
+) -> None:
+    for name, value in ({"DATABASE_URL": UNREACHABLE} | variables).items():
+        monkeypatch.setenv(name, value)
+    text = refused_command(capsys, command)
+    assert sentence in text
+    assert text.count("\n") == 1
+    assert "hidden" not in text
+
+
+@pytest.mark.parametrize(
+    "variables", [{}, {"JWT_SECRET": SECRET}, {"JWT_ALGORITHMS": "RS256"}, {"WEB_CONCURRENCY": "2"}]
+)
+def test_migrate_needs_only_the_database_url(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in ({"DATABASE_URL": UNREACHABLE} | variables).items():
+        monkeypatch.setenv(name, value)
     assert "can't be reached" in refused_command(capsys, "migrate")
 
 

@@ -11,7 +11,7 @@ from todo_service.auth import sign_token
 from todo_service.database import MigrationError, migrate
 from todo_service.embedded import DATA, EmbeddedError, read_secret, serve_embedded
 from todo_service.server.command import serve
-from todo_service.settings import SettingsError, read_settings
+from todo_service.settings import SettingsError, names_in_environment, read_settings
 
 ENVIRONMENT = """\
 Settings are environment variables; docs/configuration.md lists them. You can try the service without any settings:
@@ -84,7 +84,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _migrate(_options: argparse.Namespace) -> int:
-    asyncio.run(migrate(read_settings("database_url").database_url, lambda line: print(line, flush=True)))
+    # A wrong setting makes the release phase fail, while the old release still serves. Settings may be missing: a
+    # migration job of its own needs only DATABASE_URL.
+    settings = read_settings("database_url", *names_in_environment())
+    asyncio.run(migrate(settings.database_url, lambda line: print(line, flush=True)))
     return 0
 
 

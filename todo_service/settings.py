@@ -296,9 +296,18 @@ def read_settings(*names: str) -> Settings:
     return settings
 
 
+def names_in_environment() -> list[str]:
+    """The names of the settings whose variables are set."""
+    return [name for name in VARIABLES if _source(VARIABLES[name])]
+
+
+def _source(variable: Variable) -> str | None:
+    return next((source for source in (variable.name, *variable.aliases) if os.environ.get(source)), None)
+
+
 def _read(name: str) -> dict[str, Any]:
     variable = VARIABLES[name]
-    source = next((source for source in (variable.name, *variable.aliases) if os.environ.get(source)), None)
+    source = _source(variable)
     if source is None:
         return {}
     try:
@@ -320,6 +329,8 @@ def _contradictions(settings: Settings, names: list[str]) -> list[str]:
             mistakes.append("JWT_SECRET (or BETTER_AUTH_SECRET) and JWT_JWKS_URL are both set: set one of them.")
         if not settings.jwt_secret and not settings.jwt_jwks_url:
             mistakes.append("JWT_SECRET is not set: set it, or JWT_JWKS_URL, so that tokens can be verified.")
-        if not set(settings.algorithms) <= set(PUBLIC_KEY_ALGORITHMS if settings.jwt_jwks_url else SECRET_ALGORITHMS):
+    if settings.jwt_secret or settings.jwt_jwks_url:
+        allowed = PUBLIC_KEY_ALGORITHMS if settings.jwt_jwks_url else SECRET_ALGORITHMS
+        if not set(settings.algorithms) <= set(allowed):
             mistakes.append(f"JWT_ALGORITHMS must be {VARIABLES['jwt_algorithms'].expected}.")
     return mistakes
