@@ -264,7 +264,7 @@ def test_the_description_names_a_license_and_a_server() -> None:
     info = DOCUMENT["info"]
     assert info["license"] == {"name": "MIT", "identifier": "MIT"}
     assert info["description"]
-    assert DOCUMENT["servers"][0]["url"] == "/"
+    assert DOCUMENT["servers"][0]["url"] == ".", "relative to the address of the description (RFC 3986)"
 
 
 def test_configured_origins_can_read_the_described_headers() -> None:

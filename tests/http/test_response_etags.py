@@ -27,7 +27,7 @@ async def test_the_etag_of_each_list_is_the_owners_generation_and_revision(
 async def test_the_etag_of_a_task_is_its_revision(owner: Api) -> None:
     response = await owner.call("POST", TASKS, json={"title": "x"})
     assert (response.status, response.headers["ETag"]) == (201, '"1"')
-    path = response.headers["Location"]
+    path = f"/api/{response.headers['Location']}"
     for revision, (method, below, body) in enumerate(WRITES[:3], 2):
         response = await owner.call(method, path + below, json=body)
         assert (await response.json())["revision"] == revision

@@ -73,7 +73,7 @@ async def list_tasks(request: web.Request) -> web.Response:
     response = _representation(conditions, row["body"], tag)
     if row["next_id"]:
         cursor = Cursor(query.sort, query.order, row["next_key"], str(row["next_id"]))
-        response.headers[hdrs.LINK] = next_link(request.path, request.query, cursor)
+        response.headers[hdrs.LINK] = next_link(request.query, cursor)
     return response
 
 
@@ -102,7 +102,7 @@ async def list_changes(request: web.Request) -> web.Response:
     description="With an `Idempotency-Key`, you can repeat the request: the task is created only once.",
     response_headers={201: ("ETag", "Location"), 200: ("ETag", "Location", "Idempotency-Replayed")},
 )
-@response_schema(TaskSchema, 201, description="The new task; `Location` has its path")
+@response_schema(TaskSchema, 201, description="The new task; `Location` has its address")
 @response_schema(TaskSchema, 200, description="The task that this key created before")
 async def create_task(request: web.Request) -> web.Response:
     """POST /api/tasks"""
@@ -225,7 +225,7 @@ def _representation(conditions: Conditions, body: str, tag: str) -> web.Response
 
 def _created(task_id: UUID, row: asyncpg.Record) -> web.Response:
     response = _json_response(row["body"], row["revision"], status=201)
-    response.headers[hdrs.LOCATION] = f"/api/tasks/{task_id}"
+    response.headers[hdrs.LOCATION] = f"tasks/{task_id}"  # relative, so that a proxy may add a path before /api
     return response
 
 

@@ -64,8 +64,12 @@ def _is_valid(cursor: Cursor) -> bool:
     return usable and str(UUID(task_id)) == task_id
 
 
-def next_link(path: str, query: MultiMapping[str], cursor: Cursor) -> str:
-    """The value of a Link header: the address of the page that starts at the cursor."""
+def next_link(query: MultiMapping[str], cursor: Cursor) -> str:
+    """The value of a Link header: the address of the page that starts at the cursor.
+
+    The address is relative to the URL of the request (RFC 3986, section 4.2). So it is right behind a proxy that serves
+    the API below another path.
+    """
     parameters = [(name, value) for name, value in query.items() if name != "cursor"]
     parameters.append(("cursor", encode_cursor(cursor)))
-    return f'<{path}?{urlencode(parameters)}>; rel="next"'
+    return f'<?{urlencode(parameters)}>; rel="next"'

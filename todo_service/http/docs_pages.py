@@ -40,6 +40,7 @@ DOCS_FILES = {
 
 CONTENT_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".png": "image/png"}
 
+# All addresses are relative, so that the pages also work behind a proxy that serves them below another path.
 PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -56,10 +57,10 @@ PAGE = """\
 """
 
 DOCS_BODY = """\
-<noscript>This page needs JavaScript. It shows <a href="/openapi.json">/openapi.json</a>.</noscript>
-<div id="swagger-ui" data-description="/openapi.json" data-token="{token}"></div>
-<script src="/docs/static/swagger-ui-bundle.js"></script>
-<script src="/docs/static/docs.js"></script>
+<noscript>This page needs JavaScript. It shows <a href="openapi.json">/openapi.json</a>.</noscript>
+<div id="swagger-ui" data-description="openapi.json" data-token="{token}"></div>
+<script src="docs/static/swagger-ui-bundle.js"></script>
+<script src="docs/static/docs.js"></script>
 """
 
 PROBLEMS_BODY = """\
@@ -83,9 +84,7 @@ async def get_docs(request: web.Request) -> web.Response:
     """
     token = request.app[DOCS_TOKEN]
     body = DOCS_BODY.format(token=escape(token if token and _is_local(request) else ""))
-    page = PAGE.format(
-        title=TITLE, icon="/docs/static/favicon-32x32.png", style="/docs/static/swagger-ui.css", body=body
-    )
+    page = PAGE.format(title=TITLE, icon="docs/static/favicon-32x32.png", style="docs/static/swagger-ui.css", body=body)
     headers = {**_headers("text/html; charset=utf-8"), hdrs.CACHE_CONTROL: "no-store"}
     return web.Response(body=page.encode(), headers=headers)
 
@@ -108,12 +107,12 @@ async def get_file(request: web.Request) -> web.Response:
 
 async def redirect_to_docs(_request: web.Request) -> web.Response:
     """GET /"""
-    return web.Response(status=302, headers={hdrs.LOCATION: "/docs"})
+    return web.Response(status=302, headers={hdrs.LOCATION: "docs"})
 
 
 async def get_name(_request: web.Request) -> web.Response:
     """GET / with DOCS=off"""
-    return web.json_response({"name": TITLE, "version": __version__, "health": "/health", "problems": PROBLEMS})
+    return web.json_response({"name": TITLE, "version": __version__, "health": "health", "problems": "problems"})
 
 
 def _headers(content_type: str) -> dict[str, str]:
@@ -157,7 +156,7 @@ def _is_local(request: web.Request) -> bool:
 def _problems_page() -> bytes:
     links = (f'<li><a href="#{kind.name}">{escape(kind.title)}</a></li>\n' for kind in TYPES.values())
     body = PROBLEMS_BODY.format(contents="".join(links)) + "".join(map(_section, TYPES.values()))
-    page = PAGE.format(title=f"Problem types of {TITLE}", icon="data:,", style="/docs/static/problems.css", body=body)
+    page = PAGE.format(title=f"Problem types of {TITLE}", icon="data:,", style="docs/static/problems.css", body=body)
     return page.encode()
 
 

@@ -27,7 +27,7 @@ ABOUT = f"""\
 A to-do list for each user. Requests to `/api/` need a JSON Web Token in `Authorization: Bearer <token>`. They can read
 and change only the tasks of the token's user.
 
-Each error is a problem document (RFC 9457), whose `detail` is a sentence for humans. [{PAGE}]({PAGE}) explains each
+Each error is a problem document (RFC 9457), whose `detail` is a sentence for humans. [{PAGE}]({PAGE[1:]}) explains each
 `type`.
 
 Tasks and lists have an `ETag`. With `If-Match`, a change is refused if the task has changed since you read it. With an
@@ -59,11 +59,13 @@ def _header(description: str, example: str, *, required: bool = True, **schema: 
 HEADERS = {
     "ETag": _header("The current tag of the task or list, for `If-Match` and `If-None-Match`.", '"7"'),
     "Link": _header(
-        'The address of the next page, if there is one (RFC 8288): `rel="next"`.',
-        f'</api/tasks?limit=50&cursor={EXAMPLE_CURSOR}>; rel="next"',
+        'The address of the next page, if there is one (RFC 8288): `rel="next"`. Relative to the URL of the request.',
+        f'<?limit=50&cursor={EXAMPLE_CURSOR}>; rel="next"',
         required=False,
     ),
-    "Location": _header("The path of the task.", f"/api/tasks/{EXAMPLE_ID}", format="uri-reference"),
+    "Location": _header(
+        "The address of the task, relative to the URL of the request.", f"tasks/{EXAMPLE_ID}", format="uri-reference"
+    ),
     "Idempotency-Replayed": _header("Present if an earlier request created the task.", "true", enum=["true"]),
     "WWW-Authenticate": _header(
         "The error in the token (RFC 6750).",
@@ -102,7 +104,7 @@ def describe(routes: Iterable[Route]) -> bytes:
         openapi_version="3.1.0",
         plugins=[plugin],
         info={"description": ABOUT, "license": {"name": "MIT", "identifier": "MIT"}, "contact": {"name": TITLE}},
-        servers=[{"url": "/", "description": "The service that serves this description."}],
+        servers=[{"url": ".", "description": "The service that serves this description."}],
         security=[{"bearer": []}],
         tags=[{"name": name, "description": description} for name, description in TAGS.items()],
     )

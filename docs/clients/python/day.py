@@ -88,15 +88,15 @@ def synchronise(client: AuthenticatedClient, copy: TaskCopy, limit: int = 1000) 
 
 
 def pages(client: AuthenticatedClient, limit: int) -> Iterator[list[Task]]:
-    """All tasks, sorted by title, page by page. If there is a next page, the header `Link` has its cursor."""
+    """All tasks, sorted by title, page by page. If there is a next page, the header `Link` has its relative URL."""
     cursor: str | Unset = UNSET
     while True:
         answer = list_tasks.sync_detailed(client=client, sort="title", limit=limit, cursor=cursor)
         yield result(answer)
-        following = re.search(r'[?&]cursor=([\w-]+)[^>]*>; rel="next"', answer.headers.get("Link", ""))
+        following = re.search(r'<([^>]*)>; rel="next"', answer.headers.get("Link", ""))
         if not following:
             return
-        cursor = following[1]
+        cursor = httpx.URL(f"{URL}/api/tasks").join(following[1]).params["cursor"]
 
 
 def create(client: AuthenticatedClient) -> Task:

@@ -70,13 +70,14 @@ async function synchronise(client: Client, copy: TaskCopy, limit = 1000): Promis
   }
 }
 
-/** All tasks, sorted by title, page by page. If there is a next page, the header `Link` has its cursor. */
+/** All tasks, sorted by title, page by page. If there is a next page, the header `Link` has its relative URL. */
 async function* pages(client: Client, limit: number): AsyncGenerator<Task[]> {
   let cursor: string | undefined;
   do {
     const answer = await client.GET("/api/tasks", { params: { query: { sort: "title", limit, cursor } } });
     yield result(answer);
-    cursor = /[?&]cursor=([\w-]+)[^>]*>; rel="next"/.exec(answer.response.headers.get("Link") ?? "")?.[1];
+    const following = /<([^>]*)>; rel="next"/.exec(answer.response.headers.get("Link") ?? "")?.[1];
+    cursor = following && (new URL(following, answer.response.url).searchParams.get("cursor") ?? undefined);
   } while (cursor);
 }
 
