@@ -13,6 +13,7 @@ from todo_service.auth import authenticate, verifier_context
 from todo_service.database import database_context
 from todo_service.handlers import health, me, tasks
 from todo_service.http import (
+    COMPRESSION,
     DESCRIPTION,
     IN_FLIGHT,
     ROUTES,
@@ -98,6 +99,7 @@ def create_app(settings: Settings) -> web.Application:
     )
     app[IN_FLIGHT] = in_flight
     app[ROUTES] = routes
+    app[COMPRESSION] = settings.compression == "on"
     app[OBSERVER] = observer
     app[DESCRIPTION] = description()
     app[docs_pages.DOCS_TOKEN] = settings.docs_token

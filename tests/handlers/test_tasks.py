@@ -223,4 +223,4 @@ async def test_responses_have_cache_control_and_vary(owner: Api) -> None:
     success, error = await owner.call("GET", TASKS), await owner.call("GET", f"{TASKS}?limit=0", headers=JSON)
     assert success.headers["Cache-Control"] == "private, no-cache"
     assert error.headers["Cache-Control"] == "no-store"
-    assert success.headers["Vary"] == error.headers["Vary"] == "Authorization, Origin"
+    assert success.headers["Vary"] == error.headers["Vary"] == "Authorization, Origin, Accept-Encoding"

@@ -7,7 +7,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.api import UNKNOWN_ID
-from todo_service.http.etags import ANY, MAX_REVISION, SyncToken, empty_list_token, parse_sync_token, parse_tags
+from todo_service.http.etags import (
+    ANY,
+    MAX_REVISION,
+    SyncToken,
+    empty_list_token,
+    matching_tag,
+    parse_sync_token,
+    parse_tags,
+)
 
 GENERATION = UNKNOWN_ID
 
@@ -121,11 +129,27 @@ def test_a_long_malformed_value_is_refused_in_linear_time(value: str, strong: bo
         ('"' + "a" * LENGTH + '"', 1),
         ('"' + "," * LENGTH + '"', 0),
         ('"x",' * LENGTH, 0),
+        ('"1' + "-gzip" * LENGTH + '"', 0),
+        ('"' + "-" * LENGTH + 'gzip"', 1),
     ],
     ids=lambda value: value[:9] + "..." if isinstance(value, str) else str(value),
 )
 def test_a_long_list_is_read_in_linear_time(value: str, count: int) -> None:
     assert len(parse_tags(value, strong=False)) == count
+
+
+@without_deadline
+@given(
+    tag=OWN_TAGS,
+    separator=st.sampled_from(["-", "--", ";"]),
+    coding=st.sampled_from(["gzip", "br", "zstd", "deflate"]),
+)
+def test_the_suffix_of_a_coding_is_not_part_of_a_tag(tag: str, separator: str, coding: str) -> None:
+    sent = f"{tag}{separator}{coding}"
+    assert parse_tags(f'"{sent}"', strong=True) == parse_tags(f'"x", "{sent}"', strong=True) == (tag,)
+    assert parse_sync_token(sent) == parse_sync_token(tag)
+    assert matching_tag(f'"{tag}-x", W/"{sent}", "{tag}"', tag) == f'W/"{sent}"'
+    assert matching_tag("*", tag) == f'"{tag}"'
 
 
 @without_deadline

@@ -57,12 +57,12 @@ async def change(api: Api, task: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-async def assert_304(response: ClientResponse, tag: str) -> None:
-    """Checks that a response is 304, with the headers of a 200 and no content."""
+async def assert_304(response: ClientResponse, tag: str, *, weak: bool = False) -> None:
+    """Checks that a response is 304, with the matching tag of the request, the headers of a 200 and no content."""
     assert response.status == 304, await response.text()
-    assert response.headers["ETag"] == f'"{tag}"'
+    assert response.headers["ETag"] == ("W/" if weak else "") + f'"{tag}"'
     assert response.headers["Cache-Control"] == "private, no-cache"
-    assert response.headers["Vary"] == "Authorization, Origin"
+    assert response.headers["Vary"] == "Authorization, Origin, Accept-Encoding"
     assert await response.read() == b""
     assert "Content-Type" not in response.headers
 

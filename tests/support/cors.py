@@ -18,7 +18,9 @@ def names(value: str) -> set[str]:
 def cors_of(response: ClientResponse) -> dict[str, str]:
     """The CORS headers without their common prefix. Checks `Vary`, too, which every response has."""
     path = response.url.path
-    assert response.headers["Vary"] == ("Authorization, Origin" if f"{path}/".startswith("/api/") else "Origin")
+    assert response.headers["Vary"] == (
+        "Authorization, Origin, Accept-Encoding" if f"{path}/".startswith("/api/") else "Origin, Accept-Encoding"
+    )
     prefix = "access-control-"
     headers = {name.lower(): value for name, value in response.headers.items()}
     return {name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)}

@@ -4,12 +4,12 @@ import json
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp_apispec import docs
 
 from todo_service.auth import USER_ID
 from todo_service.database import DATABASE, Database, read_statement
-from todo_service.http import IN_FLIGHT, TaskSchema, reset
+from todo_service.http import GZIP, IN_FLIGHT, TaskSchema, accepts_gzip, compress_stream, reset
 from todo_service.problems import Problem
 
 DELETE_ME = read_statement("me/delete_me")
@@ -34,8 +34,15 @@ async def export_tasks(request: web.Request) -> web.Response:
     first = await _page(
         request.app[DATABASE], request[USER_ID], None, None
     )  # an error here still becomes a problem document
+    headers = {hdrs.CONTENT_TYPE: "application/x-ndjson; charset=utf-8"}
+    lines, _, next_id = first
+    if next_id is None:
+        return web.Response(body=lines, headers=headers)
     request.app[IN_FLIGHT].count_until_sent(request)
-    return web.Response(body=_stream(request, *first), content_type="application/x-ndjson", charset="utf-8")
+    stream = _stream(request, *first)
+    if accepts_gzip(request):
+        stream, headers[hdrs.CONTENT_ENCODING] = compress_stream(stream), GZIP
+    return web.Response(body=stream, headers=headers)
 
 
 @docs(

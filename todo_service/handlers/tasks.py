@@ -22,13 +22,13 @@ from todo_service.http import (
     TASK_ID,
     TASK_PATCH,
     ChangesSchema,
-    Conditions,
     Cursor,
     Tags,
     TaskSchema,
     derive_task_id,
     empty_list_token,
     fingerprint,
+    matching_tag,
     next_link,
     task_not_found,
 )
@@ -70,7 +70,7 @@ async def list_tasks(request: web.Request) -> web.Response:
         statement = (LIST_TASKS_BY if query.filters == NO_FILTERS else FILTERED_TASKS_BY)[query.sort, query.order]
         row = await run(statement, user_id, query.completed, query.limit, key, task_id, known, *query.filters)
     tag = row["tag"] or str(empty_list_token(user_id))
-    response = _representation(conditions, row["body"], tag)
+    response = _representation(request, row["body"], tag)
     if row["next_id"]:
         cursor = Cursor(query.sort, query.order, row["next_key"], str(row["next_id"]))
         response.headers[hdrs.LINK] = next_link(request.query, cursor)
@@ -144,7 +144,7 @@ async def get_task(request: web.Request) -> web.Response:
     if row["task"] is None:
         raise task_not_found()
     body, revision = row["task"]
-    return _representation(request[CONDITIONS], body, revision)
+    return _representation(request, body, revision)
 
 
 @docs(
@@ -210,16 +210,17 @@ def _if_match(request: web.Request) -> Tags | None:
     return None if tags == ANY else tags
 
 
-def _representation(conditions: Conditions, body: str, tag: str) -> web.Response:
+def _representation(request: web.Request, body: str, tag: str) -> web.Response:
     """A response with the body, or 304 or 412, depending on the conditions (RFC 9110, section 13.2.2).
 
     If the client has the current tag of a list, the body has no tasks: the statement compares the tags, too.
     """
-    if_match, if_none_match = conditions
+    if_match, if_none_match = request[CONDITIONS]
     if if_match is not None and tag not in if_match and if_match != ANY:
         raise _precondition_failed(tag)
     if if_none_match is not None and (tag in if_none_match or if_none_match == ANY):
-        return web.Response(status=304, headers={hdrs.ETAG: f'"{tag}"'})
+        sent = ", ".join(request.headers.getall(hdrs.IF_NONE_MATCH))
+        return web.Response(status=304, headers={hdrs.ETAG: matching_tag(sent, tag)})
     return _json_response(body, tag)
 
 

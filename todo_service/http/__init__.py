@@ -1,9 +1,10 @@
 """HTTP: the routes and their schemas, headers, validation, entity tags, cursors, and the API's description."""
 
 from todo_service.http import docs_pages
+from todo_service.http.compression import COMPRESSION, GZIP, accepts_gzip, compress_stream
 from todo_service.http.cursors import ORDERS, SORTS, Cursor, next_link
 from todo_service.http.docs_pages import DESCRIPTION
-from todo_service.http.etags import ANY, Tags, empty_list_token
+from todo_service.http.etags import ANY, Tags, empty_list_token, matching_tag
 from todo_service.http.headers import SECURITY_HEADERS, add_headers
 from todo_service.http.idempotency import derive_task_id, fingerprint
 from todo_service.http.in_flight import IN_FLIGHT, InFlight, reset
@@ -16,7 +17,6 @@ from todo_service.http.parameters import (
     NO_FILTERS,
     TASK_ID,
     ChangesQuerySchema,
-    Conditions,
     CreateHeadersSchema,
     ListQuerySchema,
     ReadHeadersSchema,
@@ -40,9 +40,11 @@ __all__ = [
     "ANY",
     "CHANGES_QUERY",
     "COMPLETION",
+    "COMPRESSION",
     "CONDITIONS",
     "CREATE_HEADERS",
     "DESCRIPTION",
+    "GZIP",
     "IN_FLIGHT",
     "LIST_QUERY",
     "NEW_TASK",
@@ -56,7 +58,6 @@ __all__ = [
     "ChangesQuerySchema",
     "ChangesSchema",
     "CompletionSchema",
-    "Conditions",
     "CreateHeadersSchema",
     "Cursor",
     "HealthSchema",
@@ -70,13 +71,16 @@ __all__ = [
     "TaskPatchSchema",
     "TaskSchema",
     "WriteHeadersSchema",
+    "accepts_gzip",
     "add_headers",
+    "compress_stream",
     "derive_task_id",
     "describe",
     "docs_pages",
     "empty_list_token",
     "fingerprint",
     "is_api",
+    "matching_tag",
     "next_link",
     "reset",
     "task_not_found",

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from html import escape
@@ -11,6 +12,7 @@ from pathlib import Path
 from aiohttp import HttpVersion11, hdrs, web
 
 from todo_service import __version__
+from todo_service.http.etags import ANY, matching_tag, parse_tags
 from todo_service.http.openapi import TITLE
 from todo_service.problems import PAGE as PROBLEMS
 from todo_service.problems import TYPES, ProblemType
@@ -122,11 +124,12 @@ def _headers(content_type: str) -> dict[str, str]:
 
 def _respond(request: web.Request, body: bytes, content_type: str) -> web.Response:
     """A response with the body, or 304 if the client already has this body."""
-    tag = _tag(body)
-    known = {etag.value for etag in request.if_none_match or ()}
+    tag, known = _tag(body), ", ".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
     headers = {**_headers(content_type), hdrs.ETAG: f'"{tag}"'}
-    if known & {tag, "*"}:
-        return web.Response(status=304, headers=headers)
+    with suppress(ValueError):  # a malformed condition is ignored here, like all headers of public routes
+        tags = parse_tags(known, strong=False)
+        if tag in tags or tags == ANY:
+            return web.Response(status=304, headers={**headers, hdrs.ETAG: matching_tag(known, tag)})
     return web.Response(body=body, headers=headers)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 Tags = tuple[str, ...]
-"""The entity tags of a header, without their quotes."""
+"""The entity tags of a header, without quotes and without the suffix of a content coding."""
 
 ANY: Final = ("*",)
 """The parsed form of the header value `*`. No list of tags equals it, because no tag of this service is an asterisk."""
@@ -20,9 +20,15 @@ MALFORMED: Final = 'Must be * or a list of entity tags in quotes, like "7", "9".
 TAG = r'(?:W/)?"[^\u0000-\u0020"\u007f]*"'
 TAGS = re.compile(rf"[ \t,]*{TAG}(?:[ \t]*,[ \t,]*{TAG})*[ \t,]*")
 EACH = re.compile(TAG)
-OWN_TAG = re.compile('"([0-9a-f-]+)"')
 
-SYNC_TOKEN = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(0|[1-9][0-9]{0,99})", re.ASCII)
+# The compressed form of a response has a tag of its own: this service appends `-gzip`, and proxies append similar
+# suffixes. No tag of this service ends like this otherwise.
+CODING_SUFFIX = "(?:(?:--?|;)(?:gzip|br|zstd|deflate))?"
+OWN_TAG = re.compile(f'"([0-9a-f-]+?){CODING_SUFFIX}"')
+
+SYNC_TOKEN = re.compile(
+    rf"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})-(0|[1-9][0-9]{{0,99}}){CODING_SUFFIX}", re.ASCII
+)
 EMPTY_LIST_NAMESPACE = UUID("2b1f0f5e-3c5d-4b52-a5f4-0d9b9a1f7c11")
 MAX_REVISION = 2**63 - 1
 
@@ -52,8 +58,8 @@ def parse_sync_token(text: str) -> SyncToken | None:
 def parse_tags(value: str, *, strong: bool) -> Tags:
     """The tags of an If-Match or If-None-Match header, without tags that the service can't have sent.
 
-    The result may be empty. With `strong`, weak tags are left out, too, because they never match in If-Match (RFC 9110,
-    section 8.8.3.2). Raises ValueError.
+    `"7-gzip"` is read as `7`: the task is the same, only its coding differs. With `strong`, weak tags are left out,
+    too, because they never match in If-Match (RFC 9110, section 8.8.3.2). The result may be empty. Raises ValueError.
     """
     if match := OWN_TAG.fullmatch(value):  # a single tag, as nearly all clients send it
         return (match[1],)
@@ -64,3 +70,16 @@ def parse_tags(value: str, *, strong: bool) -> Tags:
         raise ValueError(MALFORMED)
     tags = [tag for tag in EACH.findall(value) if not (strong and tag.startswith("W/"))]
     return tuple(match[1] for tag in tags if (match := OWN_TAG.fullmatch(tag.removeprefix("W/"))))
+
+
+def matching_tag(value: str, tag: str) -> str:
+    """The tag of an If-None-Match header that matches `tag`, as the client sent it. For `*`, `tag` in quotes.
+
+    A 304 repeats it. A cache updates a stored response only if the tags are equal (RFC 9111, section 4.3.4).
+    """
+    return next((each for each in EACH.findall(value) if parse_tags(each, strong=False) == (tag,)), f'"{tag}"')
+
+
+def coded_tag(tag: str, coding: str) -> str:
+    """The tag of a compressed response (RFC 9110, section 8.8.3.3). Both tags are in quotes."""
+    return f'{tag[:-1]}-{coding}"'

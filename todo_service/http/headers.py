@@ -6,6 +6,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
+from todo_service.http.compression import compress, is_large
 from todo_service.http.routes import is_api
 
 SECURITY_HEADERS = CIMultiDict(
@@ -28,14 +29,15 @@ on_response_prepare would take 0.4 us more."""
 ALLOW_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Request-ID"
 RESPONSE_HEADERS = "ETag, Idempotency-Replayed, Link, Location, Retry-After, WWW-Authenticate, Allow, X-Request-ID"
-PUBLIC_HEADERS = CIMultiDict({**SECURITY_HEADERS, "Vary": "Origin"})
-API_HEADERS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "private, no-cache", "Vary": "Authorization, Origin"})
-ERROR_HEADERS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "no-store", "Vary": "Authorization, Origin"})
+# A cache must not answer for /health and /metrics. The documentation's pages have a Cache-Control of their own.
+PUBLIC_HEADERS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "no-store", "Vary": "Origin, Accept-Encoding"})
+ERROR_HEADERS = CIMultiDict({**PUBLIC_HEADERS, "Vary": "Authorization, Origin, Accept-Encoding"})
+API_HEADERS = CIMultiDict({**ERROR_HEADERS, "Cache-Control": "private, no-cache"})
 PREFLIGHT_SECONDS = "7200"  # browsers cache preflight responses for 2 hours at most
 
 
 def add_headers(origins: Collection[str]) -> Middleware:
-    """A middleware that adds headers to every response, and answers preflight requests.
+    """A middleware that adds headers to every response, compresses large ones, and answers preflight requests.
 
     Pages of `origins` may send credentials, and read every response.
     """
@@ -46,6 +48,8 @@ def add_headers(origins: Collection[str]) -> Middleware:
         response = web.Response(status=204) if preflight else await handler(request)
         headers = response.headers
         headers.merge((API_HEADERS if response.status < 400 else ERROR_HEADERS) if is_api(request) else PUBLIC_HEADERS)
+        if is_large(response):
+            await compress(request, response)
         if hdrs.UPGRADE in request.headers:  # aiohttp discards data that arrives together with such a request
             response.force_close()
         origin = request.headers.get(hdrs.ORIGIN)
