@@ -1,16 +1,10 @@
 """Settings: their defaults, their valid values, and error messages, which contain no secrets."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
-from todo_service.settings import VARIABLES, Settings, SettingsError, read_settings
+from tests.support.settings import SECRET, URL, Read, errors_of
+from todo_service.settings import VARIABLES
 
-Read = Callable[..., Settings]
-
-URL = "postgres://user:hidden@db.example:5432/name"
-SECRET = "hidden: a secret that is long enough for HS256"
 KEY_SET = "https://issuer.example/keys"
 
 DEFAULTS = {
@@ -55,7 +49,6 @@ VALID: list[tuple[str, str, object]] = [
     ("JWT_LEEWAY", "30", 30),
     ("CORS_ORIGINS", "https://app.example.com", ("https://app.example.com",)),
     ("CORS_ORIGINS", " http://localhost:3000 , https://a.b, ", ("http://localhost:3000", "https://a.b")),
-    ("CORS_ORIGINS", "http://[::1]:3000", ("http://[::1]:3000",)),
     ("COMPRESSION", "on", "on"),
     ("COMPRESSION", "off", "off"),
     ("DOCS", "on", "on"),
@@ -107,21 +100,7 @@ INVALID = [
     ("JWT_ALGORITHMS", "none", "HS256 with a secret, or some of EdDSA,ES256,RS256 with a key set"),
     ("JWT_ALGORITHMS", "HS256,RS256", "HS256 with a secret, or some of EdDSA,ES256,RS256 with a key set"),
     ("JWT_ALGORITHMS", "hs256", "HS256 with a secret, or some of EdDSA,ES256,RS256 with a key set"),
-    *(
-        ("CORS_ORIGINS", origins, "in lower case, without a path or slash at the end, separated by commas")
-        for origins in [
-            "*",
-            "null",
-            "app.example.com",
-            "https://app.example.com/",
-            "https://app.example.com/path",
-            "https://*.example.com",
-            "https://App.example.com",
-            "https://a.example https://b.example",
-            "https://a.example,ftp://b.example",
-            "https://user@a.example",
-        ]
-    ),
+    ("CORS_ORIGINS", "app", "origins as browsers send them, like https://app.example.com"),
     *(
         ("DATABASE_URL", url, "like postgres://user:password@host:5432/name")
         for url in [
@@ -153,29 +132,6 @@ INVALID = [
         ]
     ),
 ]
-
-
-@pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> Read:
-    """Reads these settings, and also the required ones unless `only` is true."""
-
-    def read(*names: str, only: bool = False, **variables: str) -> Settings:
-        required = {} if only else {"DATABASE_URL": URL, "JWT_SECRET": SECRET}
-        for name, value in (required | variables).items():
-            monkeypatch.setenv(name, value)
-        return read_settings(*names)
-
-    return read
-
-
-def errors_of(read: Read, **arguments: Any) -> list[str]:
-    """The error messages for these settings: sentences without secrets."""
-    with pytest.raises(SettingsError) as caught:
-        read(**arguments)
-    sentences = str(caught.value).splitlines()
-    assert all(sentence.endswith(".") for sentence in sentences)
-    assert "hid" not in repr(caught.value)
-    return sentences
 
 
 def test_an_unset_variable_has_its_default(read: Read) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from jwt import InvalidKeyError
 
 from todo_service.settings.settings import VARIABLES, Settings
-from todo_service.settings.values import PUBLIC_KEY_ALGORITHMS, SECRET_ALGORITHMS
+from todo_service.settings.values import PUBLIC_KEY_ALGORITHMS, SECRET_ALGORITHMS, WrongValueError
 from todo_service.settings.variables import Variable
 
 
@@ -51,6 +51,9 @@ def _read(name: str) -> dict[str, Any]:
         return {}
     try:
         return {name: variable.parse(os.environ[source])}
+    except WrongValueError as error:
+        sentences = [f"{source} must be {mistake}." for mistake in error.mistakes]
+        raise SettingsError("\n".join(sentences)) from None
     except (ValueError, InvalidKeyError):
         found = "" if variable.secret else f", not {os.environ[source]!r}"
         raise SettingsError(f"{source} must be {variable.expected}{found}.") from None

@@ -89,9 +89,8 @@ class Settings:
     )
     cors_origins: tuple[str, ...] = variable(
         "CORS_ORIGINS",
-        "the origins whose pages may call the API, like `https://app.example.com`, separated by commas",
-        expected="origins as browsers send them, like https://app.example.com: in lower case, without a path or slash "
-        "at the end, separated by commas",
+        "the origins whose pages may call the API, like `https://app.example.com` or `tauri://localhost`, separated by "
+        "commas",
         parse=parse_origins,
         default=(),
     )

@@ -1,4 +1,7 @@
-"""Parsers of values: each returns the value of a setting, or raises ValueError. Its message is never shown."""
+"""Parsers of values: each returns the value of a setting, or raises ValueError.
+
+Only the text of a WrongValueError is shown. For other errors the message comes from the variable's `expected`.
+"""
 
 import re
 from ipaddress import ip_address
@@ -12,6 +15,14 @@ METRICS_TOKEN_LENGTH = 16
 SECRET_BYTES = 32  # RFC 7518, section 3.2: a key for HS256 is at least as long as the hash
 
 
+class WrongValueError(ValueError):
+    """A wrong value. Each of its mistakes ends the sentence "VARIABLE must be ...", and contains no secret."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__(*mistakes)
+        self.mistakes = mistakes
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host (name or address) is a loopback address, which other machines can't reach."""
     if host == "localhost":
@@ -23,7 +34,7 @@ def is_loopback(host: str) -> bool:
 
 
 def require(condition: bool) -> None:
-    """Raises a ValueError without a message. The message comes from the variable's `expected`."""
+    """Raises a ValueError if the condition is false."""
     if not condition:
         raise ValueError
 
