@@ -38,7 +38,7 @@ INVALID_CLAIMS = {
     "exp a list": ({"exp": [1_900_000_000]}, EXP),
     "exp Infinity": ({"exp": float("inf")}, MALFORMED),
     "exp NaN": ({"exp": float("nan")}, MALFORMED),
-    "nbf in the future": ({"nbf": NOW + 1}, NBF),
+    "nbf in the future": ({"nbf": NOW + 6}, NBF),
     "nbf a string": ({"nbf": "1"}, EXP),
     "nbf null": ({"nbf": None}, EXP),
     "nbf false": ({"nbf": False}, EXP),
@@ -84,6 +84,7 @@ async def test_an_exp_that_overflows_is_refused() -> None:
         {"exp": 10**398},
         {"exp": 1e308},
         {"nbf": NOW},
+        {"nbf": NOW + 5},
         {"nbf": 0},
         {"iat": NOW + 100},
         {"iat": "yesterday"},
@@ -126,6 +127,26 @@ async def test_a_token_of_8192_characters_is_accepted_and_a_longer_one_is_refuse
 )
 async def test_unknown_header_members_and_a_kid_are_ignored_with_a_secret(members: dict[str, Any]) -> None:
     assert await Verifier(secret_settings()).verify(token_with_header(**members)) == "ada"
+
+
+@pytest.mark.parametrize(("leeway", "seconds"), [(0, 5), (3, 5), (5, 5), (6, 6), (300, 300)])
+async def test_nbf_is_forgiven_for_5_seconds_or_the_leeway_if_that_is_more(
+    clock: Clock, leeway: int, seconds: int
+) -> None:
+    verifier = Verifier(secret_settings(jwt_leeway=leeway))
+    token = valid_token(nbf=NOW + seconds)
+    clock.now = NOW - 0.5
+    assert NBF in await refusal_of(verifier, token)
+    clock.now = NOW
+    assert await verifier.verify(token) == "ada"
+
+
+async def test_without_a_leeway_a_token_is_refused_from_its_exp_on(clock: Clock) -> None:
+    verifier = Verifier(secret_settings())
+    token = valid_token(exp=NOW + 1)
+    assert await verifier.verify(token) == "ada"
+    clock.now = NOW + 1
+    assert "has expired" in await refusal_of(verifier, token)
 
 
 async def test_exp_and_nbf_are_checked_with_exactly_the_leeway(clock: Clock) -> None:

@@ -21,6 +21,7 @@ REALM = 'Bearer realm="todo-service"'
 COMPACT_FORM = re.compile(r"([\w-]+)\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, section 7.1; base64url is never padded
 MAX_TOKEN_LENGTH = 8192  # limits the work that clients without a valid token can cause
 USABLE_ID = re.compile(r"[^\0\ud800-\udfff]{1,255}")  # text that PostgreSQL can store
+CLOCK_SKEW_SECONDS = 5  # how far the clock of an issuer may be ahead, even if JWT_LEEWAY is less
 MAX_CACHED_TOKENS = 10_000
 CACHE_MISS = ("", -inf)
 JWS = jwt.PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
@@ -106,8 +107,8 @@ def _check_claims(claims: dict[str, Any], settings: Settings) -> tuple[str, floa
     """The token's `sub`, and its expiry in Unix time (RFC 7519, section 4.1). Raises Problem.
 
     PyJWT is less strict: it accepts `exp` and `nbf` as text, an `aud` that is null or an empty list, and a `sub` that
-    PostgreSQL can't store. `iat` is ignored: otherwise the service would refuse new tokens of an issuer whose clock is
-    1 s ahead.
+    PostgreSQL can't store. Clients use a token at once, so the service must not refuse new tokens of an issuer whose
+    clock is some seconds ahead: `nbf` may be a little later than now, and `iat` is ignored.
     """
     now, leeway = time.time(), settings.jwt_leeway
     exp: Any = claims.get("exp")
@@ -117,7 +118,7 @@ def _check_claims(claims: dict[str, Any], settings: Settings) -> tuple[str, floa
         raise invalid_token("The token must have an `exp`, and `exp` and `nbf` must be numbers: seconds since 1970.")
     if now >= exp + leeway:
         raise invalid_token("The token has expired; get a new one.")
-    if now < nbf - leeway:
+    if now < nbf - max(leeway, CLOCK_SKEW_SECONDS):
         raise invalid_token("The token is not valid yet; wait until the time in its `nbf`.")
     if settings.jwt_issuer and claims.get("iss") != settings.jwt_issuer:
         raise invalid_token("The token's `iss` is not the issuer that this service trusts.")

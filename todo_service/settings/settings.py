@@ -85,7 +85,11 @@ class Settings:
         "JWT_AUDIENCE", "the `aud` that every token must have; if empty, tokens with an `aud` are refused", default=""
     )
     jwt_leeway: int = number(
-        "JWT_LEEWAY", "seconds by which the clocks of issuer and service may differ", 0, 300, default=0
+        "JWT_LEEWAY",
+        "seconds by which the clocks of issuer and service may differ (for `nbf`, at least 5)",
+        0,
+        300,
+        default=0,
     )
     cors_origins: tuple[str, ...] = variable(
         "CORS_ORIGINS",
