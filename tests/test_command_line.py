@@ -5,7 +5,9 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.support.processes import SECRET, refused_command, run_command
+from tests.support.pgbouncer import not_through_pgbouncer
+from tests.support.postgres_servers import session
+from tests.support.processes import SECRET, UP_TO_DATE, answers, refused_command, run_command, served
 from todo_service import __version__
 from todo_service.__main__ import main
 
@@ -60,6 +62,11 @@ def test_migrate_fails_if_the_database_is_unreachable(
         ({"BETTER_AUTH_SECRET": "hidden"}, "BETTER_AUTH_SECRET must be at least 32 bytes long"),
         ({"JWT_SECRET": SECRET, "JWT_JWKS_URL": "https://id.example/keys"}, "JWT_JWKS_URL are both set"),
         ({"JWT_SECRET": SECRET, "JWT_ALGORITHMS": "RS256"}, "JWT_ALGORITHMS must be HS256 with a secret"),
+        (
+            {"JWT_SECRET": SECRET, "CORS_ORIGINS": "https://a.example/"},
+            "write https://a.example, not https://a.example/.",
+        ),
+        ({"JWT_SECRET": SECRET, "DATABASE_URL": f"{UNREACHABLE}?hostaddr=1"}, "without the parameter hostaddr"),
     ],
     ids=str,
 )
@@ -88,6 +95,33 @@ def test_migrate_needs_only_the_database_url(
     for name, value in ({"DATABASE_URL": UNREACHABLE} | variables).items():
         monkeypatch.setenv(name, value)
     assert "can't be reached" in refused_command(capsys, "migrate")
+
+
+@pytest.mark.database
+def test_serve_and_migrate_reach_the_database_with_an_address_of_other_tools(
+    database_url: str, service_database_url: str, tmp_path: Path
+) -> None:
+    parameters = "&schema=public&connection_limit=5&pgbouncer=true&connect_timeout=9&ssl=false&timezone=Europe/Rome"
+    migrated = run_command("migrate", DATABASE_URL=database_url + parameters)
+    assert (migrated.returncode, migrated.stdout, migrated.stderr) == (0, f"{UP_TO_DATE}\n", "")
+    with served(tmp_path / "log", DATABASE_URL=service_database_url + parameters) as (_, url):
+        assert answers(f"{url}/health/ready")
+
+
+@pytest.mark.database
+@not_through_pgbouncer  # it refuses search_path
+@pytest.mark.parametrize("setting", ["search_path=todo", "options=-csearch_path%3Dtodo"])
+async def test_serve_and_migrate_use_the_schema_of_search_path(
+    empty_database: str, tmp_path: Path, setting: str
+) -> None:
+    url = f"{empty_database}&{setting}"
+    async with session(empty_database) as connection:
+        await connection.execute("CREATE SCHEMA todo")
+        assert run_command("migrate", DATABASE_URL=url).returncode == 0
+        assert await connection.fetchval("SELECT count(*) FROM todo.tasks") == 0
+        assert await connection.fetchval("SELECT to_regclass('public.tasks')") is None
+    with served(tmp_path / "log", DATABASE_URL=url) as (_, address):
+        assert answers(f"{address}/health/ready")
 
 
 @pytest.mark.parametrize("name", ["JWT_SECRET", "BETTER_AUTH_SECRET"])

@@ -32,7 +32,7 @@ DEFAULTS = {
 }
 
 VALID: list[tuple[str, str, object]] = [
-    ("DATABASE_URL", "postgresql:///name?host=/run/postgresql", "postgresql:///name?host=/run/postgresql"),
+    ("DATABASE_URL", "postgresql:///other", "postgresql:///other"),
     ("DATABASE_POOL_SIZE", "1", 1),
     ("DATABASE_POOL_SIZE", "100", 100),
     ("DATABASE_BATCH_SIZE", "1", 1),
@@ -101,26 +101,7 @@ INVALID = [
     ("JWT_ALGORITHMS", "HS256,RS256", "HS256 with a secret, or some of EdDSA,ES256,RS256 with a key set"),
     ("JWT_ALGORITHMS", "hs256", "HS256 with a secret, or some of EdDSA,ES256,RS256 with a key set"),
     ("CORS_ORIGINS", "app", "origins as browsers send them, like https://app.example.com"),
-    *(
-        ("DATABASE_URL", url, "like postgres://user:password@host:5432/name")
-        for url in [
-            "hidden",
-            "mysql://user:hidden@db.example/name",
-            "postgres://user:hidden@db.example",
-            "postgres://user:hidden@db.example/",
-            "postgres://user:hidden@db.example:port/name",
-            "postgres://user:hidden@db.example:65536/name",
-            "postgres://user:hid@den@db.example/name",
-            "postgres://user:hid/den@db.example/name",
-            "postgres://user:hid#den@db.example/name",
-            "postgres://user:hidden@[::1/name",
-            "postgres://user:hidden@a.example:1,b.example:port/name",
-            "postgres://user:hidden@db.example/name?sslmode",
-            "postgres://user:hidden@db.example/name?sslmode=",
-            "postgres://user:hidden@db.example/name?sslmode=on",
-            "postgres://user:hidden@db.example/name?sslmode=verify_full",
-        ]
-    ),
+    ("DATABASE_URL", "hidden", "like postgres://user:password@host:5432/name, with special characters"),
     *(
         (name, secret, "at least 32 bytes long")
         for name in ("JWT_SECRET", "BETTER_AUTH_SECRET", "JWT_SECRET_PREVIOUS")
@@ -225,31 +206,3 @@ def test_all_invalid_settings_are_reported_at_once(read: Read) -> None:
 def test_only_the_requested_settings_are_read(read: Read) -> None:
     settings = read("database_url", only=True, DATABASE_URL=URL, PORT="x", JWT_SECRET="short")
     assert (settings.database_url, settings.port, settings.jwt_secret) == (URL, 8080, "")
-
-
-@pytest.mark.parametrize(
-    ("parameters", "kept"),
-    [
-        ("?sslmode=require&channel_binding=require", "?sslmode=require"),
-        ("?channel_binding=require", ""),
-        ("?connect_timeout=10&sslmode=verify-full&sslrootcert=/ca.pem", "?sslmode=verify-full&sslrootcert=/ca.pem"),
-        ("?pgbouncer=true&connection_limit=1&application_name=a%20b", "?application_name=a%20b"),
-        ("?keepalives=1&keepalives_idle=5&target_session_attrs=read-write", "?target_session_attrs=read-write"),
-        ("?options=endpoint%3Dx&supa=base-pooler.x&gssencmode=disable", "?options=endpoint%3Dx"),
-        ("?require_auth=none", "?require_auth=none"),  # it is kept, so that PostgreSQL refuses it
-    ],
-)
-def test_url_parameters_that_only_other_clients_support_are_removed(read: Read, parameters: str, kept: str) -> None:
-    assert read(DATABASE_URL=URL + parameters).database_url == URL + kept
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgres://a.example:1,b.example:2/name?target_session_attrs=read-write",
-        "postgres://us%40er:p%3A%2F%23%3F@[2001:db8::1]:5432/na%20me",
-        *(f"{URL}?sslmode={mode}" for mode in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")),
-    ],
-)
-def test_urls_with_other_parameters_are_unchanged(read: Read, url: str) -> None:
-    assert read(DATABASE_URL=url).database_url == url

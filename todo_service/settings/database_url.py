@@ -1,30 +1,174 @@
-"""The parser of DATABASE_URL."""
+"""The parser of DATABASE_URL: keeps parameters that asyncpg understands, leaves out harmless ones, refuses the rest.
+
+asyncpg sends unknown parameters to PostgreSQL, as settings of the server. PostgreSQL then refuses each connection, so
+the service would start and never reach its database.
+"""
 
 import re
-from urllib.parse import parse_qs, urlsplit
+from typing import NamedTuple
+from urllib.parse import SplitResult, unquote_plus, urlsplit
 
-from todo_service.settings.values import require
+from todo_service.settings.values import WrongValueError, one_of, require
 
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+FORM = "like postgres://user:password@host:5432/name"
+SCHEMES = ("postgres", "postgresql")
+SCHEME = re.compile(r"([a-z][a-z0-9+.-]*(?::[a-z][a-z0-9+.-]*)?)://", re.ASCII | re.IGNORECASE)
+KEY_AND_VALUE = re.compile(r"\w[\w ]*=")
+NAME = re.compile(r"[a-z][a-z_.-]{0,39}", re.ASCII | re.IGNORECASE)  # other names may be parts of a secret
 
-# Parameters that hosting platforms add to a DATABASE_URL. asyncpg would send them to the server, which refuses them. It
-# is safe to leave them out: they configure how libpq connects, or are meant for other libraries.
-LIBPQ_ONLY_PARAMETERS = re.compile(
-    r"channel_binding|client_encoding|connect_timeout|fallback_application_name|gssdelegation|gssencmode|keepalives\w*|"
-    r"load_balance_hosts|sslcompression|sslsni|tcp_user_timeout|"
-    r"pgbouncer|connection_limit|pool_timeout|statement_cache_size|supa"
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")  # the weakest first
+SSL = {"true": "require", "1": "require", "false": "", "0": ""} | {mode: mode for mode in SSL_MODES}
+"""The sslmode of each value of `ssl`. `true` has the meaning of libpq; without TLS, the default stays: `prefer`."""
+
+DIRECT_SSL_MODES = SSL_MODES[SSL_MODES.index("require") :]
+TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+
+ASYNCPG_PARAMETERS = {
+    *("host", "port", "user", "password", "passfile", "dbname", "database", "service", "target_session_attrs"),
+    *("sslmode", "sslnegotiation", "sslrootcert", "sslcrl", "sslcert", "sslkey", "sslpassword"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname", "gsslib"),
+}
+
+SERVER_SETTINGS = {
+    "application_name",  # the service replaces it by its own name
+    "options",  # any setting, and the name of the endpoint in some hosted databases
+    "search_path",  # the schema of the tables
+    "timezone",  # tools add it; the API's times are always in UTC
+}
+
+# Parameters of other clients. It is safe to leave them out: they only tune the client, or the service has its own value
+# for them. The names are in lower case, without _ and -, so that they match in each spelling.
+IGNORED_PARAMETERS = re.compile(
+    # the pool
+    r"pool\w*|connectionlimit|(?:min|max)(?:size|conns|connections|overflow|uses|queries)?|connmaxage|connhealthchecks|"
+    r"checkoutretries|reapingfrequency|queue(?:target|interval)|idleinterval|maxpipeline|"
+    # time limits and keepalives
+    r"\w*timeout(?:millis|ms)?|\w*lifetime(?:seconds)?|(?:tcp)?keepalives?\w*|backoff|"
+    # prepared statements, plans and caches
+    r"pgbouncer|prepare|preparethreshold|prepared\w*|statementcache\w*|statementlimit|descriptioncache\w*|"
+    r"databasemetadatacache\w*|defaultqueryexecmode|plancachemode|jit|fetchtypes|rewritebatchedinserts|"
+    # the name, the encoding and the log of the client
+    r"(?:fallback)?applicationname|(?:client)?encoding|charset|adapter|loggerlevel|debug|stringtype|"
+    # libpq; hosting platforms add channel_binding, and sslmode decides about the security of the connection
+    r"channelbinding|gssdelegation|loadbalancehosts|maxprotocolversion|sslcompression|sslsni|uselibpqcompat|"
+    # the poolers of hosting platforms
+    r"supa|workaround"
 )
+
+CHOICES = {
+    "sslmode": SSL_MODES,
+    "ssl": tuple(SSL),
+    "sslnegotiation": ("postgres", "direct"),
+    "ssl_min_protocol_version": TLS_VERSIONS,
+    "ssl_max_protocol_version": TLS_VERSIONS,
+    "target_session_attrs": ("any", "primary", "standby", "prefer-standby", "read-write", "read-only"),
+    "gsslib": ("gssapi", "sspi"),
+}
+ONLY_IF = {"schema": ("public",), "currentschema": ("public",), "gssencmode": ("disable", "prefer")}
+"""Parameters of other clients that may be left out only with these values."""
+
+PARTS = {"host": "host", "port": "host", "user": "user", "password": "password", "dbname": "name", "database": "name"}
+"""asyncpg ignores these parameters if the address has this part. libpq would ignore the part."""
+
+
+class Parameter(NamedTuple):
+    text: str
+    name: str
+    value: str
 
 
 def parse_database_url(value: str) -> str:
-    parts = urlsplit(value)
-    require(parts.scheme in ("postgres", "postgresql") and len(parts.path) > 1)
-    user, _, hosts = parts.netloc.rpartition("@")
-    require("@" not in user)  # asyncpg would read the end of the password as the host
-    for host in hosts.split(","):
-        _ = urlsplit(f"//{host}").port  # raises ValueError if it is not a number
-    query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    require(all(mode in SSL_MODES for mode in query.get("sslmode", ())))
-    address, mark, parameters = value.partition("?")
-    kept = [each for each in parameters.split("&") if not LIBPQ_ONLY_PARAMETERS.fullmatch(each.partition("=")[0])]
-    return address + mark * bool(kept) + "&".join(kept)
+    """The address for asyncpg. Raises ValueError, or WrongValueError whose mistakes name parameters but no values."""
+    address, _, query = value.strip().partition("?")
+    parameters = [_read_parameter(text) for text in query.split("&") if text]
+    values = {parameter.name: parameter.value for parameter in parameters if parameter.value}
+    parts = _check_address(address, values)
+    mistakes = [mistake for parameter in parameters if (mistake := _mistake_in(parameter, parts))]
+    if mistakes:
+        raise WrongValueError(*dict.fromkeys(f"{FORM}{mistake}" for mistake in mistakes))
+    _check_hosts_and_ports(parts["host"] or values.get("host", ""), values.get("port", ""))
+    kept = _strengthen_tls([parameter for parameter in parameters if not _is_ignored(parameter.name)])
+    require(all("=" in parameter.text for parameter in kept) and "#" not in query)  # asyncpg would misread these
+    if not parts["name"]:
+        address = address.removesuffix("/")  # otherwise asyncpg would ignore dbname
+    return "?".join([address, "&".join(parameter.text for parameter in kept)]) if kept else address
+
+
+def _read_parameter(text: str) -> Parameter:
+    name, _, value = text.partition("=")
+    return Parameter(text, unquote_plus(name), unquote_plus(value))
+
+
+def _check_address(address: str, values: dict[str, str]) -> dict[str, str]:
+    """The parts of the address."""
+    if address[:1] in {'"', "'"}:
+        raise WrongValueError(f"{FORM}, without quotes around it")
+    scheme = SCHEME.match(address)
+    if scheme and scheme[1].lower() not in SCHEMES:
+        raise WrongValueError(f"{FORM}: write postgres:// instead of {scheme[1]}://")
+    if not scheme and KEY_AND_VALUE.match(address):
+        raise WrongValueError(f"{FORM}, not a list of names and values like host=localhost dbname=todo")
+    split: SplitResult = urlsplit(address)
+    credentials, _, host = split.netloc.rpartition("@")
+    # Without this check, asyncpg would read the end of the password as the host or the name.
+    require(split.scheme in SCHEMES and not split.fragment and "@" not in credentials + split.path)
+    _check_hosts_and_ports(host, "")
+    name = split.path.removeprefix("/")
+    if not name and not {"dbname", "database"} & values.keys():
+        raise WrongValueError(f"{FORM}, with the name of a database at its end")
+    user, _, password = credentials.partition(":")
+    return {"host": host, "user": user, "password": password, "name": name}
+
+
+def _check_hosts_and_ports(hosts: str, ports: str) -> None:
+    hosts_with_ports = hosts.split(",") if hosts else []
+    require(all(hosts_with_ports))
+    for host in hosts_with_ports:
+        if not host.startswith("/"):  # the directory of a Unix socket
+            _ = urlsplit(f"//{host}").port  # raises ValueError if it is not a number
+    numbers = ports.split(",") if ports else []
+    require(all(re.fullmatch("[0-9]{1,5}", number) and int(number) < 65_536 for number in numbers))
+    require(len(numbers) in {0, 1, len(hosts_with_ports)})
+
+
+def _plain(name: str) -> str:
+    return re.sub("[_-]", "", name.lower())
+
+
+def _is_ignored(name: str) -> bool:
+    if name.lower() in SERVER_SETTINGS:
+        return False
+    return _plain(name) in ONLY_IF or IGNORED_PARAMETERS.fullmatch(_plain(name)) is not None
+
+
+def _mistake_in(parameter: Parameter, parts: dict[str, str]) -> str | None:
+    """The mistake in a parameter, as the end of a sentence, without its value."""
+    name = parameter.name
+    choices = CHOICES.get(name) or ONLY_IF.get(_plain(name))
+    if choices and parameter.value not in choices:
+        other = "; for another schema, write search_path" if _plain(name) in {"schema", "currentschema"} else ""
+        return f", and its parameter {name} must be {one_of(choices)}{other}"
+    if name == "sslrootcert" and parameter.value == "system":
+        return ", and its parameter sslrootcert must be a file, like /etc/ssl/certs/ca-certificates.crt"
+    if name in PARTS and parts[PARTS[name]]:
+        return f": the parameter {name} has no effect beside the {PARTS[name]} in the address, so leave out one of them"
+    if name in ASYNCPG_PARAMETERS or name in CHOICES or name.lower() in SERVER_SETTINGS or _is_ignored(name):
+        return None
+    known = f"the parameter {name}" if NAME.fullmatch(name) else "one of its parameters"
+    return (
+        f", without {known}, which the service can't honour: leave it out, or write a setting of PostgreSQL into "
+        "options, like options=-csearch_path%3Dtodo"
+    )
+
+
+def _strengthen_tls(parameters: list[Parameter]) -> list[Parameter]:
+    """Replaces `ssl` and repeated `sslmode` by the strongest of their modes."""
+    of_tls = [parameter for parameter in parameters if parameter.name in {"ssl", "sslmode"}]
+    modes = [mode for parameter in of_tls if (mode := SSL[parameter.value])]
+    mode = max(modes, key=SSL_MODES.index, default="")
+    if ("sslnegotiation", "direct") in [parameter[1:] for parameter in parameters] and mode not in DIRECT_SSL_MODES:
+        raise WrongValueError(f"{FORM}, and sslnegotiation=direct needs sslmode={one_of(DIRECT_SSL_MODES)}")
+    if [parameter.name for parameter in of_tls] in ([], ["sslmode"]):
+        return parameters
+    others = [parameter for parameter in parameters if parameter not in of_tls]
+    return [*others, Parameter(f"sslmode={mode}", "sslmode", mode)] if mode else others

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from todo_service.settings.database_url import SSL_MODES, parse_database_url
+from todo_service.settings.database_url import FORM, parse_database_url
 from todo_service.settings.origins import parse_origins
 from todo_service.settings.values import (
     METRICS_TOKEN_LENGTH,
@@ -25,8 +25,7 @@ class Settings:
     database_url: str = variable(
         "DATABASE_URL",
         "like `postgres://user:password@host:port/name?sslmode=verify-full`; parameters are optional",
-        expected="like postgres://user:password@host:5432/name, with special characters in user and password as %XX; "
-        f"the parameter sslmode, if present, must be {', '.join(SSL_MODES[:-1])} or {SSL_MODES[-1]}",
+        expected=f"{FORM}, with special characters in user and password as %XX",
         parse=parse_database_url,
         secret=True,
     )

@@ -4,6 +4,7 @@ Only the text of a WrongValueError is shown. For other errors the message comes 
 """
 
 import re
+from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -56,6 +57,12 @@ def parse_key_set_url(value: str) -> str:
 def parse_metrics_token(value: str) -> str:
     require(len(value) >= METRICS_TOKEN_LENGTH and re.fullmatch("[!-~]+", value) is not None)
     return value
+
+
+def one_of(choices: Sequence[str]) -> str:
+    """The choices as a message lists them: `a, b or c`."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def split(value: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from todo_service.settings.values import require
+from todo_service.settings.values import one_of, require
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,4 @@ def choice(name: str, text: str, choices: tuple[str, ...], default: str) -> Any:
         require(value in choices)
         return value
 
-    expected = f"{', '.join(choices[:-1])} or {choices[-1]}"
-    return variable(name, text, parse=parse, expected=expected, default=default)
+    return variable(name, text, parse=parse, expected=one_of(choices), default=default)
