@@ -64,7 +64,7 @@ def test_migrate_fails_if_the_database_is_unreachable(
         ({"JWT_SECRET": SECRET, "JWT_ALGORITHMS": "RS256"}, "JWT_ALGORITHMS must be HS256 with a secret"),
         (
             {"JWT_SECRET": SECRET, "CORS_ORIGINS": "https://a.example/"},
-            "write https://a.example, not https://a.example/.",
+            "write https://a.example, not 'https://a.example/'.",
         ),
         ({"JWT_SECRET": SECRET, "DATABASE_URL": f"{UNREACHABLE}?hostaddr=1"}, "without the parameter hostaddr"),
     ],

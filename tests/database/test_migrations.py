@@ -225,7 +225,10 @@ async def test_a_database_whose_lower_changes_only_ascii_letters_works_with_a_wa
         ("postgres://nobody:hidden@{socket}", 'role "nobody" does not exist'),
         ("postgres://postgres:hidden@/missing{query}", 'database "missing" does not exist'),
         ("postgres://u:hidden@127.0.0.1:{port}/d", "can't be reached"),
-        ("postgres://u:hidden@127.0.0.1:{port}/d?sslmode=verify-full&sslrootcert=/missing", "No such file"),
+        (
+            "postgres://u:hidden@127.0.0.1:{port}/d?sslmode=verify-full&sslrootcert=/missing",
+            "must be a file that exists",
+        ),
         ("postgres://u:hidden@127.0.0.1:{port}/d?target_session_attrs=x", "DATABASE_URL must be"),
         ("postgres://u:hidden@127.0.0.1:{port}/d?sslnegotiation=x", "DATABASE_URL must be"),
         ("postgres://u:hidden@host:port/d", "DATABASE_URL must be"),

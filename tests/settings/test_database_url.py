@@ -1,6 +1,7 @@
 """DATABASE_URL as other tools write it: the service understands it, or refuses it and says what to write."""
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support.settings import URL, Read, errors_of
 from todo_service.settings.database_url import ASYNCPG_PARAMETERS, CHOICES, SERVER_SETTINGS, SSL_MODES
 
 FORM = "DATABASE_URL must be like postgres://user:password@host:5432/name"
+FILE = __file__  # a file that exists
 CREDENTIALS = "with special characters in user and password as %XX"
 
 UNCHANGED = [
@@ -29,7 +31,7 @@ UNCHANGED = [
     f"{URL}?options=-c%20statement_timeout=5s",
     f"{URL}?search_path=todo&TimeZone=UTC",
     f"{URL}?sslmode=require&sslnegotiation=direct&ssl_min_protocol_version=TLSv1.3",
-    f"{URL}?sslmode=verify-full&sslrootcert=/ca.pem&sslcert=/c.pem&sslkey=/k.pem&sslcrl=/crl.pem&sslpassword=hidden",
+    f"{URL}?sslmode=verify-full&sslrootcert={FILE}&sslcert={FILE}&sslkey={FILE}&sslcrl={FILE}&sslpassword=hidden",
     f"{URL}?krbsrvname=postgres&gsslib=gssapi&service=todo",
     *(f"{URL}?sslmode={mode}" for mode in SSL_MODES),
 ]
@@ -39,7 +41,7 @@ LEFT_OUT = [
     # libpq and hosting platforms
     ("?sslmode=require&channel_binding=require", "?sslmode=require"),
     ("?channel_binding=require", ""),
-    ("?connect_timeout=10&sslmode=verify-full&sslrootcert=/ca.pem", "?sslmode=verify-full&sslrootcert=/ca.pem"),
+    (f"?connect_timeout=10&sslmode=verify-full&sslrootcert={FILE}", f"?sslmode=verify-full&sslrootcert={FILE}"),
     ("?keepalives=1&keepalives_idle=5&target_session_attrs=read-write", "?target_session_attrs=read-write"),
     ("?options=endpoint%3Dx&supa=base-pooler.x&gssencmode=disable", "?options=endpoint%3Dx"),
     ("?client_encoding=utf8&fallback_application_name=x&load_balance_hosts=random&tcp_user_timeout=5", ""),
@@ -78,7 +80,7 @@ TLS = [
     ("?ssl=true&sslmode=disable", "?sslmode=require"),
     ("?sslmode=prefer&ssl=true", "?sslmode=require"),
     ("?sslmode=verify-full&ssl=true", "?sslmode=verify-full"),
-    ("?ssl=true&sslmode=verify-full&sslrootcert=/ca.pem", "?sslrootcert=/ca.pem&sslmode=verify-full"),
+    (f"?ssl=true&sslmode=verify-full&sslrootcert={FILE}", f"?sslrootcert={FILE}&sslmode=verify-full"),
     ("?ssl=false&sslmode=require", "?sslmode=require"),
     ("?ssl=disable&sslmode=require", "?sslmode=require"),
     ("?sslmode=verify-ca&sslmode=disable", "?sslmode=verify-ca"),
@@ -105,7 +107,8 @@ REFUSED_VALUES = [
     ("schema=", "parameter schema must be public; for another schema, write search_path"),
     ("currentSchema=hidden", "parameter currentSchema must be public; for another schema, write search_path"),
     ("gssencmode=require", "parameter gssencmode must be disable or prefer"),
-    ("sslrootcert=system", "parameter sslrootcert must be a file"),
+    ("sslrootcert=system", "parameter sslrootcert must be a file that exists"),
+    ("sslmode=require&sslcert=/hidden", "parameter sslcert must be a file that exists"),
     ("sslnegotiation=hidden", "parameter sslnegotiation must be postgres or direct"),
     ("sslnegotiation=direct", "sslnegotiation=direct needs sslmode=require, verify-ca or verify-full"),
     ("sslnegotiation=direct&sslmode=prefer", "sslnegotiation=direct needs sslmode=require,"),
@@ -120,7 +123,6 @@ REFUSED_VALUES = [
     ("hid den=x", "without one of its parameters, which the service can't honour"),
     ("hid3en=x", "without one of its parameters, which the service can't honour"),
     ("=hidden", "without one of its parameters, which the service can't honour"),
-    ("sslcert", CREDENTIALS),
     ("options=a#hidden", CREDENTIALS),
 ]
 
@@ -171,6 +173,12 @@ def read_by_asyncpg(url: str) -> Any:
     """The hosts, and the other parts, that asyncpg reads from the address."""
     parse = vars(connect_utils)["_parse_connect_dsn_and_args"]
     return parse(**dict.fromkeys(inspect.signature(parse).parameters) | {"dsn": url})
+
+
+@pytest.fixture(autouse=True)
+def root_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of certificates, which verify-ca and verify-full need."""
+    monkeypatch.setenv("PGSSLROOTCERT", FILE)
 
 
 @pytest.mark.parametrize("url", UNCHANGED)
@@ -225,7 +233,8 @@ def test_dbname_replaces_the_name_in_the_address(read: Read) -> None:
     assert read_by_asyncpg(url)[1].database == "name"
 
 
-def test_asyncpg_reads_each_accepted_address(read: Read) -> None:
+def test_asyncpg_reads_each_accepted_address(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGSSLROOTCERT")  # asyncpg would refuse a file without certificates
     without_files = [url for url in UNCHANGED if "=/c" not in url and "sslmode=verify" not in url]
     accepted = [URL + parameters for parameters, kept in (*LEFT_OUT, *TLS) if "verify" not in kept] + without_files
     for url in accepted:
@@ -234,7 +243,8 @@ def test_asyncpg_reads_each_accepted_address(read: Read) -> None:
         assert parameters.database in {"name", "na me"}
 
 
-def test_asyncpg_reads_each_parameter_that_the_service_passes_on() -> None:
+def test_asyncpg_reads_each_parameter_that_the_service_passes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGSSLROOTCERT")
     values = {name: choices[-1] for name, choices in CHOICES.items()} | {"port": "1", "sslmode": "require"}
     files = {"sslrootcert", "sslcrl", "sslcert", "sslkey"}
     query = "&".join(f"{name}={values.get(name, 'x')}" for name in sorted(ASYNCPG_PARAMETERS - files))
@@ -252,3 +262,21 @@ def test_asyncpg_reads_the_hosts_in_all_forms() -> None:
         "postgresql:///name?host=a.example,b.example&port=1,2": [("a.example", 1), ("b.example", 2)],
     }
     assert {url: read_by_asyncpg(url)[0] for url in hosts} == hosts
+
+
+@pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+def test_a_mode_that_verifies_the_server_needs_a_file_of_certificates(
+    read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str
+) -> None:
+    url = f"{URL}?sslmode={mode}"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for file in ("", "/hidden"):
+        monkeypatch.setenv("PGSSLROOTCERT", file)
+        [sentence] = errors_of(read, DATABASE_URL=url)
+        needs = "needs the certificates of authorities in a file, like sslrootcert=/etc/ssl/certs/ca-certificates.crt."
+        assert sentence == f"{FORM}, and sslmode={mode} {needs}"
+    monkeypatch.setenv("PGSSLROOTCERT", "")
+    (tmp_path / ".postgresql").mkdir()
+    (tmp_path / ".postgresql" / "root.crt").touch()
+    assert read(DATABASE_URL=url).database_url == url
+    assert read(DATABASE_URL=f"{url}&sslrootcert={FILE}").database_url == f"{url}&sslrootcert={FILE}"

@@ -4,7 +4,9 @@ asyncpg sends unknown parameters to PostgreSQL, as settings of the server. Postg
 the service would start and never reach its database.
 """
 
+import os
 import re
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote_plus, urlsplit
 
@@ -21,6 +23,8 @@ SSL = {"true": "require", "1": "require", "false": "", "0": ""} | {mode: mode fo
 """The sslmode of each value of `ssl`. `true` has the meaning of libpq; without TLS, the default stays: `prefer`."""
 
 DIRECT_SSL_MODES = SSL_MODES[SSL_MODES.index("require") :]
+VERIFYING_SSL_MODES = SSL_MODES[SSL_MODES.index("verify-ca") :]
+FILES = ("sslrootcert", "sslcrl", "sslcert", "sslkey")
 TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
 ASYNCPG_PARAMETERS = {
@@ -89,6 +93,7 @@ def parse_database_url(value: str) -> str:
     _check_hosts_and_ports(parts["host"] or values.get("host", ""), values.get("port", ""))
     kept = _strengthen_tls([parameter for parameter in parameters if not _is_ignored(parameter.name)])
     require(all("=" in parameter.text for parameter in kept) and "#" not in query)  # asyncpg would misread these
+    _check_root_certificates(kept, values.get("sslrootcert", ""))
     if not parts["name"]:
         address = address.removesuffix("/")  # otherwise asyncpg would ignore dbname
     return "?".join([address, "&".join(parameter.text for parameter in kept)]) if kept else address
@@ -148,8 +153,8 @@ def _mistake_in(parameter: Parameter, parts: dict[str, str]) -> str | None:
     if choices and parameter.value not in choices:
         other = "; for another schema, write search_path" if _plain(name) in {"schema", "currentschema"} else ""
         return f", and its parameter {name} must be {one_of(choices)}{other}"
-    if name == "sslrootcert" and parameter.value == "system":
-        return ", and its parameter sslrootcert must be a file, like /etc/ssl/certs/ca-certificates.crt"
+    if name in FILES and not Path(parameter.value).is_file():
+        return f", and its parameter {name} must be a file that exists"
     if name in PARTS and parts[PARTS[name]]:
         return f": the parameter {name} has no effect beside the {PARTS[name]} in the address, so leave out one of them"
     if name in ASYNCPG_PARAMETERS or name in CHOICES or name.lower() in SERVER_SETTINGS or _is_ignored(name):
@@ -172,3 +177,14 @@ def _strengthen_tls(parameters: list[Parameter]) -> list[Parameter]:
         return parameters
     others = [parameter for parameter in parameters if parameter not in of_tls]
     return [*others, Parameter(f"sslmode={mode}", "sslmode", mode)] if mode else others
+
+
+def _check_root_certificates(parameters: list[Parameter], file: str) -> None:
+    """Refuses a mode of TLS that asyncpg could not use: it opens the file only when it connects."""
+    modes = [parameter.value for parameter in parameters if parameter.name == "sslmode"]
+    file = file or os.environ.get("PGSSLROOTCERT") or str(Path("~/.postgresql/root.crt").expanduser())
+    if modes and modes[0] in VERIFYING_SSL_MODES and not Path(file).is_file():
+        raise WrongValueError(
+            f"{FORM}, and sslmode={modes[0]} needs the certificates of authorities in a file, "
+            "like sslrootcert=/etc/ssl/certs/ca-certificates.crt"
+        )
