@@ -15,10 +15,10 @@ from marshmallow import Schema
 from marshmallow.fields import Field
 
 from todo_service import __version__
+from todo_service.http.media_types import MEDIA_TYPES
 from todo_service.http.parameters import EXAMPLE_CURSOR, TaskPathSchema
 from todo_service.http.routes import Route
 from todo_service.http.schemas import EXAMPLE_ID, ProblemSchema
-from todo_service.http.validation import MEDIA_TYPES
 from todo_service.library_internals import declared_by
 from todo_service.problems import PAGE, TYPES
 

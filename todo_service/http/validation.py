@@ -16,12 +16,12 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from todo_service import strict_json
+from todo_service.http.media_types import MEDIA_TYPES, media_type_error
 from todo_service.http.parameters import TASK_ID, HeadersSchema
 from todo_service.http.routes import RouteTable
 from todo_service.http.schemas import RequestSchema
 from todo_service.problems import Problem
 
-MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 BODY_SECONDS = 20.0  # for the part of the body that did not arrive together with the headers
 MAX_ERRORS = 20
 MAX_CACHED_QUERY_LENGTH = 100  # longer queries are not worth the memory
@@ -56,8 +56,8 @@ async def _load_body(request: web.Request, schema: RequestSchema) -> Any:
     """The value that the schema loads, or an empty dict if an optional body is missing."""
     if schema.optional_body and not await _read_body(request):
         return {}
-    if request.content_type not in MEDIA_TYPES or (request.charset or "utf-8").lower() != "utf-8":
-        _refuse_media_type(request, f"The request body must be {MEDIA_TYPES[0]} in UTF-8.")
+    if detail := media_type_error(request.headers.get(hdrs.CONTENT_TYPE)):
+        _refuse_media_type(request, detail)
     if any(coding.lower() != "identity" for coding in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
         _refuse_media_type(request, "The request body must be sent without a Content-Encoding.")
     if request.headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":

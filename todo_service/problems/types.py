@@ -161,7 +161,7 @@ ALL = (
         "unsupported-media-type",
         415,
         "Unsupported media type",
-        "The body is not declared as JSON in UTF-8, or is compressed.",
+        "The body is not declared as JSON, is declared in another charset than UTF-8, or is compressed.",
         "Send `Content-Type: application/json` and no `Content-Encoding`.",
         example="The request body must be application/json in UTF-8.",
         headers=("Accept-Patch",),
