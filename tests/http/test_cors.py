@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientResponse
+from multidict import CIMultiDict
 from pytest_aiohttp import AiohttpClient
 
 from tests.support.api import FAILING, TASKS, UNKNOWN_ID, Api, Client
@@ -50,6 +51,25 @@ WITH_A_TOKEN: list[tuple[int, str, str, dict[str, Any]]] = [
     (413, "POST", TASKS, {"data": b" " * 65_537, "headers": {"Content-Type": "application/json"}}),
     (415, "POST", TASKS, {"data": b"{}", "headers": {"Content-Type": "text/plain"}}),
 ]
+TRACING = "traceparent, baggage, sentry-trace, X-Requested-With"
+
+# The lines of Access-Control-Request-Headers, and the names that are allowed beside those of the contract.
+REQUESTED_HEADERS: list[tuple[list[str], set[str]]] = [
+    ([TRACING], names(TRACING)),
+    (["authorization,baggage,content-type,traceparent"], {"baggage", "traceparent"}),
+    (["AUTHORIZATION,x-b3-traceid"], {"x-b3-traceid"}),
+    (["traceparent", "authorization", "baggage,\tsentry-trace"], {"traceparent", "baggage", "sentry-trace"}),
+    ([" , ,traceparent ,,\t baggage, "], {"traceparent", "baggage"}),
+    (["!#$%&'*+-.^_`|~09az"], {"!#$%&'*+-.^_`|~09az"}),
+    ([f"traceparent,{'x' * 2036}"], {"traceparent", "x" * 2036}),
+]
+WITHOUT_OTHER_HEADERS = [
+    *([], [""], [", ,"], ["authorization"], ["*"], ["*, if-match"]),
+    *(["x y"], ["x:y"], ["x;y"], ['"x"'], ["é"], ["x", "y("]),
+    *([f"traceparent,{'x' * 2037}"], ["x" * 1024, "y" * 1024], ["x," * 1025], ["x" * 20_000]),
+]
+
+
 WITHOUT_A_TOKEN: list[tuple[int, str, str]] = [
     (200, "GET", "/health"),
     (200, "GET", "/health/ready"),
@@ -124,6 +144,29 @@ async def test_a_preflight_needs_no_token_and_no_known_path(client: Client, path
     assert "*" not in "".join(cors.values())  # browsers ignore `*` if a request has credentials
 
 
+async def preflight_for(client: Client, lines: list[str]) -> ClientResponse:
+    """A preflight with these lines of Access-Control-Request-Headers."""
+    headers = CIMultiDict({"Origin": ORIGIN, "Access-Control-Request-Method": "PATCH"})
+    headers.extend([("Access-Control-Request-Headers", line) for line in lines])
+    return await client.options(TASKS, headers=headers)
+
+
+@pytest.mark.parametrize(("lines", "others"), REQUESTED_HEADERS, ids=range(len(REQUESTED_HEADERS)))
+async def test_a_preflight_allows_the_requested_headers_of_a_configured_origin(
+    client: Client, lines: list[str], others: set[str]
+) -> None:
+    allowed = names(cors_of(await preflight_for(client, lines))["allow-headers"])
+    assert allowed == REQUEST_HEADERS | others
+
+
+@pytest.mark.parametrize("lines", WITHOUT_OTHER_HEADERS, ids=range(len(WITHOUT_OTHER_HEADERS)))
+async def test_a_preflight_with_no_valid_or_with_a_long_list_of_headers_allows_those_of_the_contract(
+    client: Client, lines: list[str]
+) -> None:
+    cors = cors_of(await preflight_for(client, lines))
+    assert names(cors["allow-headers"]) == REQUEST_HEADERS
+
+
 @pytest.mark.parametrize("method", ["GET", "TRACE", "x"])
 async def test_a_preflight_allows_the_same_methods_for_any_requested_method(client: Client, method: str) -> None:
     response = await preflight(client, TASKS, {"Origin": ORIGIN}, method)
@@ -141,7 +184,7 @@ async def test_a_response_allows_only_the_origin_of_its_request(client: Client, 
 
 @pytest.mark.parametrize("origin", OTHER_ORIGINS)
 async def test_other_origins_get_no_cors_headers(owner: Api, origin: str) -> None:
-    response = await preflight(owner.client, TASKS, {"Origin": origin})
+    response = await preflight(owner.client, TASKS, {"Origin": origin, "Access-Control-Request-Headers": TRACING})
     assert response.status == 204
     assert cors_of(response) == {}
     response = await owner.call("GET", TASKS, headers={"Origin": origin})

@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one brows
 
 FETCH = """
     const [url, token, done] = arguments;
-    const headers = {Authorization: `Bearer ${token}`, "Content-Type": "application/json"};
+    const tracing = {traceparent: "00-a-b-01", baggage: "a=b", "sentry-trace": "a-b-1", "X-Requested-With": "fetch"};
+    const headers = {Authorization: `Bearer ${token}`, "Content-Type": "application/json; charset=utf8", ...tracing};
     fetch(`${url}/api/tasks`, {method: "POST", headers, body: '{"title": "x"}', credentials: "include"})
         .then((response) => done([response.status, response.headers.get("ETag")]), (error) => done(String(error)));
 """

@@ -1,5 +1,6 @@
 """The headers of every response: security, caching, and cross-origin requests (CORS, in the Fetch standard)."""
 
+import re
 from collections.abc import Collection
 
 from aiohttp import hdrs, web
@@ -34,6 +35,10 @@ PUBLIC_HEADERS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "no-store", "
 ERROR_HEADERS = CIMultiDict({**PUBLIC_HEADERS, "Vary": "Authorization, Origin, Accept-Encoding"})
 API_HEADERS = CIMultiDict({**ERROR_HEADERS, "Cache-Control": "private, no-cache"})
 PREFLIGHT_SECONDS = "7200"  # browsers cache preflight responses for 2 hours at most
+PREFLIGHT_HEADERS = {"Vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"}
+MAX_REQUESTED_HEADERS = 2048  # characters
+FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+NOT_REPEATED = {*REQUEST_HEADERS.lower().split(", "), "", "*"}  # `*` could mean all headers
 
 
 def add_headers(origins: Collection[str]) -> Middleware:
@@ -45,7 +50,7 @@ def add_headers(origins: Collection[str]) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
-        response = web.Response(status=204) if preflight else await handler(request)
+        response = web.Response(status=204, headers=PREFLIGHT_HEADERS) if preflight else await handler(request)
         headers = response.headers
         headers.merge((API_HEADERS if response.status < 400 else ERROR_HEADERS) if is_api(request) else PUBLIC_HEADERS)
         if is_large(response):
@@ -59,8 +64,17 @@ def add_headers(origins: Collection[str]) -> Middleware:
             headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = RESPONSE_HEADERS
             if preflight:
                 headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = ALLOW_METHODS
-                headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = REQUEST_HEADERS
+                headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = _allowed_headers(request)
                 headers[hdrs.ACCESS_CONTROL_MAX_AGE] = PREFLIGHT_SECONDS
         return response
 
     return middleware
+
+
+def _allowed_headers(request: web.Request) -> str:
+    """The headers of the contract, and those that the preflight asks for: libraries for tracing add their own."""
+    requested = ",".join(request.headers.getall(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, ()))
+    names = [name.strip(" \t") for name in requested.split(",")]
+    if len(requested) > MAX_REQUESTED_HEADERS or not all(FIELD_NAME.fullmatch(name) for name in names if name):
+        return REQUEST_HEADERS
+    return ", ".join([REQUEST_HEADERS, *(name for name in names if name.lower() not in NOT_REPEATED)])
