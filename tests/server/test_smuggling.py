@@ -129,11 +129,10 @@ AMBIGUOUS = {
     "a space in the target": get("/health x"),
     "NUL in the target": get("/health\0"),
     "a target that is not ASCII": get("/hälth"),
-    "a method in lower case": post(first="post /api/tasks HTTP/1.1"),
     "a method with a quote": post(first='PO"ST /api/tasks HTTP/1.1'),
     "a space before the method": post(first=" POST /api/tasks HTTP/1.1"),
 }
-"""Malformed or ambiguous requests."""
+"""Malformed or ambiguous requests. Those with an unknown method are in test_unknown_methods.py."""
 
 UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA")
 

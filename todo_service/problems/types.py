@@ -183,6 +183,14 @@ ALL = (
         "Something went wrong in the service; it has been logged.",
     ),
     ProblemType(
+        "method-not-implemented",
+        501,
+        "Method not implemented",
+        "The service doesn't know the method of the request. Nothing was changed, and the connection is closed.",
+        "Write the method in capitals: the case of letters matters (RFC 9110, section 9.1).",
+        example="There is no method patch: methods are written in capitals, like PATCH.",
+    ),
+    ProblemType(
         "unavailable",
         503,
         "Unavailable",

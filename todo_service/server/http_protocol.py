@@ -1,20 +1,29 @@
-"""HTTP connections: a time limit for headers, and problem documents for malformed HTTP."""
+"""HTTP connections: a time limit for headers, and problem documents for malformed HTTP and unknown methods."""
 
 import asyncio
+from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from todo_service.http import SECURITY_HEADERS
-from todo_service.library_internals import RequestHandler
+from todo_service.library_internals import ParserError, RequestHandler, respond_with_http_1_1
 from todo_service.problems import Problem
+from todo_service.server.unknown_methods import IN_METHODS, unknown_method
 
 HEADER_SECONDS = 15.0
 """The time limit for the headers of a request. It starts with the first TCP segment that has no data of other requests.
 
 The limit for bodies is in validation.py. A connection without any data is closed after `keepalive_timeout`.
 """
+
+CLOSING_SECONDS = 5.0
+"""The time limit for a client that still sends data after the response to malformed HTTP or an unknown method."""
+
+MALFORMED = Problem("malformed-request", "This is not valid HTTP/1.1, or it has too many or repeated headers.")
+HEADERS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "no-store"})
 
 
 class Connection(RequestHandler):
@@ -23,23 +32,36 @@ class Connection(RequestHandler):
     aiohttp's own class applies the limit for idle connections to incomplete headers, and sends errors as plain text.
     """
 
-    __slots__ = ("_timer",)
+    __slots__ = ("_closed", "_last_octet", "_problem", "_timer")
 
     def __init__(self, server: web.Server, **options: object) -> None:
         super().__init__(server, **options)  # type: ignore[arg-type]
         self._timer: asyncio.TimerHandle | None = None
+        self._closed: asyncio.Event | None = None
+        self._last_octet = ord("\n")
+        self._problem: Problem | None = None  # the first error of the parser, which is the last one of the connection
 
     def data_received(self, data: bytes) -> None:
-        requests = self.requests_started
+        requests, last_octet = self.requests_started, self._last_octet
         super().data_received(data)
+        if data:  # aiohttp calls this method without data when it continues to read
+            self._last_octet = data[-1]
+        if self.requests_started == requests:
+            if self._timer is None and self.is_waiting_for_headers:
+                self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._time_out)
+            return
         if self._timer is not None:
-            if self.requests_started != requests:
-                self._stop_timer()
-        elif self.requests_started == requests and self.is_waiting_for_headers:
-            self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._time_out)
+            self._stop_timer()
+        newest = self.queue[-1][0]
+        if isinstance(newest, ParserError) and self._problem is None:
+            starts_request = len(self.queue) == 1 and self.is_waiting_for_headers and last_octet not in IN_METHODS
+            method = unknown_method(newest.exc, data, starts_request=starts_request)
+            self._problem = MALFORMED if method is None else _method_not_implemented(method)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
+        if self._closed:
+            self._closed.set()
         super().connection_lost(exc)
 
     def handle_error(
@@ -50,16 +72,30 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Returns a problem document. aiohttp's message would quote malformed HTTP, which may contain a token."""
-        if status == HTTPStatus.BAD_REQUEST:
-            self.logger.info("refused malformed HTTP")
-            problem = Problem("malformed-request", "This is not valid HTTP/1.1, or it has too many headers.")
-        else:
+        if status != HTTPStatus.BAD_REQUEST:
             super().handle_error(request, status, exc, message)  # this logs the error
-            problem = Problem("internal-error")
-        response = problem.response()
-        response.headers.merge(SECURITY_HEADERS)
-        response.force_close()
-        return response
+            response = Problem("internal-error").response()
+            response.headers.merge(HEADERS)
+            response.force_close()
+            return response
+        problem = self._problem or MALFORMED
+        self.logger.info("refused %s", "malformed HTTP" if problem is MALFORMED else "an unknown method")
+        respond_with_http_1_1(request)
+        self.close()  # aiohttp ignores further data
+        return LastResponse(self, problem.response())
+
+    async def wait_closed(self) -> None:
+        """Ends the response, and returns when the client has closed the connection, or after CLOSING_SECONDS.
+
+        A client that still sends data would get a reset otherwise, and could lose the response (RFC 9112, section 9.6).
+        """
+        if self.transport is None or self.transport.is_closing():
+            return
+        self._closed = asyncio.Event()
+        self.transport.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await self._closed.wait()
 
     def _time_out(self) -> None:
         self.logger.info("refused a request whose headers took too long")
@@ -73,12 +109,31 @@ class Connection(RequestHandler):
             self._timer = None
 
 
+class LastResponse(web.Response):
+    """The response to octets that the parser refused. It keeps the connection open until the client has read it."""
+
+    def __init__(self, connection: Connection, response: web.Response) -> None:
+        super().__init__(status=response.status, body=response.body, headers=response.headers)
+        self.headers.merge(HEADERS)
+        self.force_close()
+        self._connection = connection
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(data)
+        await self._connection.wait_closed()
+
+
+def _method_not_implemented(name: str) -> Problem:
+    subject = f"no method {name}" if name else "no such method"
+    return Problem("method-not-implemented", f"There is {subject}: methods are written in capitals, like PATCH.")
+
+
 def _to_bytes(response: web.Response) -> bytes:
     """The bytes of a response, for a connection that has received no complete request yet."""
     body = cast("bytes", response.body)
-    response.headers["Content-Length"] = str(len(body))
-    response.headers["Connection"] = "close"
-    response.headers.merge(SECURITY_HEADERS)
+    response.headers[hdrs.CONTENT_LENGTH] = str(len(body))
+    response.headers[hdrs.CONNECTION] = "close"
+    response.headers.merge(HEADERS)
     status = HTTPStatus(response.status)
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
