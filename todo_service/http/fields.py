@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 from marshmallow import ValidationError, fields
 
@@ -63,11 +64,32 @@ class UtcDateTime(fields.DateTime):
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not isinstance(value, str) or not DATE_TIME.fullmatch(value):
-            raise ValidationError("Must be an RFC 3339 date-time like 2026-12-31T23:59:59Z.")
+            raise ValidationError("Must be an RFC 3339 date-time with seconds and offset, like 2026-12-31T23:59:59Z.")
         try:
             return datetime.fromisoformat(value.upper()).astimezone(UTC).isoformat()
         except (ValueError, OverflowError):
             raise ValidationError("Must be a date and time that exists, in UTC in the years 0001 to 9999.") from None
+
+
+class DateTimeParameter(UtcDateTime):
+    """A UtcDateTime in a query. Its message says how to encode a value that is right except for its encoding."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        try:
+            return super()._deserialize(value, attr, data, **kwargs)
+        except ValidationError:
+            if self._is_valid(value.replace(" ", "+")):  # in a query, `+` means a space
+                raise ValidationError("Must be an RFC 3339 date-time: write its + as %2B.") from None
+            if self._is_valid(unquote(value)):
+                raise ValidationError("Must be an RFC 3339 date-time: percent-encode it only once.") from None
+            raise
+
+    def _is_valid(self, value: str) -> bool:
+        try:
+            super()._deserialize(value, None, None)
+        except ValidationError:
+            return False
+        return True
 
 
 class PageSize(fields.Integer):
@@ -75,7 +97,7 @@ class PageSize(fields.Integer):
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not re.fullmatch("0{0,9}[0-9]{1,4}", value, re.ASCII) or not 1 <= int(value) <= MAX_PAGE_SIZE:
-            raise ValidationError(f"Must be a whole number from 1 to {MAX_PAGE_SIZE}.")
+            raise ValidationError(f"Must be a whole number from 1 to {MAX_PAGE_SIZE}, in digits only.")
         return int(value)
 
 
@@ -87,7 +109,7 @@ class CursorParameter(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         cursor = decode_cursor(value)
         if cursor is None:
-            raise ValidationError("Must be an unchanged cursor from the Link of the previous page.")
+            raise ValidationError("Must be a cursor from the Link of the previous page, unchanged and without quotes.")
         return cursor
 
 

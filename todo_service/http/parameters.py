@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, post_load
-from marshmallow.validate import Length, Range, Regexp
+from marshmallow.validate import Length, OneOf, Range, Regexp
 from multidict import istr
 
 from todo_service.http.cursors import ORDERS, SORTS, Cursor, encode_cursor
@@ -14,12 +14,12 @@ from todo_service.http.etags import SyncToken, Tags
 from todo_service.http.fields import (
     MAX_PAGE_SIZE,
     CursorParameter,
+    DateTimeParameter,
     EntityTags,
     PageSize,
     RepeatedParameter,
     StrictString,
     SyncTokenParameter,
-    UtcDateTime,
 )
 from todo_service.http.schemas import (
     DATE_TIME_RULES,
@@ -32,6 +32,8 @@ from todo_service.http.schemas import (
 )
 
 STATUSES = {"all": None, "pending": False, "completed": True}
+
+PRIORITY = f"Must be one of {', '.join(PRIORITIES)} (repeat the parameter for several)."
 
 EXAMPLE_CURSOR = encode_cursor(Cursor("created", "desc", EXAMPLE_TIME, EXAMPLE_ID))
 
@@ -181,18 +183,18 @@ class ListQuerySchema(RequestSchema):
     )
     limit = _limit()
     priority = RepeatedParameter(
-        StrictString(validate=one_of(PRIORITIES)),
+        StrictString(validate=OneOf(PRIORITIES, error=PRIORITY)),
         load_default=None,
         metadata=openapi_metadata(
             "Tasks with this priority. Repeat the parameter to get tasks with any of several priorities.",
             ["high", "medium"],
         ),
     )
-    due_before = UtcDateTime(
+    due_before = DateTimeParameter(
         load_default=None,
         metadata=openapi_metadata(f"Tasks due before this time. {DATE_TIME_RULES}", "2027-01-01T00:00:00Z"),
     )
-    due_after = UtcDateTime(
+    due_after = DateTimeParameter(
         load_default=None,
         metadata=openapi_metadata(f"Tasks due after this time. {DATE_TIME_RULES}", "2026-12-24T00:00:00Z"),
     )

@@ -68,8 +68,8 @@ ALL = (
         "Invalid query",
         "A query parameter is unknown or repeated, or has a wrong value.",
         "`errors` has the messages for each parameter. Send a cursor unchanged, with the same `sort` and `order`.",
-        example="limit must be a whole number from 1 to 1000.",
-        errors={"limit": ["Must be a whole number from 1 to 1000."]},
+        example="limit must be a whole number from 1 to 1000, in digits only.",
+        errors={"limit": ["Must be a whole number from 1 to 1000, in digits only."]},
     ),
     ProblemType(
         "invalid-header",
