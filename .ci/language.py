@@ -31,7 +31,20 @@ ALLOWED = {
     r"\baccount nobody\b": "the operating system has an account of this name",
     r"\bwhatever the session's settings are\b": "in a migration, whose text never changes",
 }
-HASH = (".cfg", ".example", ".service", ".sh", ".toml", ".txt", ".yaml", ".yml", "Dockerfile", "Makefile", "run")
+HASH = (
+    ".cfg",
+    ".conf",
+    ".example",
+    ".service",
+    ".sh",
+    ".toml",
+    ".txt",
+    ".yaml",
+    ".yml",
+    "Dockerfile",
+    "Makefile",
+    "run",
+)
 COMMENTS = dict.fromkeys(HASH, "#") | {
     ".lua": "--",
     ".sql": "--",

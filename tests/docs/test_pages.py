@@ -24,6 +24,7 @@ PROGRAMS = {
     "docs/deployment/README.md": {
         *("heroku", "fly"),
         *("apt-get", "cd", "curl", "git", "install", "pip", "python3", "rm", "sudo", "systemctl", "systemd-run"),
+        *("a2enmod", "a2ensite", "apachectl", "certbot", "ln", "nginx"),
     },
 }
 
