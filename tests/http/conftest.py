@@ -28,6 +28,7 @@ def browser(tmp_path: Path) -> Iterator[Chrome]:
     options.binary_location = require("chromium", "google-chrome")
     for switch in (*SWITCHES, f"--user-data-dir={tmp_path / 'profile'}"):
         options.add_argument(switch)
+    options.accept_insecure_certs = True  # the proxies of the tests have a certificate of their own
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = Chrome(options=options, service=ChromeService(require("chromedriver")))
     yield browser

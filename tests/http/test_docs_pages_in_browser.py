@@ -15,6 +15,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.openapi_document import operations
 from tests.support.processes import SECRET, TEST_TIMEOUT, served
+from tests.support.reverse_proxies import SERVERS, run_recommended
 from todo_service.auth.tokens import sign_token
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one browser at a time
@@ -54,9 +55,24 @@ class Page:
         self.wait(lambda: not self.all(f"{block} .loading-container"))
         return self.one(f"{block} .live-responses-table .response .response-col_status").text.split()[0]
 
+    def authorize(self, token: str) -> None:
+        self.click(".btn.authorize")
+        self.one(".auth-container input").send_keys(token)
+        self.click(".auth-btn-wrapper .authorize")
+        self.click(".auth-btn-wrapper .btn-done")
+
     def browser_errors(self) -> list[str]:
         log = self.browser.get_log("browser")  # type: ignore[no-untyped-call]
         return [entry["message"] for entry in log]
+
+
+def assert_problems_page_is_styled(browser: Chrome, url: str) -> None:
+    browser.get(f"{url}#start-over")
+    section = browser.find_element(By.ID, "start-over")
+    assert section.is_displayed()
+    heading = section.find_element(By.TAG_NAME, "h2")
+    assert heading.value_of_css_property("background-color") == "rgba(255, 243, 191, 1)"
+    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
@@ -85,23 +101,32 @@ def test_the_docs_page_of_a_deployed_service_requires_a_token(
     with served(tmp_path / "log", DATABASE_URL=service_database_url) as (_, url):
         page = Page(browser, url)
         assert page.try_out("create_task") == "401"
-        page.click(".btn.authorize")
-        page.one(".auth-container input").send_keys(token)
-        page.click(".auth-btn-wrapper .authorize")
-        page.click(".auth-btn-wrapper .btn-done")
+        page.authorize(token)
         assert page.try_out("create_task") == "201"
         assert [text for text in page.browser_errors() if "401" not in text] == []  # a browser logs each 401
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_pages_work_below_a_path_of_a_proxy(
+    browser: Chrome, service_database_url: str, tmp_path: Path, token: str, server: str
+) -> None:
+    with (
+        served(tmp_path / "log", DATABASE_URL=service_database_url) as (_, service),
+        run_recommended(server, service, path="/todo/") as url,
+    ):
+        page = Page(browser, url.rstrip("/"))
+        assert browser.current_url == f"{url}docs"
+        page.authorize(token)
+        assert page.try_out("create_task") == "201"
+        assert page.try_out("list_tasks") == "200"
+        assert page.browser_errors() == []
+        links = {link.get_attribute("href") for link in page.all(".info a")}
+        assert f"{url}problems" in links
+        assert_problems_page_is_styled(browser, f"{url}problems")
 
 
 def test_the_problems_page_is_styled_without_browser_errors(
     browser: Chrome, service_database_url: str, tmp_path: Path
 ) -> None:
     with served(tmp_path / "log", DATABASE_URL=service_database_url) as (_, url):
-        browser.get(f"{url}/problems#start-over")
-        section = browser.find_element(By.ID, "start-over")
-        assert section.is_displayed()
-        assert (
-            section.find_element(By.TAG_NAME, "h2").value_of_css_property("background-color")
-            == "rgba(255, 243, 191, 1)"
-        )
-        assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+        assert_problems_page_is_styled(browser, f"{url}/problems")
