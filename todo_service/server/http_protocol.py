@@ -1,6 +1,7 @@
 """HTTP connections: a time limit for headers, and problem documents for malformed HTTP and unknown methods."""
 
 import asyncio
+import re
 from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
@@ -9,9 +10,8 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from todo_service.http import SECURITY_HEADERS
-from todo_service.library_internals import ParserError, RequestHandler, respond_with_http_1_1
+from todo_service.library_internals import RequestHandler, respond_with_http_1_1
 from todo_service.problems import Problem
-from todo_service.server.unknown_methods import IN_METHODS, unknown_method
 
 HEADER_SECONDS = 15.0
 """The time limit for the headers of a request. It starts with the first TCP segment that has no data of other requests.
@@ -22,7 +22,13 @@ The limit for bodies is in validation.py. A connection without any data is close
 CLOSING_SECONDS = 5.0
 """The time limit for a client that still sends data after the response to malformed HTTP or an unknown method."""
 
-MALFORMED = Problem("malformed-request", "This is not valid HTTP/1.1, or it has too many or repeated headers.")
+# The parser's message about a method that it doesn't know, or about other octets in place of a method. It quotes the
+# line, which begins with the method (a token: RFC 9110, section 5.6.2) and the target.
+UNKNOWN_METHOD = re.compile(
+    r"(?:Invalid|space after) method.*\n\n  b['\"](?P<method>[!#$%&*+.^_`|~0-9A-Za-z-]+)(?P<target> +(?:/|\*|https?:))?"
+)
+
+MALFORMED = "This is not valid HTTP/1.1, or it has too many or repeated headers."
 HEADERS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "no-store"})
 
 
@@ -32,31 +38,24 @@ class Connection(RequestHandler):
     aiohttp's own class applies the limit for idle connections to incomplete headers, and sends errors as plain text.
     """
 
-    __slots__ = ("_closed", "_last_octet", "_problem", "_timer")
+    __slots__ = ("_closed", "_first_segment", "_timer")
 
     def __init__(self, server: web.Server, **options: object) -> None:
         super().__init__(server, **options)  # type: ignore[arg-type]
         self._timer: asyncio.TimerHandle | None = None
         self._closed: asyncio.Event | None = None
-        self._last_octet = ord("\n")
-        self._problem: Problem | None = None  # the first error of the parser, which is the last one of the connection
+        self._first_segment = b""  # the first TCP segment of the last request
 
     def data_received(self, data: bytes) -> None:
-        requests, last_octet = self.requests_started, self._last_octet
+        if self._timer is None and self.is_waiting_for_headers:
+            self._first_segment = data
+        requests = self.requests_started
         super().data_received(data)
-        if data:  # aiohttp calls this method without data when it continues to read
-            self._last_octet = data[-1]
-        if self.requests_started == requests:
-            if self._timer is None and self.is_waiting_for_headers:
-                self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._time_out)
-            return
         if self._timer is not None:
-            self._stop_timer()
-        newest = self.queue[-1][0]
-        if isinstance(newest, ParserError) and self._problem is None:
-            starts_request = len(self.queue) == 1 and self.is_waiting_for_headers and last_octet not in IN_METHODS
-            method = unknown_method(newest.exc, data, starts_request=starts_request)
-            self._problem = MALFORMED if method is None else _method_not_implemented(method)
+            if self.requests_started != requests:
+                self._stop_timer()
+        elif self.requests_started == requests and self.is_waiting_for_headers:
+            self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._time_out)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
@@ -78,11 +77,24 @@ class Connection(RequestHandler):
             response.headers.merge(HEADERS)
             response.force_close()
             return response
-        problem = self._problem or MALFORMED
-        self.logger.info("refused %s", "malformed HTTP" if problem is MALFORMED else "an unknown method")
+        problem = self._unknown_method(message or "")
+        self.logger.info("refused %s", "an unknown method" if problem else "malformed HTTP")
         respond_with_http_1_1(request)
         self.close()  # aiohttp ignores further data
-        return LastResponse(self, problem.response())
+        return LastResponse(self, (problem or Problem("malformed-request", MALFORMED)).response())
+
+    def _unknown_method(self, message: str) -> Problem | None:
+        """The problem if the parser doesn't know the method. It names the method if this is a short word.
+
+        A token that is not at the start of the segment is not named: it may be the end of a method.
+        """
+        match = UNKNOWN_METHOD.search(message)
+        if not match or not (match["target"] or self._first_segment.endswith(match["method"].encode())):
+            return None
+        word = re.match("[A-Za-z]{1,20} ", message[match.start("method") :])
+        is_named = word and self._first_segment.startswith(word[0].encode())
+        subject = f"no method {match['method']}" if is_named else "no such method"
+        return Problem("method-not-implemented", f"There is {subject}: methods are written in capitals, like PATCH.")
 
     async def wait_closed(self) -> None:
         """Ends the response, and returns when the client has closed the connection, or after CLOSING_SECONDS.
@@ -121,11 +133,6 @@ class LastResponse(web.Response):
     async def write_eof(self, data: bytes = b"") -> None:
         await super().write_eof(data)
         await self._connection.wait_closed()
-
-
-def _method_not_implemented(name: str) -> Problem:
-    subject = f"no method {name}" if name else "no such method"
-    return Problem("method-not-implemented", f"There is {subject}: methods are written in capitals, like PATCH.")
 
 
 def _to_bytes(response: web.Response) -> bytes:
