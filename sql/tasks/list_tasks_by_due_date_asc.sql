@@ -11,13 +11,21 @@
 -- $7 priorities text[]  only tasks with one of these priorities; NULL for all
 -- $8 due_before text  only tasks that are due before this time, RFC 3339; NULL for all
 -- $9 due_after text  only tasks that are due after this time, RFC 3339; NULL for all
--- $10 search text  only tasks with this text in the title or description, ignoring case; NULL for all
+-- $10 search text  only tasks with this text in the title or description, in any case and normal form; NULL for all
 -- Expects users_pkey and tasks_due_date_asc_idx.
 WITH etag AS MATERIALIZED (
     SELECT
         tag,
         (tag = any($6) OR '*' = any($6)) AS is_known
     FROM (SELECT generation || '-' || revision AS tag FROM users WHERE id = $1) AS owner
+),
+-- In lower case and NFC, canonically equivalent texts are equal. lower() can return a text that is not in NFC.
+sought AS MATERIALIZED (
+    SELECT
+        CASE
+            WHEN octet_length($10) = char_length($10) THEN lower($10 COLLATE "C")
+            ELSE normalize(lower(normalize($10)))
+        END AS text
 ),
 found AS MATERIALIZED (
     SELECT
@@ -39,17 +47,29 @@ found AS MATERIALIZED (
               AND ($7::text[] IS NULL OR priority = any($7))
               AND ($8::text IS NULL OR due_date < (SELECT $8::text::timestamptz))
               AND ($9::text IS NULL OR due_date > (SELECT $9::text::timestamptz))
-              AND CASE
-                  WHEN $10::text IS NULL THEN true
-                  -- For ASCII, lower() is twice as fast with COLLATE "C".
-                  WHEN (SELECT octet_length($10) = char_length($10))
-                      THEN
-                          strpos(lower(title COLLATE "C"), (SELECT lower($10 COLLATE "C"))) > 0
-                          OR strpos(lower(description COLLATE "C"), (SELECT lower($10 COLLATE "C"))) > 0
-                  ELSE
-                      strpos(lower(title), (SELECT lower($10))) > 0
-                      OR strpos(lower(description), (SELECT lower($10))) > 0
-              END
+              AND (
+                  $10::text IS NULL
+                  -- For ASCII, lower() is faster with COLLATE "C". Other texts are normalized only if necessary.
+                  -- The dot U+0307 is an exception: lower() removes it from U+0130, but not from I and U+0307.
+                  OR strpos(
+                      CASE
+                          WHEN octet_length(title) = char_length(title) THEN lower(title COLLATE "C")
+                          WHEN strpos(title, U&'\0307') = 0 AND lower(title) IS NFC NORMALIZED
+                              THEN lower(title)
+                          ELSE normalize(lower(normalize(title)))
+                      END,
+                      (SELECT sought.text FROM sought)
+                  ) > 0
+                  OR strpos(
+                      CASE
+                          WHEN octet_length(description) = char_length(description) THEN lower(description COLLATE "C")
+                          WHEN strpos(description, U&'\0307') = 0 AND lower(description) IS NFC NORMALIZED
+                              THEN lower(description)
+                          ELSE normalize(lower(normalize(description)))
+                      END,
+                      (SELECT sought.text FROM sought)
+                  ) > 0
+              )
               THEN true
       END
     ORDER BY coalesce(due_date, 'infinity'), id

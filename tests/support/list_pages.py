@@ -3,12 +3,19 @@
 import itertools
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 from tests.support.api import TASKS, Api, path_of
 from todo_service.http.cursors import ORDERS, SORTS
 
+Query = list[tuple[str, str]]
+
 LISTS = list(itertools.product(SORTS, ORDERS))
 LINK = re.compile(r'<(\?[^>]+)>; rel="next"')
+
+
+def address(query: Query) -> str:
+    return f"{TASKS}?{urlencode(query)}"
 
 
 def next_page(headers: Any) -> str | None:
@@ -34,6 +41,16 @@ async def walk(api: Api, address: str) -> list[dict[str, Any]]:
         some, following = await page(api, following)
         tasks += some
     return tasks
+
+
+async def titles(api: Api, *query: tuple[str, str]) -> list[str]:
+    """The titles of the matching tasks, sorted. Each sort and order must list the same tasks."""
+    lists = [
+        [task["title"] for task in await walk(api, address([*query, ("sort", sort), ("order", order)]))]
+        for sort, order in LISTS
+    ]
+    [found] = {tuple(sorted(each)) for each in lists}
+    return list(found)
 
 
 def key_of(task: dict[str, Any], sort: str, order: str) -> tuple[Any, str]:

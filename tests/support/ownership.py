@@ -20,6 +20,8 @@ FUNCTIONS = {
     ("octet_length",),
     ("pg_catalog", "extract"),
     ("pg_catalog", "timezone"),  # AT TIME ZONE
+    ("pg_catalog", "is_normalized"),
+    ("pg_catalog", "normalize"),
     ("repeat",),
     ("statement_timestamp",),
     ("string_agg",),

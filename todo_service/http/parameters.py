@@ -201,7 +201,9 @@ class ListQuerySchema(RequestSchema):
     q = StrictString(
         load_default=None,
         validate=Length(min=1, max=200, error="Must be 1 to 200 characters long."),
-        metadata=openapi_metadata("Tasks with this text in the title or the description, ignoring case.", "milk"),
+        metadata=openapi_metadata(
+            "Tasks with this text in the title or the description, ignoring case and normal forms.", "milk"
+        ),
     )
     cursor = CursorParameter(
         load_default=None,
