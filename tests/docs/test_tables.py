@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from tests.faults.conftest import HEADER
-from tests.support.members import CREATED, NAMES
+from tests.support.members import CHANGED, CREATED, EQUAL, IGNORED, NAMES
 from tests.support.pages import ROOT, names_in, page
 from todo_service.app import API, DOCS, SUPPORT
 from todo_service.database.connecting import server_settings
@@ -40,6 +40,10 @@ def test_api_has_each_member_of_a_task() -> None:
     rows = page("docs/api.md").table("The task")
     assert [row[0].strip("`") for row in rows] == NAMES
     assert {row[0].strip("`") for row in rows if row[2]} == CREATED.keys()
+    patched = {"yes": CHANGED.keys(), "must be equal": EQUAL, "ignored": IGNORED}
+    assert {row[0].strip("`"): row[3] for row in rows} == {
+        name: text for text, names in patched.items() for name in names
+    }
 
 
 def test_api_has_each_query_parameter_of_a_list() -> None:

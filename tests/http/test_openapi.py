@@ -9,7 +9,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.support.api import Client, task_of
 from tests.support.external_programs import npm_command
-from tests.support.members import CHANGED, CREATED, MEMBERS
+from tests.support.members import CREATED, IGNORED, MEMBERS, NAMES
 from tests.support.openapi_document import DOCUMENT, SCHEMAS, operation_of, operations, parameters_of
 from tests.support.processes import run_command
 from todo_service.app import description
@@ -242,12 +242,21 @@ def test_the_schema_of_a_task_describes_every_member() -> None:
     assert sorted(SCHEMAS["Task"]["required"]) == sorted(task)
 
 
+def test_a_patch_accepts_each_member_of_a_task() -> None:
+    task, patch = SCHEMAS["Task"]["properties"], SCHEMAS["TaskPatch"]["properties"]
+    for name, schema in patch.items():
+        if name in IGNORED:
+            assert schema.keys() == {"description", "examples"}
+        else:
+            assert {**schema, "description": ""} == {**task[name], "description": ""}
+
+
 def test_schemas_of_requests_allow_no_other_members() -> None:
     closed = {name for name, schema in SCHEMAS.items() if schema.get("additionalProperties") is False}
     assert closed == {"NewTask", "TaskPatch", "Completion"}
     assert set(SCHEMAS) - closed == {"Task", "Changes", "Problem", "Health"}
     assert SCHEMAS["NewTask"]["properties"].keys() == CREATED.keys()
-    assert SCHEMAS["TaskPatch"]["properties"].keys() == CHANGED.keys()
+    assert list(SCHEMAS["TaskPatch"]["properties"]) == NAMES
     assert SCHEMAS["NewTask"]["required"] == ["title"]
     assert "required" not in SCHEMAS["TaskPatch"]
 

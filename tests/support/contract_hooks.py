@@ -14,12 +14,15 @@ from uuid import UUID
 
 import schemathesis
 
+from tests.support.members import EQUAL
 from todo_service.http.cursors import ORDERS, SORTS, Cursor, encode_cursor
 from todo_service.http.etags import parse_sync_token
+from todo_service.http.schemas import TaskPatchSchema
 from todo_service.http.validation import UUID_PATTERN as VALID_ID
 
 Case = schemathesis.Case[Any]
 
+PATCH = TaskPatchSchema()
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 VALID_CURSOR = re.compile("[A-Za-z0-9_-]+")
 VALID_KEY = re.compile("[!-~]{1,255}")
@@ -27,8 +30,9 @@ VALID_KEY = re.compile("[!-~]{1,255}")
 sync_tokens: deque[str] = deque(maxlen=1)
 """The last `since` of a response."""
 
-tasks: deque[str] = deque(maxlen=50)
-"""The ids of the tasks that were created last and not deleted."""
+tasks: dict[str, dict[str, Any]] = {}
+"""The tasks that were created last and not deleted, by their ids."""
+MAX_TASKS = 50
 
 
 @schemathesis.hook
@@ -40,7 +44,10 @@ def before_call(_context: schemathesis.HookContext, case: Case, _kwargs: dict[st
             use_known_sync_token(case.query)
         case "create_task":
             use_new_key(case)
-        case "get_task" | "update_task" | "update_task_by_put" | "complete_task" | "delete_task":
+        case "update_task" | "update_task_by_put":
+            use_known_task(case)
+            use_members_of_task(case)
+        case "get_task" | "complete_task" | "delete_task":
             use_known_task(case)
 
 
@@ -50,10 +57,11 @@ def after_call(_context: schemathesis.HookContext, case: Case, response: schemat
         case "GET", "/api/tasks/changes", 200:
             sync_tokens.append(response.json()["since"])
         case "POST", "/api/tasks", 201:
-            tasks.append(response.json()["id"])
+            tasks[response.json()["id"]] = response.json()
+            if len(tasks) > MAX_TASKS:
+                del tasks[next(iter(tasks))]
         case "DELETE", "/api/tasks/{task_id}", 204:
-            if (task_id := case.path_parameters["task_id"].lower()) in tasks:
-                tasks.remove(task_id)
+            tasks.pop(case.path_parameters["task_id"].lower(), None)
         case "DELETE", "/api/me", 204:
             tasks.clear()
 
@@ -98,7 +106,18 @@ def use_known_task(case: Case) -> None:
     if not tasks or is_stateful or not isinstance(task_id, str) or not VALID_ID.fullmatch(task_id):
         return
     if task_id.lower() not in tasks and task_id[-1] in "02468ace":
-        case.path_parameters["task_id"] = tasks[int(task_id[:8], 16) % len(tasks)]
+        case.path_parameters["task_id"] = list(tasks)[int(task_id[:8], 16) % len(tasks)]
+
+
+def use_members_of_task(case: Case) -> None:
+    """Replaces well-formed members that must be equal to those of the task, or removes them if it isn't known."""
+    if not isinstance(case.body, dict):
+        return
+    task = tasks.get(str(case.path_parameters.get("task_id")).lower(), {})
+    for name in EQUAL & case.body.keys():
+        if not PATCH.validate({name: case.body[name]}):
+            del case.body[name]
+            case.body.update({name: task[name]} if task else {})
 
 
 def use_new_key(case: Case) -> None:

@@ -34,9 +34,53 @@ class Member:
         return "string" in self.openapi_schema["type"] and not self.openapi_schema.keys() & {"format", "enum"}
 
 
+ID = "29a4e190-e9c6-41b3-9379-bc4287b0f856"
+INVALID_TIMES: Sequence[Any] = [
+    "",
+    0,
+    1767225600,
+    True,
+    "now",
+    "infinity",
+    "2026-01-01",
+    "2026-01-01T00:00Z",
+    "2026-01-01T00:00:00",
+    "2026-01-01 00:00:00Z",
+    "20260101T000000Z",
+    "2026-W01-1T00:00:00Z",
+    "2026-01-01T00:00:00+0100",
+    "2026-01-01T00:00:00+01",
+    "2026-01-01T00:00:00,5Z",
+    "2026-01-01T00:00:00.Z",
+    "2026-01-01T00:00:00Z\n",
+    "٢٠٢٦-01-01T00:00:00Z",
+    "2026-02-29T00:00:00Z",
+    "2026-13-01T00:00:00Z",
+    "2026-01-01T24:00:00Z",
+    "2026-01-01T00:00:60Z",
+    "2026-01-01T00:00:00+24:00",
+    "2026-01-01T00:00:00+01:60",
+    "0000-01-01T00:00:00Z",
+    "10000-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+00:01",
+    "9999-12-31T23:59:59-00:01",
+    "-0001-01-01T00:00:00Z",
+]
+
 MEMBERS = [
-    Member("id", {"type": "string", "format": "uuid"}),
-    Member("user_id", {"type": "string", "minLength": 1, "maxLength": 255}),
+    Member(
+        "id",
+        {"type": "string", "format": "uuid"},
+        invalid=[
+            *(None, 1, True, [], {}, "", "x", ID.replace("-", ""), f"{{{ID}}}", f"urn:uuid:{ID}", f"{ID}\n", f" {ID}"),
+            *("29a4e190e-9c6-41b3-9379-bc4287b0f856", "٢9a4e190-e9c6-41b3-9379-bc4287b0f856"),
+        ],
+    ),
+    Member(
+        "user_id",
+        {"type": "string", "minLength": 1, "maxLength": 255},
+        invalid=[None, 1, True, [], {}, "", "x" * 256, "a\0b"],
+    ),
     Member(
         "title",
         {"type": "string", "minLength": 1, "maxLength": 200},
@@ -74,41 +118,11 @@ MEMBERS = [
         created="2030-01-01T00:00:00.000000Z",
         changed="2027-01-01T00:00:00.000000Z",
         limits=["0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"],
-        invalid=[
-            "",
-            0,
-            1767225600,
-            True,
-            "now",
-            "infinity",
-            "2026-01-01",
-            "2026-01-01T00:00Z",
-            "2026-01-01T00:00:00",
-            "2026-01-01 00:00:00Z",
-            "20260101T000000Z",
-            "2026-W01-1T00:00:00Z",
-            "2026-01-01T00:00:00+0100",
-            "2026-01-01T00:00:00+01",
-            "2026-01-01T00:00:00,5Z",
-            "2026-01-01T00:00:00.Z",
-            "2026-01-01T00:00:00Z\n",
-            "٢٠٢٦-01-01T00:00:00Z",
-            "2026-02-29T00:00:00Z",
-            "2026-13-01T00:00:00Z",
-            "2026-01-01T24:00:00Z",
-            "2026-01-01T00:00:60Z",
-            "2026-01-01T00:00:00+24:00",
-            "2026-01-01T00:00:00+01:60",
-            "0000-01-01T00:00:00Z",
-            "10000-01-01T00:00:00Z",
-            "0001-01-01T00:00:00+00:01",
-            "9999-12-31T23:59:59-00:01",
-            "-0001-01-01T00:00:00Z",
-        ],
+        invalid=INVALID_TIMES,
         constraint="tasks_due_date_finite_check",
         violating=["infinity"],
     ),
-    Member("created_at", {"type": "string", "format": "date-time"}),
+    Member("created_at", {"type": "string", "format": "date-time"}, invalid=[None, *INVALID_TIMES]),
     Member("updated_at", {"type": "string", "format": "date-time"}),
     Member("revision", {"type": "integer", "format": "int64"}),
 ]
@@ -120,4 +134,8 @@ CHANGED = {member.name: member.changed for member in MEMBERS if member.changed i
 """A body that changes all members that a client can change."""
 CLEARED = dict.fromkeys(member.name for member in MEMBERS if member.is_nullable)
 """A body that clears all members that can be null."""
+EQUAL = {"id", "user_id", "created_at"}
+"""The members of a PATCH that must be equal to those of the task: they never change."""
+IGNORED = {"updated_at", "revision"}
+"""The members of a PATCH that are ignored: they change with each write."""
 AT_LIMITS = [(member.name, value) for member in MEMBERS for value in member.limits]

@@ -13,15 +13,16 @@ OWNERS = {"tasks": "user_id", "users": "id"}
 
 # Functions that return one value, read no table, and run no SQL text.
 FUNCTIONS = {
+    ("array_remove",),
     ("char_length",),
     ("count",),
     ("lower",),
     ("max",),
     ("octet_length",),
     ("pg_catalog", "extract"),
-    ("pg_catalog", "timezone"),  # AT TIME ZONE
     ("pg_catalog", "is_normalized"),
     ("pg_catalog", "normalize"),
+    ("pg_catalog", "timezone"),  # AT TIME ZONE
     ("repeat",),
     ("statement_timestamp",),
     ("string_agg",),

@@ -30,6 +30,7 @@ from todo_service.http import (
     fingerprint,
     matching_tag,
     next_link,
+    refuse_differing,
     task_not_found,
 )
 from todo_service.problems import Problem
@@ -170,7 +171,12 @@ async def update_task(request: web.Request) -> web.Response:
         changes.get("priority"),
         "due_date" in changes,
         changes.get("due_date"),
+        changes.get("id"),
+        changes.get("user_id"),
+        changes.get("created_at"),
     )
+    if row["differing"]:
+        refuse_differing(row["differing"])
     return _changed(row)
 
 

@@ -34,7 +34,7 @@ from todo_service.http.schemas import (
     TaskPatchSchema,
     TaskSchema,
 )
-from todo_service.http.validation import task_not_found, validate
+from todo_service.http.validation import refuse_differing, task_not_found, validate
 
 __all__ = [
     "ANY",
@@ -82,6 +82,7 @@ __all__ = [
     "is_api",
     "matching_tag",
     "next_link",
+    "refuse_differing",
     "reset",
     "task_not_found",
     "validate",

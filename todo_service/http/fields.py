@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
+from uuid import UUID
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError, fields, missing
 
 from todo_service.http.cursors import decode_cursor
 from todo_service.http.etags import SYNC_TOKEN, TAGS, parse_sync_token, parse_tags
@@ -52,6 +53,25 @@ class StrictBoolean(fields.Boolean):
         if not isinstance(value, bool):
             raise self.make_error("invalid")
         return value
+
+
+class StrictUuid(fields.UUID):
+    """A UUID in the form of RFC 9562, in any case. UUID() accepts more forms."""
+
+    default_error_messages = {**MESSAGES, "invalid_uuid": f"Must be a UUID like {UUID(int=0)}."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> UUID:
+        uuid = super()._deserialize(value, attr, data, **kwargs)
+        if uuid is None or not isinstance(value, str) or str(uuid) != value.lower():
+            raise self.make_error("invalid_uuid")
+        return uuid
+
+
+class Ignored(fields.Raw):
+    """A member that may have any value. It is not loaded."""
+
+    def deserialize(self, *_args: Any, **_kwargs: Any) -> Any:
+        return missing
 
 
 class UtcDateTime(fields.DateTime):

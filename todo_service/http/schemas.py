@@ -4,19 +4,25 @@ The first line of a schema's docstring is in the API's description.
 """
 
 from typing import Any, ClassVar, TypedDict
+from uuid import UUID
 
 from aiohttp import web
 from marshmallow import EXCLUDE, Schema, fields
 from marshmallow.validate import Equal, Length, OneOf, Regexp
 
-from todo_service.http.fields import StrictBoolean, StrictString, UtcDateTime
+from todo_service.http.fields import Ignored, StrictBoolean, StrictString, StrictUuid, UtcDateTime
 from todo_service.problems import PAGE, TYPES
 
 PRIORITIES = ("low", "medium", "high")
 
 EXAMPLE_ID = "29a4e190-e9c6-41b3-9379-bc4287b0f856"
 EXAMPLE_TIME = "2026-12-31T17:00:00.000000Z"
+EXAMPLE_CREATED = "2026-11-20T14:16:38.315613Z"
+EXAMPLE_UPDATED = "2026-11-20T14:17:02.118846Z"
 DATE_TIME_RULES = "An RFC 3339 date-time with an offset, but no leap second. In UTC, its year is 0001 to 9999."
+
+UNCHANGED = "Leave it out, or send it as you got it: another value is refused."
+IGNORED = "Any value, which is ignored, so that you can send a whole task. To refuse stale changes, send `If-Match`."
 
 # \s differs: in Python it includes U+001C to U+001F and U+0085. In JavaScript, whose regular expressions OpenAPI uses,
 # it includes U+FEFF.
@@ -108,27 +114,43 @@ class NewTaskSchema(RequestSchema):
 
 
 class TaskPatch(TypedDict, total=False):
-    """The members of a task that are to be changed."""
+    """The members of a task that are to be changed, and those that must be equal: id, user_id and created_at."""
 
+    id: UUID
+    user_id: str
     title: str
     description: str | None
     completed: bool
     priority: str | None
     due_date: str | None
+    created_at: str
 
 
 TASK_PATCH = web.RequestKey("task_patch", TaskPatch)
 
 
 class TaskPatchSchema(RequestSchema):
-    """A merge patch of a task (RFC 7396): members that are left out stay unchanged, null clears a member."""
+    """A merge patch of a task (RFC 7396): members that are left out stay unchanged, null clears a member.
+
+    Clients can send a whole task back. The service compares the members that never change, and ignores those that
+    change with each write.
+    """
 
     key = TASK_PATCH
+    id = StrictUuid(metadata=openapi_metadata(f"The id of the task. {UNCHANGED}", EXAMPLE_ID))
+    user_id = StrictString(
+        validate=Length(1, 255), metadata=openapi_metadata(f"The owner of the task. {UNCHANGED}", "alice")
+    )
     title = _title()
     description = _description()
     completed = _completed()
     priority = _priority()
     due_date = _due_date()
+    created_at = UtcDateTime(
+        metadata=openapi_metadata(f"The time when the task was created. {UNCHANGED}", EXAMPLE_CREATED)
+    )
+    updated_at = Ignored(metadata=openapi_metadata(IGNORED, EXAMPLE_UPDATED))
+    revision = Ignored(metadata=openapi_metadata(IGNORED, 3))
 
 
 class Completion(TypedDict, total=False):
@@ -170,10 +192,10 @@ class TaskSchema(ResponseSchema):
     priority = _priority(required=True)
     due_date = _due_date(required=True)
     created_at = UtcDateTime(
-        required=True, metadata=openapi_metadata("The time when the task was created.", "2026-11-20T14:16:38.315613Z")
+        required=True, metadata=openapi_metadata("The time when the task was created.", EXAMPLE_CREATED)
     )
     updated_at = UtcDateTime(
-        required=True, metadata=openapi_metadata("The time when the task last changed.", "2026-11-20T14:17:02.118846Z")
+        required=True, metadata=openapi_metadata("The time when the task last changed.", EXAMPLE_UPDATED)
     )
     revision = fields.Integer(
         required=True,

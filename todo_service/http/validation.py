@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NoReturn
@@ -145,6 +145,11 @@ def _task_id(request: web.Request) -> str:
 def task_not_found() -> Problem:
     """The Problem for a task that does not exist, that belongs to another user, or whose id is not a UUID."""
     return Problem("task-not-found")
+
+
+def refuse_differing(members: Iterable[str]) -> NoReturn:
+    """Raises the Problem for members of a body that differ from the task, although they never change."""
+    _refuse("invalid-body", {name: ["Must not change: leave it out, or send it unchanged."] for name in members})
 
 
 def _load(schema: Schema, document: dict[str, Any], problem: str) -> Any:
