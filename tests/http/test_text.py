@@ -64,12 +64,6 @@ async def test_text_is_the_same_with_and_without_json_escapes(owner: Api, text: 
     assert await changed.json() == task, "the update changes nothing"
 
 
-async def test_a_search_distinguishes_composed_and_decomposed_letters(owner: Api) -> None:
-    composed, decomposed = await owner.create("\u00e9"), await owner.create("e\u0301")
-    assert await owner.tasks(q="\u00e9") == [composed]
-    assert await owner.tasks(q="e\u0301") == [decomposed]
-
-
 @pytest.mark.parametrize("character", ["\U0001f99c", "e\u0301", "\U00010348", "\u0301", "\ufeff", "\U0010ffff"])
 async def test_length_limits_count_code_points(owner: Api, character: str) -> None:
     title, description = character * (200 // len(character)), character * (1000 // len(character))
