@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
+from typing import TypeGuard, cast
 
 from aiohttp import hdrs, web
 from isal import isal_zlib
@@ -31,19 +32,16 @@ COMPRESSION = web.AppKey("compression", bool)
 """Whether to compress at all."""
 
 
-def is_large(response: web.StreamResponse) -> bool:
+def is_large(response: web.StreamResponse) -> TypeGuard[web.Response]:
     """Whether a response is worth compressing. Errors never are, and streams are compressed while they are produced."""
-    return (
-        isinstance(response, web.Response)
-        and isinstance(response.body, bytes)
-        and len(response.body) >= MIN_BYTES
-        and response.status < 400
-    )
+    body = response.body if isinstance(response, web.Response) else None
+    return isinstance(body, bytes) and len(body) >= MIN_BYTES and response.status < 400
 
 
 def accepts_gzip(request: web.Request) -> bool:
     """Whether compression is on, and the client prefers gzip to an uncompressed response."""
-    return request.app[COMPRESSION] and _accepts_gzip(", ".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ())))
+    values = request.headers.getall(hdrs.ACCEPT_ENCODING, None)
+    return values is not None and request.app[COMPRESSION] and _accepts_gzip(", ".join(values))
 
 
 @lru_cache(100)  # clients send the same few values again and again
@@ -54,13 +52,11 @@ def _accepts_gzip(value: str) -> bool:
     return 0 < weight >= weights.get("identity", 0)
 
 
-async def compress(request: web.Request, response: web.StreamResponse) -> None:
-    """Compresses the body of a large response. A compressed response has a tag of its own."""
-    if not (isinstance(response, web.Response) and isinstance(response.body, bytes) and accepts_gzip(request)):
-        return
+async def compress(request: web.Request, response: web.Response) -> None:
+    """Compresses the body of a large response for a client that accepts gzip. The response gets a tag of its own."""
     tag = response.headers.get(hdrs.ETAG)
     gzip = _gzip_once if tag and not is_api(request) else _gzip
-    response.body = await _run(gzip, response.body)
+    response.body = await _run(gzip, cast("bytes", response.body))
     response.headers[hdrs.CONTENT_ENCODING] = GZIP
     if tag:
         response.headers[hdrs.ETAG] = coded_tag(tag, GZIP)
