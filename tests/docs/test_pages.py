@@ -20,6 +20,7 @@ PROGRAMS = {
     "CONTRIBUTING.md": {"git"},
     "docs/configuration.md": {"heroku"},
     "docs/operations.md": {"heroku", "git", "psql", "pg_dump", "pg_restore", "curl"},  # test_restored_backup.py
+    "docs/performance.md": {"wrk", "curl", "python"},
     "docs/clients/README.md": {"export", "cd", "python3", "pip", "openapi-python-client", "mypy", "python", "npm"},
     "docs/deployment/README.md": {
         *("heroku", "fly"),

@@ -1,6 +1,6 @@
 """Compression: gzip for large responses, if the client accepts it (RFC 9110, sections 8.4 and 12.5.3).
 
-docs/measurements.md compares codings, levels and libraries.
+docs/performance.md compares codings, libraries and levels.
 """
 
 import asyncio
