@@ -14,6 +14,7 @@ from tests.support.openapi_document import DOCUMENT, SCHEMAS, operation_of, oper
 from tests.support.processes import run_command
 from todo_service.app import description
 from todo_service.http.headers import RESPONSE_HEADERS
+from todo_service.http.schemas import CompletionSchema, NewTaskSchema, TaskPatchSchema
 from todo_service.problems import TYPES
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
@@ -246,9 +247,22 @@ def test_a_patch_accepts_each_member_of_a_task() -> None:
     task, patch = SCHEMAS["Task"]["properties"], SCHEMAS["TaskPatch"]["properties"]
     for name, schema in patch.items():
         if name in IGNORED:
-            assert schema.keys() == {"description", "examples"}
+            assert schema.keys() == {"description"}
         else:
-            assert {**schema, "description": ""} == {**task[name], "description": ""}
+            text = {"description": "", "examples": []}
+            assert {**schema, **text} == {**task[name], **text}
+
+
+def test_the_example_of_a_body_is_valid_for_each_task() -> None:
+    bodies = [operation["requestBody"]["content"] for _, _, operation in operations() if "requestBody" in operation]
+    assert bodies
+    for media_types in bodies:
+        for content in media_types.values():
+            schema = {"NewTask": NewTaskSchema, "TaskPatch": TaskPatchSchema, "Completion": CompletionSchema}[
+                content["schema"]["$ref"].rpartition("/")[2]
+            ]
+            assert schema().load(content["example"])
+            assert not content["example"].keys() & {"id", "user_id", "created_at", "updated_at", "revision"}
 
 
 def test_schemas_of_requests_allow_no_other_members() -> None:

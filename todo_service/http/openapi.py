@@ -158,7 +158,8 @@ def _operation(converter: OpenAPIConverter, route: Route, operation_ids: set[str
     }
     if route.body:
         media_types = MEDIA_TYPES if route.method == hdrs.METH_PATCH else MEDIA_TYPES[:1]
-        content = {media_type: {"schema": route.body} for media_type in media_types}
+        example = {name: value[0] for name, f in route.body.fields.items() if (value := f.metadata.get("examples"))}
+        content = {media_type: {"schema": route.body, "example": example} for media_type in media_types}
         operation["requestBody"] = {"required": not route.body.optional_body, "content": content}
     return operation
 
