@@ -90,7 +90,7 @@ def create_app(settings: Settings) -> web.Application:
         middlewares=[
             observer.observe,  # gives each request an id, and logs and counts the request
             in_flight.count,  # counts the requests that a worker finishes before it stops
-            add_headers(settings.cors_origins),  # headers for security, caching and CORS; answers preflight requests
+            add_headers(settings.cors_origins),  # security, caching, CORS; compression; answers preflight requests
             problems,  # turns errors of the next two middlewares and of the handler into problem documents
             authenticate(routes),  # sets request[USER_ID]
             validate(routes),  # sets the values for the handler: request[NEW_TASK], request[LIST_QUERY], ...

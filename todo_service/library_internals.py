@@ -4,6 +4,7 @@ tests/test_library_internals.py fails if a release changes one of these names. s
 were tested.
 """
 
+import re
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -36,6 +37,16 @@ async def _ignore_unknown(request: web.Request) -> None:
 def respond_with_http_1_1(request: web.BaseRequest) -> None:
     """Sets the response's version to HTTP/1.1. aiohttp would copy the request's version, even HTTP/2.0."""
     request._version = HttpVersion11
+
+
+UNKNOWN_METHOD = re.compile(
+    r"(?:Invalid|space after) method.*\n\n  b['\"](?P<method>[!#$%&*+.^_`|~0-9A-Za-z-]+)(?P<target> +(?:/|\*|https?:))?"
+)
+"""The parser's message about a method that it doesn't know, or about other octets in place of a method.
+
+It quotes the line, which begins with the method (a token: RFC 9110, section 5.6.2) and the target. aiohttp's exception
+has no attributes for them.
+"""
 
 
 class RequestHandler(web.RequestHandler):

@@ -20,12 +20,12 @@ WITH etag AS MATERIALIZED (
     FROM (SELECT generation || '-' || revision AS tag FROM users WHERE id = $1) AS owner
 ),
 -- In lower case and NFC, canonically equivalent texts are equal. lower() can return a text that is not in NFC.
-sought AS MATERIALIZED (
+search AS MATERIALIZED (
     SELECT
         CASE
             WHEN octet_length($10) = char_length($10) THEN lower($10 COLLATE "C")
             ELSE normalize(lower(normalize($10)))
-        END AS text
+        END AS folded
 ),
 found AS MATERIALIZED (
     SELECT
@@ -58,7 +58,7 @@ found AS MATERIALIZED (
                               THEN lower(title)
                           ELSE normalize(lower(normalize(title)))
                       END,
-                      (SELECT sought.text FROM sought)
+                      (SELECT search.folded FROM search)
                   ) > 0
                   OR strpos(
                       CASE
@@ -67,7 +67,7 @@ found AS MATERIALIZED (
                               THEN lower(description)
                           ELSE normalize(lower(normalize(description)))
                       END,
-                      (SELECT sought.text FROM sought)
+                      (SELECT search.folded FROM search)
                   ) > 0
               )
               THEN true

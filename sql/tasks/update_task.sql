@@ -1,8 +1,8 @@
 -- tasks/update_task
 -- Changes the given columns and returns the task. If the task already has these values, nothing changes.
--- body, revision and differing are NULL if the user has no task with this id. Only body is NULL if the task's revision
--- is not in if_match. differing has the names of the members in $12 to $14 that differ from the task: if there are any,
--- body is NULL, and nothing changes.
+-- body, revision and mismatches are NULL if the user has no task with this id. Only body is NULL if the task's revision
+-- is not in if_match. mismatches has the names of the members in $12 to $14 that differ from the task: if there are
+-- any, body is NULL, and nothing changes.
 -- $1 user_id text  the owner, from the token
 -- $2 id uuid  the task
 -- $3 if_match text[]  the revisions that the task may have; NULL for any
@@ -14,9 +14,9 @@
 -- $9 priority text  low, medium or high; NULL for none
 -- $10 sets_due_date boolean  whether $11 is to be stored
 -- $11 due_date text  RFC 3339; NULL for none
--- $12 stated_id uuid  the id that the task must have; NULL for any
--- $13 stated_user_id text  the owner that the task must have; NULL for any
--- $14 stated_created_at text  the time of creation that the task must have, RFC 3339; NULL for any
+-- $12 expected_id uuid  the id that the task must have; NULL for any
+-- $13 expected_user_id text  the owner that the task must have; NULL for any
+-- $14 expected_created_at text  the time of creation that the task must have, RFC 3339; NULL for any
 -- Expects users_pkey and tasks_pkey. Locks the user, then the task, then compares the revision of the locked task.
 WITH owner AS MATERIALIZED (
     SELECT id
@@ -37,7 +37,7 @@ current AS MATERIALIZED (
             CASE WHEN t.id <> $12 THEN 'id' END,
             CASE WHEN t.user_id <> $13 THEN 'user_id' END,
             CASE WHEN t.created_at <> $14::text::timestamptz THEN 'created_at' END
-        ], NULL) AS differing
+        ], NULL) AS mismatches
     FROM owner
     INNER JOIN tasks AS t ON t.user_id = owner.id
     WHERE t.user_id = $1
@@ -59,7 +59,7 @@ bump AS (
     SET revision = u.revision + 1
     FROM current CROSS JOIN wanted
     WHERE u.id = $1
-      AND current.differing = '{}'
+      AND current.mismatches = '{}'
       AND ($3::text[] IS NULL OR current.revision::text = any($3))
       AND (
           wanted.title,
@@ -94,7 +94,7 @@ task AS (
 SELECT
     coalesce(
         (SELECT body FROM task),
-        (SELECT body FROM current WHERE differing = '{}' AND ($3 IS NULL OR revision::text = any($3)))
+        (SELECT body FROM current WHERE mismatches = '{}' AND ($3 IS NULL OR revision::text = any($3)))
     ) AS body,
     coalesce((SELECT revision FROM task), (SELECT revision FROM current)) AS revision,
-    (SELECT differing FROM current) AS differing;
+    (SELECT mismatches FROM current) AS mismatches;

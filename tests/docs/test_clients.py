@@ -62,7 +62,8 @@ tasks in the copy: 0
 
 # A generated client sends existing methods and paths with valid JSON, and can't make the service fail.
 UNREACHABLE_PROBLEMS = {
-    *("malformed-request", "malformed-json", "route-not-found", "method-not-allowed", "request-timeout"),
+    *("malformed-request", "malformed-json", "route-not-found", "request-timeout"),
+    *("method-not-allowed", "method-not-implemented"),
     *("internal-error", "unavailable", "outcome-unknown"),
 }
 

@@ -19,8 +19,6 @@ from todo_service.app import create_app
 from todo_service.http import compression
 from todo_service.settings import Settings
 
-pytestmark = pytest.mark.database
-
 GZIP = {"Accept-Encoding": "gzip"}
 MANY, FEW = 40, 10
 """Numbers of tasks whose lists have more and less than 8 KiB."""
@@ -134,11 +132,11 @@ async def test_changes_are_compressed(many: RawApi) -> None:
     assert await coding_of(many, "gzip", f"{TASKS}/changes") == "gzip"
 
 
-@pytest.mark.parametrize("size", [compression.MAX_BYTES_IN_LOOP, 1])
+@pytest.mark.parametrize("size", [compression.MIN_BYTES_FOR_THREAD, 1])
 async def test_lists_are_compressed_in_the_event_loop_or_in_a_thread(
     many: RawApi, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(compression, "MAX_BYTES_IN_LOOP", size)
+    monkeypatch.setattr(compression, "MIN_BYTES_FOR_THREAD", size)
     assert await coding_of(many, "gzip") == "gzip"
 
 
@@ -182,7 +180,7 @@ async def test_metrics_are_compressed_for_prometheus(client: Client) -> None:
 
 
 @pytest.mark.parametrize("count", [FEW, MANY])
-async def test_an_export_of_one_page_is_compressed_if_it_is_large(
+async def test_an_export_of_one_page_is_compressed_if_it_is_compressible(
     connection: asyncpg.Connection, raw: RawApi, count: int
 ) -> None:
     await store(connection, raw.user_id, count)
@@ -217,7 +215,7 @@ async def test_each_page_of_a_compressed_export_can_be_read_before_the_next_one_
     assert stream.eof
 
 
-SUFFIXES = [f"{separator}{coding}" for separator in ("-", "--", ";") for coding in ("gzip", "br", "zstd", "deflate")]
+SUFFIXES = ["-gzip", "--br", ";zstd", "-deflate"]
 OTHER_SUFFIXES = [
     "-x",
     "-gzi",
@@ -254,8 +252,7 @@ async def test_a_tag_with_the_suffix_of_a_coding_matches(many: RawApi, suffix: s
 async def test_a_tag_with_another_suffix_does_not_match(many: RawApi, suffix: str) -> None:
     tag = (await many.call("GET", TASKS)).headers["ETag"].strip('"') + suffix
     for header, status in (("If-None-Match", 200), ("If-Match", 412)):
-        value = f'"{tag}"' if " " not in tag else f'"{tag.strip()}x"'
-        assert (await many.call("GET", TASKS, headers={header: value})).status == status
+        assert (await many.call("GET", TASKS, headers={header: f'"{tag}"'})).status == status
 
 
 async def test_the_tag_of_a_compressed_list_serves_reads_writes_and_synchronisation(many: RawApi) -> None:

@@ -65,10 +65,8 @@ async def caller() -> AsyncIterator[MakeCaller]:
 
     async def make(url: str, user: User | None = None, coding: str = "gzip") -> Caller:
         headers = {**(user or User(f"user-{uuid4()}")).headers, "Accept-Encoding": coding}
-        connector, timeout = (
-            TCPConnector(ssl=trusting(), socket_factory=small_socket),
-            ClientTimeout(total=TEST_TIMEOUT),
-        )
+        connector = TCPConnector(ssl=trusting(), socket_factory=small_socket)
+        timeout = ClientTimeout(total=TEST_TIMEOUT)
         session = ClientSession(headers=headers, connector=connector, timeout=timeout, auto_decompress=False)
         sessions.append(session)
         return Caller(session, URL(url))

@@ -58,7 +58,7 @@ async def test_a_cache_never_gives_a_list_to_another_user(caching: str, caller: 
             title = f"{number} {revision}"
             assert (await each.call("POST", "api/tasks", json={"title": title})).status == 201
             titles = [task["title"] for task in await (await each.call("GET", "api/tasks?sort=title")).json()]
-            assert titles == [f"{number} {each}" for each in range(revision + 1)]
+            assert titles == [f"{number} {n}" for n in range(revision + 1)]
     anonymous = await callers[0].call("GET", "api/tasks?sort=title", headers={"Authorization": ""})
     assert anonymous.status == 401
     assert (await callers[0].call("GET", "api/tasks?sort=title")).status == 200

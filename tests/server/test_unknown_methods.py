@@ -18,12 +18,10 @@ from todo_service.server import http_protocol
 from todo_service.server.graceful import Runner
 from todo_service.server.http_protocol import Connection
 
-pytestmark = pytest.mark.database
-
 SECRET = "needle"
 HEAD = f"/api/tasks?q={SECRET} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SECRET}"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-UNNAMED = "There is no such method: methods are written in capitals, like PATCH."
+UNNAMED = "The service doesn't know this method; methods are written in capitals, like PATCH."
 
 WORDS = [
     *("patch", "get", "post", "put", "delete", "head", "options", "Post", "Patch", "pATCH", "PATCh", "OPTIoNS"),
@@ -76,7 +74,7 @@ def assert_unknown(answers: list[Answer], detail: str = UNNAMED) -> None:
 
 
 def naming(method: str) -> str:
-    return f"There is no method {method}: methods are written in capitals, like PATCH."
+    return f"The service doesn't know the method {method}; methods are written in capitals, like PATCH."
 
 
 @pytest.mark.parametrize("method", WORDS)

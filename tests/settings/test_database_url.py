@@ -254,16 +254,6 @@ def test_asyncpg_reads_each_parameter_that_the_service_passes_on(monkeypatch: py
             read_by_asyncpg(f"postgres://?sslmode=require&sslcert=/none&{name}=/none")
 
 
-def test_asyncpg_reads_the_hosts_in_all_forms() -> None:
-    hosts = {
-        "postgresql:///name?host=/var/run/postgresql": ["/var/run/postgresql/.s.PGSQL.5432"],
-        "postgresql://user@%2Fvar%2Frun%2Fpostgresql:5433/name": ["/var/run/postgresql/.s.PGSQL.5433"],
-        "postgres://a.example:1,b.example:2/name": [("a.example", 1), ("b.example", 2)],
-        "postgresql:///name?host=a.example,b.example&port=1,2": [("a.example", 1), ("b.example", 2)],
-    }
-    assert {url: read_by_asyncpg(url)[0] for url in hosts} == hosts
-
-
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 def test_a_mode_that_verifies_the_server_needs_a_file_of_certificates(
     read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str

@@ -153,22 +153,22 @@ async def test_a_write_without_a_change_keeps_the_revision(
 
 # Members that never change
 
-STATED = {"stated_id": uuid4(), "stated_user_id": "another", "stated_created_at": "2020-01-01T00:00:00Z"}
+EXPECTED = {"expected_id": uuid4(), "expected_user_id": "another", "expected_created_at": "2020-01-01T00:00:00Z"}
 
 
 @pytest.mark.parametrize("if_match", [None, ["1"], ["7"]], ids=["without if_match", "with if_match", "with another"])
-@pytest.mark.parametrize("name", STATED)
+@pytest.mark.parametrize("name", EXPECTED)
 async def test_an_update_for_a_task_with_another_member_changes_nothing_and_names_the_member(
     name: str, if_match: list[str] | None, connection: asyncpg.Connection, user_id: str
 ) -> None:
     task = await create(connection, user_id)
     before = await read_task_row(connection, task)
-    given = {name: STATED[name], "id": task["id"], "if_match": if_match, "title": "Changed"}
+    given = {name: EXPECTED[name], "id": task["id"], "if_match": if_match, "title": "Changed"}
 
     row = await run_statement(connection, "update_task", user_id=user_id, **given)
 
     assert not was_applied(row)
-    assert (row["revision"], row["differing"]) == (1, [name.removeprefix("stated_")])
+    assert (row["revision"], row["mismatches"]) == (1, [name.removeprefix("expected_")])
     assert await read_task_row(connection, task) == before
     assert await revision_of(connection, user_id) == 1
 
@@ -178,14 +178,14 @@ async def test_members_and_the_revision_are_compared_after_the_lock(
 ) -> None:
     """One of many concurrent updates with the whole task is applied. Those with another member never are."""
     task = await create(connection, user_id)
-    whole = {"stated_id": task["id"], "stated_user_id": user_id, "stated_created_at": task["created_at"]}
+    whole = {"expected_id": task["id"], "expected_user_id": user_id, "expected_created_at": task["created_at"]}
     update = {"id": task["id"], "if_match": ["1"], "title": "Changed", **whole}
-    calls: list[Call] = [("update_task", update | ({"stated_id": uuid4()} if n % 2 else {})) for n in range(WRITERS)]
+    calls: list[Call] = [("update_task", update | ({"expected_id": uuid4()} if n % 2 else {})) for n in range(WRITERS)]
 
     rows = await run_at_once(connection, writers, user_id, calls)
 
-    assert {tuple(row["differing"]) for row in rows[1::2]} == {("id",)}
-    assert {tuple(row["differing"]) for row in rows[::2]} == {()}
+    assert {tuple(row["mismatches"]) for row in rows[1::2]} == {("id",)}
+    assert {tuple(row["mismatches"]) for row in rows[::2]} == {()}
     assert [was_applied(row) for row in rows[1::2]] == [False] * (WRITERS // 2)
     assert sum(was_applied(row) for row in rows) == 1
     assert await revision_of(connection, user_id) == 2
@@ -195,9 +195,9 @@ async def test_an_update_without_a_task_names_no_member(connection: asyncpg.Conn
     stranger = (await create(connection, uuid4().hex))["user_id"]
     task = await create(connection, user_id)
 
-    row = await run_statement(connection, "update_task", user_id=stranger, id=task["id"], **STATED)
+    row = await run_statement(connection, "update_task", user_id=stranger, id=task["id"], **EXPECTED)
 
-    assert (row["body"], row["revision"], row["differing"]) == (None, None, None)
+    assert (row["body"], row["revision"], row["mismatches"]) == (None, None, None)
 
 
 # Tasks that can't be written

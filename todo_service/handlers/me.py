@@ -9,7 +9,7 @@ from aiohttp_apispec import docs
 
 from todo_service.auth import USER_ID
 from todo_service.database import DATABASE, Database, read_statement
-from todo_service.http import GZIP, IN_FLIGHT, TaskSchema, accepts_gzip, compress_stream, reset
+from todo_service.http import GZIP, IN_FLIGHT, TaskSchema, compress_stream, reset, should_gzip
 from todo_service.problems import Problem
 
 DELETE_ME = read_statement("me/delete_me")
@@ -31,16 +31,15 @@ PAGE_SIZE = 100  # tasks in memory for each export: a client may read slowly
 )
 async def export_tasks(request: web.Request) -> web.Response:
     """GET /api/export"""
-    first = await _page(
-        request.app[DATABASE], request[USER_ID], None, None
-    )  # an error here still becomes a problem document
+    # An error of the first page still becomes a problem document.
+    first = await _page(request.app[DATABASE], request[USER_ID], None, None)
     headers = {hdrs.CONTENT_TYPE: "application/x-ndjson; charset=utf-8"}
     lines, _, next_id = first
     if next_id is None:
         return web.Response(body=lines, headers=headers)
     request.app[IN_FLIGHT].count_until_sent(request)
     stream = _stream(request, *first)
-    if accepts_gzip(request):
+    if should_gzip(request):
         stream, headers[hdrs.CONTENT_ENCODING] = compress_stream(stream), GZIP
     return web.Response(body=stream, headers=headers)
 

@@ -22,15 +22,14 @@ from todo_service.http import (
     TASK_ID,
     TASK_PATCH,
     ChangesSchema,
+    Conditions,
     Cursor,
-    Tags,
     TaskSchema,
     derive_task_id,
     empty_list_token,
     fingerprint,
-    matching_tag,
     next_link,
-    refuse_differing,
+    refuse_mismatches,
     task_not_found,
 )
 from todo_service.problems import Problem
@@ -63,7 +62,8 @@ DELETE_TASK = read_statement("tasks/delete_task")
 async def list_tasks(request: web.Request) -> web.Response:
     """GET /api/tasks"""
     query, conditions = request[LIST_QUERY], request[CONDITIONS]
-    run, user_id, known = request.app[DATABASE].run, request[USER_ID], conditions.if_none_match
+    run, user_id, tags = request.app[DATABASE].run, request[USER_ID], conditions.if_none_match
+    known = None if tags is None else [*tags]
     if query.is_default:
         row = await run(LIST_TASKS, user_id, query.limit, known)
     else:
@@ -71,7 +71,7 @@ async def list_tasks(request: web.Request) -> web.Response:
         statement = (LIST_TASKS_BY if query.filters == NO_FILTERS else FILTERED_TASKS_BY)[query.sort, query.order]
         row = await run(statement, user_id, query.completed, query.limit, key, task_id, known, *query.filters)
     tag = row["tag"] or str(empty_list_token(user_id))
-    response = _representation(request, row["body"], tag)
+    response = _representation(conditions, row["body"], tag)
     if row["next_id"]:
         cursor = Cursor(query.sort, query.order, row["next_key"], str(row["next_id"]))
         response.headers[hdrs.LINK] = next_link(request.query, cursor)
@@ -145,7 +145,7 @@ async def get_task(request: web.Request) -> web.Response:
     if row["task"] is None:
         raise task_not_found()
     body, revision = row["task"]
-    return _representation(request, body, revision)
+    return _representation(request[CONDITIONS], body, revision)
 
 
 @docs(
@@ -175,8 +175,8 @@ async def update_task(request: web.Request) -> web.Response:
         changes.get("user_id"),
         changes.get("created_at"),
     )
-    if row["differing"]:
-        refuse_differing(row["differing"])
+    if row["mismatches"]:
+        refuse_mismatches(row["mismatches"])
     return _changed(row)
 
 
@@ -210,23 +210,22 @@ async def delete_task(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-def _if_match(request: web.Request) -> Tags | None:
+def _if_match(request: web.Request) -> list[str] | None:
     """The revisions that the task may have, or None for any: the statements don't support `*`."""
     tags = request[CONDITIONS].if_match
-    return None if tags == ANY else tags
+    return None if tags is None or tags == ANY else [*tags]
 
 
-def _representation(request: web.Request, body: str, tag: str) -> web.Response:
+def _representation(conditions: Conditions, body: str, tag: str) -> web.Response:
     """A response with the body, or 304 or 412, depending on the conditions (RFC 9110, section 13.2.2).
 
     If the client has the current tag of a list, the body has no tasks: the statement compares the tags, too.
     """
-    if_match, if_none_match = request[CONDITIONS]
+    if_match, if_none_match = conditions
     if if_match is not None and tag not in if_match and if_match != ANY:
         raise _precondition_failed(tag)
     if if_none_match is not None and (tag in if_none_match or if_none_match == ANY):
-        sent = ", ".join(request.headers.getall(hdrs.IF_NONE_MATCH))
-        return web.Response(status=304, headers={hdrs.ETAG: matching_tag(sent, tag)})
+        return web.Response(status=304, headers={hdrs.ETAG: if_none_match.get(tag, f'"{tag}"')})
     return _json_response(body, tag)
 
 

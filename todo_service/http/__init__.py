@@ -1,11 +1,11 @@
 """HTTP: the routes and their schemas, headers, validation, entity tags, cursors, and the API's description."""
 
 from todo_service.http import docs_pages
-from todo_service.http.compression import COMPRESSION, GZIP, accepts_gzip, compress_stream
+from todo_service.http.compression import COMPRESSION, GZIP, compress_stream, should_gzip
 from todo_service.http.cursors import ORDERS, SORTS, Cursor, next_link
 from todo_service.http.docs_pages import DESCRIPTION
-from todo_service.http.etags import ANY, Tags, empty_list_token, matching_tag
-from todo_service.http.headers import SECURITY_HEADERS, add_headers
+from todo_service.http.etags import ANY, Tags, empty_list_token
+from todo_service.http.headers import PUBLIC_HEADERS, add_headers
 from todo_service.http.idempotency import derive_task_id, fingerprint
 from todo_service.http.in_flight import IN_FLIGHT, InFlight, reset
 from todo_service.http.openapi import describe
@@ -17,6 +17,7 @@ from todo_service.http.parameters import (
     NO_FILTERS,
     TASK_ID,
     ChangesQuerySchema,
+    Conditions,
     CreateHeadersSchema,
     ListQuerySchema,
     ReadHeadersSchema,
@@ -34,7 +35,7 @@ from todo_service.http.schemas import (
     TaskPatchSchema,
     TaskSchema,
 )
-from todo_service.http.validation import refuse_differing, task_not_found, validate
+from todo_service.http.validation import refuse_mismatches, task_not_found, validate
 
 __all__ = [
     "ANY",
@@ -50,14 +51,15 @@ __all__ = [
     "NEW_TASK",
     "NO_FILTERS",
     "ORDERS",
+    "PUBLIC_HEADERS",
     "ROUTES",
-    "SECURITY_HEADERS",
     "SORTS",
     "TASK_ID",
     "TASK_PATCH",
     "ChangesQuerySchema",
     "ChangesSchema",
     "CompletionSchema",
+    "Conditions",
     "CreateHeadersSchema",
     "Cursor",
     "HealthSchema",
@@ -71,7 +73,6 @@ __all__ = [
     "TaskPatchSchema",
     "TaskSchema",
     "WriteHeadersSchema",
-    "accepts_gzip",
     "add_headers",
     "compress_stream",
     "derive_task_id",
@@ -80,10 +81,10 @@ __all__ = [
     "empty_list_token",
     "fingerprint",
     "is_api",
-    "matching_tag",
     "next_link",
-    "refuse_differing",
+    "refuse_mismatches",
     "reset",
+    "should_gzip",
     "task_not_found",
     "validate",
 ]

@@ -20,8 +20,8 @@ LEVEL = 1
 MIN_BYTES = 8 * 1024
 """Smaller bodies are sent as they are: they fit into a few TCP segments."""
 
-MAX_BYTES_IN_LOOP = 64 * 1024
-"""A thread compresses larger bodies, so that other requests don't wait. It would take longer for smaller ones."""
+MIN_BYTES_FOR_THREAD = 64 * 1024
+"""A thread compresses these bodies, so that other requests don't wait. For smaller ones, the hand-over takes longer."""
 
 WINDOW = 16 + isal_zlib.MAX_WBITS  # 16 selects the format of gzip
 
@@ -32,20 +32,20 @@ COMPRESSION = web.AppKey("compression", bool)
 """Whether to compress at all."""
 
 
-def is_large(response: web.StreamResponse) -> TypeGuard[web.Response]:
+def is_compressible(response: web.StreamResponse) -> TypeGuard[web.Response]:
     """Whether a response is worth compressing. Errors never are, and streams are compressed while they are produced."""
     body = response.body if isinstance(response, web.Response) else None
     return isinstance(body, bytes) and len(body) >= MIN_BYTES and response.status < 400
 
 
-def accepts_gzip(request: web.Request) -> bool:
+def should_gzip(request: web.Request) -> bool:
     """Whether compression is on, and the client prefers gzip to an uncompressed response."""
     values = request.headers.getall(hdrs.ACCEPT_ENCODING, None)
-    return values is not None and request.app[COMPRESSION] and _accepts_gzip(", ".join(values))
+    return values is not None and request.app[COMPRESSION] and _prefers_gzip(", ".join(values))
 
 
 @lru_cache(100)  # clients send the same few values again and again
-def _accepts_gzip(value: str) -> bool:
+def _prefers_gzip(value: str) -> bool:
     elements = (ELEMENT.fullmatch(element) for element in value.lower().split(","))
     weights = {element[1]: float(element[2] or 1) for element in elements if element}
     weight = weights.get(GZIP, weights.get("x-gzip", weights.get("*", 0)))
@@ -55,7 +55,7 @@ def _accepts_gzip(value: str) -> bool:
 async def compress(request: web.Request, response: web.Response) -> None:
     """Compresses the body of a large response for a client that accepts gzip. The response gets a tag of its own."""
     tag = response.headers.get(hdrs.ETAG)
-    gzip = _gzip_once if tag and not is_api(request) else _gzip
+    gzip = _gzip_once if tag and not is_api(request) else _gzip  # public responses with a tag never change
     response.body = await _run(gzip, cast("bytes", response.body))
     response.headers[hdrs.CONTENT_ENCODING] = GZIP
     if tag:
@@ -75,7 +75,7 @@ async def compress_stream(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def _run(function: Callable[[bytes], bytes], data: bytes) -> bytes:
-    if len(data) < MAX_BYTES_IN_LOOP:
+    if len(data) < MIN_BYTES_FOR_THREAD:
         return function(data)
     return await asyncio.get_running_loop().run_in_executor(None, function, data)
 
@@ -84,4 +84,4 @@ def _gzip(body: bytes) -> bytes:
     return isal_zlib.compress(body, LEVEL, WINDOW)
 
 
-_gzip_once = lru_cache(16)(_gzip)  # for the files of the documentation, which never change
+_gzip_once = lru_cache(16)(_gzip)

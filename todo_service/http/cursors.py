@@ -70,6 +70,5 @@ def next_link(query: MultiMapping[str], cursor: Cursor) -> str:
     The address is relative to the URL of the request (RFC 3986, section 4.2). So it is right behind a proxy that serves
     the API below another path.
     """
-    parameters = [(name, value) for name, value in query.items() if name != "cursor"]
-    parameters.append(("cursor", encode_cursor(cursor)))
-    return f'<?{urlencode(parameters)}>; rel="next"'
+    parameters = dict.fromkeys((name, value) for name, value in query.items() if name != "cursor")
+    return f'<?{urlencode([*parameters, ("cursor", encode_cursor(cursor))])}>; rel="next"'

@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import HttpVersion11, hdrs, web
 
 from todo_service import __version__
-from todo_service.http.etags import ANY, matching_tag, parse_tags
+from todo_service.http.etags import ANY, parse_tags
 from todo_service.http.openapi import TITLE
 from todo_service.problems import PAGE as PROBLEMS
 from todo_service.problems import TYPES, ProblemType
@@ -129,7 +129,7 @@ def _respond(request: web.Request, body: bytes, content_type: str) -> web.Respon
     with suppress(ValueError):  # a malformed condition is ignored here, like all headers of public routes
         tags = parse_tags(known, strong=False)
         if tag in tags or tags == ANY:
-            return web.Response(status=304, headers={**headers, hdrs.ETAG: matching_tag(known, tag)})
+            return web.Response(status=304, headers={**headers, hdrs.ETAG: tags.get(tag, f'"{tag}"')})
     return web.Response(body=body, headers=headers)
 
 

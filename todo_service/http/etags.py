@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid5
 
-Tags = tuple[str, ...]
-"""The entity tags of a header, without quotes and without the suffix of a content coding."""
+Tags = dict[str, str]
+"""The entity tags of a header: each without quotes and without the suffix of a coding, and then as the client sent it.
 
-ANY: Final = ("*",)
+A 304 repeats a tag as the client sent it. A cache updates its stored response only if the tags are equal (RFC 9111,
+section 4.3.4).
+"""
+
+ANY: Final = {"*": "*"}
 """The parsed form of the header value `*`. No list of tags equals it, because no tag of this service is an asterisk."""
 
 MALFORMED: Final = 'Must be * or a list of entity tags in quotes, like "7", "9".'
@@ -62,22 +66,18 @@ def parse_tags(value: str, *, strong: bool) -> Tags:
     too, because they never match in If-Match (RFC 9110, section 8.8.3.2). The result may be empty. Raises ValueError.
     """
     if match := OWN_TAG.fullmatch(value):  # a single tag, as nearly all clients send it
-        return (match[1],)
+        return {match[1]: value}
     value = value.strip(" \t")
     if value == "*":
         return ANY
     if not TAGS.fullmatch(value):
         raise ValueError(MALFORMED)
     tags = [tag for tag in EACH.findall(value) if not (strong and tag.startswith("W/"))]
-    return tuple(match[1] for tag in tags if (match := OWN_TAG.fullmatch(tag.removeprefix("W/"))))
-
-
-def matching_tag(value: str, tag: str) -> str:
-    """The tag of an If-None-Match header that matches `tag`, as the client sent it. For `*`, `tag` in quotes.
-
-    A 304 repeats it. A cache updates a stored response only if the tags are equal (RFC 9111, section 4.3.4).
-    """
-    return next((each for each in EACH.findall(value) if parse_tags(each, strong=False) == (tag,)), f'"{tag}"')
+    ours: Tags = {}
+    for tag in tags:
+        if match := OWN_TAG.fullmatch(tag.removeprefix("W/")):
+            ours.setdefault(match[1], tag)
+    return ours
 
 
 def coded_tag(tag: str, coding: str) -> str:

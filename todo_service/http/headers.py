@@ -1,4 +1,4 @@
-"""The headers of every response: security, caching, and cross-origin requests (CORS, in the Fetch standard)."""
+"""The last changes of every response: headers for security, caching and CORS (Fetch standard), and compression."""
 
 import re
 from collections.abc import Collection
@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
-from todo_service.http.compression import accepts_gzip, compress, is_large
+from todo_service.http.compression import compress, is_compressible, should_gzip
 from todo_service.http.routes import is_api
 
 SECURITY_HEADERS = CIMultiDict(
@@ -53,7 +53,7 @@ def add_headers(origins: Collection[str]) -> Middleware:
         response = web.Response(status=204, headers=PREFLIGHT_HEADERS) if preflight else await handler(request)
         headers = response.headers
         headers.merge((API_HEADERS if response.status < 400 else ERROR_HEADERS) if is_api(request) else PUBLIC_HEADERS)
-        if is_large(response) and accepts_gzip(request):
+        if is_compressible(response) and should_gzip(request):
             await compress(request, response)
         if hdrs.UPGRADE in request.headers:  # aiohttp discards data that arrives together with such a request
             response.force_close()

@@ -6,7 +6,7 @@ from functools import lru_cache
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 
 # The labels of UTF-8 in the Encoding standard, IANA's csUTF8, Python's utf_8, and IANA's names of US-ASCII, which is a
-# part of UTF-8. Python's codecs are not asked: they keep each unknown name in memory.
+# part of UTF-8. codecs.lookup() would keep each unknown name in memory.
 UTF_8_LABELS = {
     *("utf-8", "utf8", "utf_8", "unicode-1-1-utf-8", "unicode11utf8", "unicode20utf8", "x-unicode20utf8", "csutf8"),
     *("us-ascii", "ascii", "us", "csascii", "iso646-us", "iso_646.irv:1991", "ansi_x3.4-1968", "ansi_x3.4-1986"),

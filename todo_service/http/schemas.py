@@ -20,7 +20,7 @@ EXAMPLE_TIME = "2026-12-31T17:00:00.000000Z"
 DATE_TIME_RULES = "An RFC 3339 date-time with an offset, but no leap second. In UTC, its year is 0001 to 9999."
 
 UNCHANGED = "Leave it out, or send it as you got it: another value is refused."
-IGNORED = "Any value, which is ignored, so that you can send a whole task. To refuse stale changes, send `If-Match`."
+IGNORED = "Ignored, so that you can send a whole task. To refuse stale changes, send `If-Match`."
 
 # \s differs: in Python it includes U+001C to U+001F and U+0085. In JavaScript, whose regular expressions OpenAPI uses,
 # it includes U+FEFF.

@@ -147,7 +147,7 @@ def task_not_found() -> Problem:
     return Problem("task-not-found")
 
 
-def refuse_differing(members: Iterable[str]) -> NoReturn:
+def refuse_mismatches(members: Iterable[str]) -> NoReturn:
     """Raises the Problem for members of a body that differ from the task, although they never change."""
     _refuse("invalid-body", {name: ["Must not change: leave it out, or send it unchanged."] for name in members})
 

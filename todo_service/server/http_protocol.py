@@ -7,14 +7,13 @@ from http import HTTPStatus
 from typing import cast
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
 
-from todo_service.http import SECURITY_HEADERS
-from todo_service.library_internals import RequestHandler, respond_with_http_1_1
+from todo_service.http import PUBLIC_HEADERS
+from todo_service.library_internals import UNKNOWN_METHOD, RequestHandler, respond_with_http_1_1
 from todo_service.problems import Problem
 
 HEADER_SECONDS = 15.0
-"""The time limit for the headers of a request. It starts with the first TCP segment that has no data of other requests.
+"""The time limit for the headers of a request. It starts with the first data of a request that doesn't complete them.
 
 The limit for bodies is in validation.py. A connection without any data is closed after `keepalive_timeout`.
 """
@@ -22,14 +21,7 @@ The limit for bodies is in validation.py. A connection without any data is close
 CLOSING_SECONDS = 5.0
 """The time limit for a client that still sends data after the response to malformed HTTP or an unknown method."""
 
-# The parser's message about a method that it doesn't know, or about other octets in place of a method. It quotes the
-# line, which begins with the method (a token: RFC 9110, section 5.6.2) and the target.
-UNKNOWN_METHOD = re.compile(
-    r"(?:Invalid|space after) method.*\n\n  b['\"](?P<method>[!#$%&*+.^_`|~0-9A-Za-z-]+)(?P<target> +(?:/|\*|https?:))?"
-)
-
 MALFORMED = "This is not valid HTTP/1.1, or it has too many or repeated headers."
-HEADERS = CIMultiDict({**SECURITY_HEADERS, "Cache-Control": "no-store"})
 
 
 class Connection(RequestHandler):
@@ -74,7 +66,7 @@ class Connection(RequestHandler):
         if status != HTTPStatus.BAD_REQUEST:
             super().handle_error(request, status, exc, message)  # this logs the error
             response = Problem("internal-error").response()
-            response.headers.merge(HEADERS)
+            response.headers.merge(PUBLIC_HEADERS)
             response.force_close()
             return response
         problem = self._unknown_method(message or "")
@@ -93,11 +85,12 @@ class Connection(RequestHandler):
             return None
         word = re.match("[A-Za-z]{1,20} ", message[match.start("method") :])
         is_named = word and self._first_segment.startswith(word[0].encode())
-        subject = f"no method {match['method']}" if is_named else "no such method"
-        return Problem("method-not-implemented", f"There is {subject}: methods are written in capitals, like PATCH.")
+        subject = f"the method {match['method']}" if is_named else "this method"
+        detail = f"The service doesn't know {subject}; methods are written in capitals, like PATCH."
+        return Problem("method-not-implemented", detail)
 
     async def wait_closed(self) -> None:
-        """Ends the response, and returns when the client has closed the connection, or after CLOSING_SECONDS.
+        """Half-closes the connection. Returns when the client has closed it, or after CLOSING_SECONDS.
 
         A client that still sends data would get a reset otherwise, and could lose the response (RFC 9112, section 9.6).
         """
@@ -122,11 +115,11 @@ class Connection(RequestHandler):
 
 
 class LastResponse(web.Response):
-    """The response to octets that the parser refused. It keeps the connection open until the client has read it."""
+    """The response to a parser error. The connection stays open until the client closes it, or for CLOSING_SECONDS."""
 
     def __init__(self, connection: Connection, response: web.Response) -> None:
         super().__init__(status=response.status, body=response.body, headers=response.headers)
-        self.headers.merge(HEADERS)
+        self.headers.merge(PUBLIC_HEADERS)
         self.force_close()
         self._connection = connection
 
@@ -140,7 +133,7 @@ def _to_bytes(response: web.Response) -> bytes:
     body = cast("bytes", response.body)
     response.headers[hdrs.CONTENT_LENGTH] = str(len(body))
     response.headers[hdrs.CONNECTION] = "close"
-    response.headers.merge(HEADERS)
+    response.headers.merge(PUBLIC_HEADERS)
     status = HTTPStatus(response.status)
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",

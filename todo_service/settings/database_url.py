@@ -20,7 +20,7 @@ NAME = re.compile(r"[a-z][a-z_.-]{0,39}", re.ASCII | re.IGNORECASE)  # other nam
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")  # the weakest first
 SSL = {"true": "require", "1": "require", "false": "", "0": ""} | {mode: mode for mode in SSL_MODES}
-"""The sslmode of each value of `ssl`. `true` has the meaning of libpq; without TLS, the default stays: `prefer`."""
+"""The sslmode for each value of `ssl`. `true` is read as by libpq. With `false`, the default stays: `prefer`."""
 
 DIRECT_SSL_MODES = SSL_MODES[SSL_MODES.index("require") :]
 VERIFYING_SSL_MODES = SSL_MODES[SSL_MODES.index("verify-ca") :]
@@ -34,30 +34,42 @@ ASYNCPG_PARAMETERS = {
 }
 
 SERVER_SETTINGS = {
-    "application_name",  # the service replaces it by its own name
     "options",  # any setting, and the name of the endpoint in some hosted databases
     "search_path",  # the schema of the tables
-    "timezone",  # tools add it; the API's times are always in UTC
+    *("timezone", "TimeZone"),  # tools add it; the API's times are always in UTC
 }
 
 # Parameters of other clients. It is safe to leave them out: they only tune the client, or the service has its own value
-# for them. The names are in lower case, without _ and -, so that they match in each spelling.
-IGNORED_PARAMETERS = re.compile(
-    # the pool
-    r"pool\w*|connectionlimit|(?:min|max)(?:size|conns|connections|overflow|uses|queries)?|connmaxage|connhealthchecks|"
-    r"checkoutretries|reapingfrequency|queue(?:target|interval)|idleinterval|maxpipeline|"
-    # time limits and keepalives
-    r"\w*timeout(?:millis|ms)?|\w*lifetime(?:seconds)?|(?:tcp)?keepalives?\w*|backoff|"
-    # prepared statements, plans and caches
-    r"pgbouncer|prepare|preparethreshold|prepared\w*|statementcache\w*|statementlimit|descriptioncache\w*|"
-    r"databasemetadatacache\w*|defaultqueryexecmode|plancachemode|jit|fetchtypes|rewritebatchedinserts|"
-    # the name, the encoding and the log of the client
-    r"(?:fallback)?applicationname|(?:client)?encoding|charset|adapter|loggerlevel|debug|stringtype|"
-    # libpq; hosting platforms add channel_binding, and sslmode decides about the security of the connection
-    r"channelbinding|gssdelegation|loadbalancehosts|maxprotocolversion|sslcompression|sslsni|uselibpqcompat|"
-    # the poolers of hosting platforms
-    r"supa|workaround"
-)
+# for them. Hosting platforms add some: channel_binding, supa, workaround.
+IGNORED_PARAMETERS = {
+    *("application_name", "fallback_application_name", "client_encoding", "encoding", "charset", "adapter", "debug"),
+    # libpq
+    *("channel_binding", "gssdelegation", "load_balance_hosts", "max_protocol_version", "sslcompression", "sslsni"),
+    # Prisma
+    *("connection_limit", "pgbouncer", "statement_cache_size"),
+    # node-postgres and postgres.js
+    *("max", "min", "uselibpqcompat", "prepare", "fetch_types", "backoff", "max_pipeline"),
+    # JDBC
+    *(
+        "prepareThreshold",
+        "preparedStatementCacheQueries",
+        "preparedStatementCacheSizeMiB",
+        "databaseMetadataCacheFields",
+    ),
+    *("databaseMetadataCacheFieldsMiB", "reWriteBatchedInserts", "stringtype", "loggerLevel"),
+    # asyncpg and SQLAlchemy
+    *("min_size", "max_size", "max_queries", "max_overflow", "prepared_statement_cache_size", "jit", "plan_cache_mode"),
+    # pgx and SQLx
+    *("default_query_exec_mode", "statement_cache_capacity", "statement_cache_mode", "description_cache_capacity"),
+    *("min_connections", "max_connections", "min_conns", "max_conns"),
+    # Rails, Django, Ecto
+    *("prepared_statements", "statement_limit", "reaping_frequency", "checkout_retries"),
+    *("conn_max_age", "conn_health_checks", "queue_target", "queue_interval", "idle_interval"),
+    # poolers of hosting platforms
+    *("supa", "workaround"),
+}
+IGNORED_GROUPS = re.compile(r"pool\w*|\w*(?:timeout|lifetime)\w*|(?:tcp)?keepalives?\w*")
+"""Names of pools, time limits and keepalives, in lower case and without _ and -."""
 
 CHOICES = {
     "sslmode": SSL_MODES,
@@ -82,11 +94,11 @@ class Parameter(NamedTuple):
 
 
 def parse_database_url(value: str) -> str:
-    """The address for asyncpg. Raises ValueError, or WrongValueError whose mistakes name parameters but no values."""
+    """Returns the address for asyncpg. Raises ValueError, or WrongValueError, whose mistakes contain no values."""
     address, _, query = value.strip().partition("?")
     parameters = [_read_parameter(text) for text in query.split("&") if text]
     values = {parameter.name: parameter.value for parameter in parameters if parameter.value}
-    parts = _check_address(address, values)
+    parts = _split_address(address, values)
     mistakes = [mistake for parameter in parameters if (mistake := _mistake_in(parameter, parts))]
     if mistakes:
         raise WrongValueError(*dict.fromkeys(f"{FORM}{mistake}" for mistake in mistakes))
@@ -104,8 +116,8 @@ def _read_parameter(text: str) -> Parameter:
     return Parameter(text, unquote_plus(name), unquote_plus(value))
 
 
-def _check_address(address: str, values: dict[str, str]) -> dict[str, str]:
-    """The parts of the address."""
+def _split_address(address: str, values: dict[str, str]) -> dict[str, str]:
+    """Returns the parts of the address."""
     if address[:1] in {'"', "'"}:
         raise WrongValueError(f"{FORM}, without quotes around it")
     scheme = SCHEME.match(address)
@@ -137,13 +149,15 @@ def _check_hosts_and_ports(hosts: str, ports: str) -> None:
 
 
 def _plain(name: str) -> str:
+    """The name in the same spelling for all tools: pool_size, poolSize and pool-size are equal."""
     return re.sub("[_-]", "", name.lower())
 
 
+IGNORED = {*ONLY_IF, *map(_plain, IGNORED_PARAMETERS)}
+
+
 def _is_ignored(name: str) -> bool:
-    if name.lower() in SERVER_SETTINGS:
-        return False
-    return _plain(name) in ONLY_IF or IGNORED_PARAMETERS.fullmatch(_plain(name)) is not None
+    return _plain(name) in IGNORED or IGNORED_GROUPS.fullmatch(_plain(name)) is not None
 
 
 def _mistake_in(parameter: Parameter, parts: dict[str, str]) -> str | None:
@@ -157,7 +171,7 @@ def _mistake_in(parameter: Parameter, parts: dict[str, str]) -> str | None:
         return f", and its parameter {name} must be a file that exists"
     if name in PARTS and parts[PARTS[name]]:
         return f": the parameter {name} has no effect beside the {PARTS[name]} in the address, so leave out one of them"
-    if name in ASYNCPG_PARAMETERS or name in CHOICES or name.lower() in SERVER_SETTINGS or _is_ignored(name):
+    if name in ASYNCPG_PARAMETERS or name in CHOICES or name in SERVER_SETTINGS or _is_ignored(name):
         return None
     known = f"the parameter {name}" if NAME.fullmatch(name) else "one of its parameters"
     return (

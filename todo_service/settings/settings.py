@@ -99,7 +99,7 @@ class Settings:
     )
     compression: str = choice(
         "COMPRESSION",
-        "`on` or `off`: whether to compress responses of about 8 KB or more for clients that accept gzip",
+        "`on` or `off`: whether to compress responses of 8 KiB or more for clients that accept gzip",
         ("on", "off"),
         default="on",
     )
