@@ -101,7 +101,7 @@ def test_migrate_needs_only_the_database_url(
 def test_serve_and_migrate_reach_the_database_with_an_address_of_other_tools(
     database_url: str, service_database_url: str, tmp_path: Path
 ) -> None:
-    parameters = "&schema=public&connection_limit=5&pgbouncer=true&connect_timeout=9&ssl=false&timezone=Europe/Rome"
+    parameters = "&schema=public&connection_limit=5&connect_timeout=9&ssl=false&timezone=Europe/Rome"
     migrated = run_command("migrate", DATABASE_URL=database_url + parameters)
     assert (migrated.returncode, migrated.stdout, migrated.stderr) == (0, f"{UP_TO_DATE}\n", "")
     with served(tmp_path / "log", DATABASE_URL=service_database_url + parameters) as (_, url):

@@ -20,11 +20,13 @@ WITH etag AS MATERIALIZED (
     FROM (SELECT generation || '-' || revision AS tag FROM users WHERE id = $1) AS owner
 ),
 -- In lower case and NFC, canonically equivalent texts are equal. lower() can return a text that is not in NFC.
+-- COLLATE "C" lower-cases ASCII letters in the same way in all texts: a Turkish database would change I into another i.
 search AS MATERIALIZED (
     SELECT
         CASE
-            WHEN octet_length($10) = char_length($10) THEN lower($10 COLLATE "C")
-            ELSE normalize(lower(normalize($10)))
+            WHEN octet_length($10) = char_length($10)
+                THEN lower($10 COLLATE "C") COLLATE "default"
+            ELSE normalize(lower(lower(normalize($10) COLLATE "C") COLLATE "default"))
         END AS folded
 ),
 found AS MATERIALIZED (
@@ -53,19 +55,23 @@ found AS MATERIALIZED (
                   -- The dot U+0307 is an exception: lower() removes it from U+0130, but not from I and U+0307.
                   OR strpos(
                       CASE
-                          WHEN octet_length(title) = char_length(title) THEN lower(title COLLATE "C")
+                          WHEN octet_length(title) = char_length(title)
+                              THEN lower(title COLLATE "C") COLLATE "default"
                           WHEN strpos(title, U&'\0307') = 0 AND lower(title) IS NFC NORMALIZED
-                              THEN lower(title)
-                          ELSE normalize(lower(normalize(title)))
+                              THEN lower(lower(title COLLATE "C") COLLATE "default")
+                          ELSE
+                              normalize(lower(lower(normalize(title) COLLATE "C") COLLATE "default"))
                       END,
                       (SELECT search.folded FROM search)
                   ) > 0
                   OR strpos(
                       CASE
-                          WHEN octet_length(description) = char_length(description) THEN lower(description COLLATE "C")
+                          WHEN octet_length(description) = char_length(description)
+                              THEN lower(description COLLATE "C") COLLATE "default"
                           WHEN strpos(description, U&'\0307') = 0 AND lower(description) IS NFC NORMALIZED
-                              THEN lower(description)
-                          ELSE normalize(lower(normalize(description)))
+                              THEN lower(lower(description COLLATE "C") COLLATE "default")
+                          ELSE
+                              normalize(lower(lower(normalize(description) COLLATE "C") COLLATE "default"))
                       END,
                       (SELECT search.folded FROM search)
                   ) > 0

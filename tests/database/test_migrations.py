@@ -227,7 +227,7 @@ async def test_a_database_whose_lower_changes_only_ascii_letters_works_with_a_wa
         ("postgres://u:hidden@127.0.0.1:{port}/d", "can't be reached"),
         (
             "postgres://u:hidden@127.0.0.1:{port}/d?sslmode=verify-full&sslrootcert=/missing",
-            "must be a file that exists",
+            "must be an existing file in PEM form",
         ),
         ("postgres://u:hidden@127.0.0.1:{port}/d?target_session_attrs=x", "DATABASE_URL must be"),
         ("postgres://u:hidden@127.0.0.1:{port}/d?sslnegotiation=x", "DATABASE_URL must be"),

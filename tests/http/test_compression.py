@@ -1,5 +1,6 @@
 """Compressed responses: which responses are compressed, for which clients, and their entity tags."""
 
+import asyncio
 import json
 import zlib
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from pytest_aiohttp import AiohttpClient
 from tests.support.api import TASKS, Api, Client, path_of, problem_of
 from tests.support.conditional_requests import assert_304, assert_412
 from tests.support.exports import EXPORT, tasks_in
+from tests.support.processes import TEST_TIMEOUT
 from todo_service.app import create_app
 from todo_service.http import compression
 from todo_service.settings import Settings
@@ -224,7 +226,6 @@ OTHER_SUFFIXES = [
     "-GZIP",
     "---gzip",
     "-gzip-gzip",
-    "-gzip ",
     ";",
     "-",
     "-identity",
@@ -287,3 +288,13 @@ async def test_a_malformed_accept_encoding_is_no_error(many: RawApi) -> None:
     for accept in (";", "gzip;;q=1", "\x80", "q=1", "gzip;q=1;q=0", "g" * 10_000):
         assert await coding_of(many, accept) == "identity"
     assert (await problem_of(await many.call("GET", f"{TASKS}?limit=0", headers=GZIP), 400, "invalid-query"))["errors"]
+
+
+async def test_the_end_of_the_connection_ends_an_export_in_http_1_0(connection: asyncpg.Connection, owner: Api) -> None:
+    await store(connection, owner.user_id, 150)
+    reader, writer = await asyncio.open_connection(owner.client.host, owner.client.port)
+    lines = [f"GET {EXPORT} HTTP/1.0", f"Authorization: Bearer {owner.token}", "Connection: keep-alive", "", ""]
+    writer.write("\r\n".join(lines).encode())
+    received = await asyncio.wait_for(reader.read(), timeout=TEST_TIMEOUT)
+    writer.close()
+    assert len(tasks_in(received.partition(b"\r\n\r\n")[2])) == 150

@@ -11,7 +11,7 @@ from tests.support.settings import URL, Read, errors_of
 from todo_service.settings.database_url import ASYNCPG_PARAMETERS, CHOICES, SERVER_SETTINGS, SSL_MODES
 
 FORM = "DATABASE_URL must be like postgres://user:password@host:5432/name"
-FILE = __file__  # a file that exists
+FILE = str(Path(__file__).with_name("certificate.pem"))
 CREDENTIALS = "with special characters in user and password as %XX"
 
 UNCHANGED = [
@@ -26,10 +26,9 @@ UNCHANGED = [
     "postgresql://user@%2Fvar%2Frun%2Fpostgresql:5433/name",
     "postgresql://db.example?dbname=name",
     "postgres://user@db.example/name?password=hidden",
-    f"{URL}?application_name=a%20b",
     f"{URL}?options=-csearch_path%3Dtodo",
     f"{URL}?options=-c%20statement_timeout=5s",
-    f"{URL}?search_path=todo&TimeZone=UTC",
+    f"{URL}?search_path=todo",
     f"{URL}?sslmode=require&sslnegotiation=direct&ssl_min_protocol_version=TLSv1.3",
     f"{URL}?sslmode=verify-full&sslrootcert={FILE}&sslcert={FILE}&sslkey={FILE}&sslcrl={FILE}&sslpassword=hidden",
     f"{URL}?krbsrvname=postgres&gsslib=gssapi&service=todo",
@@ -46,9 +45,10 @@ LEFT_OUT = [
     ("?options=endpoint%3Dx&supa=base-pooler.x&gssencmode=disable", "?options=endpoint%3Dx"),
     ("?client_encoding=utf8&fallback_application_name=x&load_balance_hosts=random&tcp_user_timeout=5", ""),
     ("?sslmode=require&workaround=supabase-pooler.vercel", "?sslmode=require"),
+    ("?application_name=a%20b&TimeZone=Nope/Zone", ""),
     # Prisma
     ("?schema=public", ""),
-    ("?schema=public&connection_limit=5&pool_timeout=0&socket_timeout=9&pgbouncer=true&statement_cache_size=0", ""),
+    ("?schema=public&connection_limit=5&pool_timeout=0&socket_timeout=9&pgbouncer=false&statement_cache_size=0", ""),
     # node-postgres and postgres.js
     ("?max=10&idleTimeoutMillis=30000&connectionTimeoutMillis=0&keepAlive=true&statement_timeout=5000", ""),
     ("?uselibpqcompat=true&sslmode=require", "?sslmode=require"),
@@ -66,7 +66,7 @@ LEFT_OUT = [
     ("?conn_max_age=600&conn_health_checks=true", ""),
     # empty parameters
     ("?", ""),
-    ("?&pgbouncer=true&", ""),
+    ("?&pgbouncer=false&", ""),
     ("?pgbouncer", ""),
     ("?sslmode=require&", "?sslmode=require"),
 ]
@@ -88,8 +88,7 @@ TLS = [
 ]
 
 REFUSED_NAMES = [
-    *("hostaddr", "require_auth", "requirepeer", "requiressl", "sslcertmode", "min_protocol_version", "replication"),
-    *("sslaccept", "sslidentity", "sslfactory", "sslhostnameverifier", "ssl-mode", "SSLMode", "targetServerType"),
+    *("hostaddr", "require_auth", "requirepeer", "min_protocol_version", "replication", "targetServerType"),
     *("scram_client_key", "oauth_issuer", "role", "default_transaction_read_only", "readOnly", "Host", "x-table"),
 ]
 
@@ -107,13 +106,31 @@ REFUSED_VALUES = [
     ("schema=", "parameter schema must be public; for another schema, write search_path"),
     ("currentSchema=hidden", "parameter currentSchema must be public; for another schema, write search_path"),
     ("gssencmode=require", "parameter gssencmode must be disable or prefer"),
-    ("sslrootcert=system", "parameter sslrootcert must be a file that exists"),
-    ("sslmode=require&sslcert=/hidden", "parameter sslcert must be a file that exists"),
+    ("sslrootcert=system", "parameter sslrootcert must be an existing file in PEM form"),
+    ("sslmode=require&sslcert=/hidden", "parameter sslcert must be an existing file in PEM form"),
     ("sslnegotiation=hidden", "parameter sslnegotiation must be postgres or direct"),
     ("sslnegotiation=direct", "sslnegotiation=direct needs sslmode=require, verify-ca or verify-full"),
     ("sslnegotiation=direct&sslmode=prefer", "sslnegotiation=direct needs sslmode=require,"),
     ("ssl_min_protocol_version=SSLv3", "parameter ssl_min_protocol_version must be TLSv1, TLSv1.1,"),
-    ("target_session_attrs=hidden", "parameter target_session_attrs must be any, primary,"),
+    ("target_session_attrs=hidden", "parameter target_session_attrs must be any, primary or read-write"),
+    ("target_session_attrs=read-only", "parameter target_session_attrs must be any, primary or read-write"),
+    ("schema_search_path=hidden", "parameter schema_search_path must be public; for another schema, write search_path"),
+    ("sslrootcert=" + __file__, "parameter sslrootcert must be an existing file in PEM form"),
+    ("sslcrl=" + __file__, "parameter sslcrl must be an existing file in PEM form"),
+    *(
+        (f"{name}=x", "write sslmode=require, verify-ca or verify-full instead of other parameters of TLS")
+        for name in (
+            "sslMode",
+            "SSLMODE",
+            "ssl-mode",
+            "ssl_require",
+            "requiressl",
+            "sslaccept",
+            "sslcertmode",
+            "useSSL",
+        )
+    ),
+    ("Options=-cjit%3Doff", "without the parameter Options, which the service can't honour"),
     ("gsslib=hidden", "parameter gsslib must be gssapi or sspi"),
     ("host=/var/run/postgresql", "the parameter host has no effect beside the host in the address"),
     ("port=5433", "the parameter port has no effect beside the host in the address"),
@@ -127,13 +144,21 @@ REFUSED_VALUES = [
 ]
 
 REFUSED_ADDRESSES = [
-    ("mysql://user:hidden@db.example/name", ": write postgres:// instead of mysql://"),
+    ("mysql://user:hidden@db.example/name", ", not like mysql://"),
+    ("mongodb+srv://user:hidden@db.example/name", ", not like mongodb+srv://"),
+    ("postgres://db.example/name/?schema=public", ", with parameters after ?, as in ?sslmode=require"),
+    ("postgres://db.example/name;sslmode=require", ", with parameters after ?, as in ?sslmode=require"),
+    ("postgres://db.example/name&sslmode=require", ", with parameters after ?, as in ?sslmode=require"),
+    ("postgres://user:hidden@//cloudsql/instance/name", ", with parameters after ?, as in ?sslmode=require"),
+    (f"psql '{URL}'", ": only the address, without quotes, a command or the name of a variable"),
+    (f"DATABASE_URL={URL}", ": only the address, without quotes, a command or the name of a variable"),
+    (f"export DATABASE_URL='{URL}'", ": only the address, without quotes, a command or the name of a variable"),
     ("postgresql+asyncpg://user:hidden@db.example/name", ": write postgres:// instead of postgresql+asyncpg://"),
     ("jdbc:postgresql://db.example/name?user=hidden", ": write postgres:// instead of jdbc:postgresql://"),
     ("psql://user:hidden@db.example/name", ": write postgres:// instead of psql://"),
     ("prisma+postgres://db.example/?api_key=hidden", ": write postgres:// instead of prisma+postgres://"),
-    (f'"{URL}"', ", without quotes around it"),
-    (f"'{URL}'", ", without quotes around it"),
+    (f'"{URL}"', ": only the address, without quotes, a command or the name of a variable"),
+    (f"'{URL}'", ": only the address, without quotes, a command or the name of a variable"),
     ("host=db.example dbname=name password=hidden", ", not a list of names and values"),
     ("Host=db.example;Database=name;Password=hidden", ", not a list of names and values"),
     ("User Id=hidden;Server=db.example", ", not a list of names and values"),

@@ -74,6 +74,12 @@ OTHERWISE_WRITTEN = {
 }
 
 WITHOUT_AN_ORIGIN = [
+    "http://127.1:3000",
+    "http://2130706433",
+    "http://0x7f.1",
+    "http://192.168.001.001",
+    "http://256.256.256.256",
+    "http://1.2.3",
     "app",
     '"https://app.example.com"',
     "app://Müller",

@@ -175,6 +175,21 @@ def test_a_secret_and_a_key_set_together_are_refused(read: Read, name: str) -> N
     assert sentence == "JWT_SECRET (or BETTER_AUTH_SECRET) and JWT_JWKS_URL are both set: set one of them."
 
 
+def test_the_address_of_a_pooler_needs_the_setting_for_poolers(read: Read) -> None:
+    pooler = f"{URL}?pgbouncer=true"
+    [sentence] = errors_of(read, DATABASE_URL=pooler)
+    assert sentence == "DATABASE_URL names a pooler (pgbouncer=true): set DATABASE_STATEMENT_CACHE=0."
+    assert read(DATABASE_URL=pooler, DATABASE_STATEMENT_CACHE="0").database_url == URL
+
+
+def test_a_pooler_and_a_schema_in_the_address_are_refused_together(read: Read) -> None:
+    schema = f"{URL}?search_path=todo"
+    [sentence] = errors_of(read, DATABASE_URL=schema, DATABASE_STATEMENT_CACHE="0")
+    assert "must not have search_path with DATABASE_STATEMENT_CACHE=0" in sentence
+    assert "ALTER ROLE todo_service SET search_path = todo" in sentence
+    assert read(DATABASE_URL=schema, DATABASE_STATEMENT_CACHE="100").database_url == schema
+
+
 def test_algorithms_must_match_the_secret_or_the_key_set(read: Read) -> None:
     assert read().algorithms == ("HS256",)
     [sentence] = errors_of(read, JWT_ALGORITHMS="RS256")

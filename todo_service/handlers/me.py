@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp_apispec import docs
 
 from todo_service.auth import USER_ID
@@ -41,7 +41,10 @@ async def export_tasks(request: web.Request) -> web.Response:
     stream = _stream(request, *first)
     if should_gzip(request):
         stream, headers[hdrs.CONTENT_ENCODING] = compress_stream(stream), GZIP
-    return web.Response(body=stream, headers=headers)
+    response = web.Response(body=stream, headers=headers)
+    if request.version < HttpVersion11:
+        response.force_close()  # HTTP/1.0 has no chunks: the end of the connection is the end of the body
+    return response
 
 
 @docs(

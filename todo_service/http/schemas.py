@@ -136,7 +136,10 @@ class TaskPatchSchema(RequestSchema):
 
     key = TASK_PATCH
     id = StrictUuid(metadata=openapi_metadata(f"The id of the task. {UNCHANGED}"))
-    user_id = StrictString(validate=Length(1, 255), metadata=openapi_metadata(f"The owner of the task. {UNCHANGED}"))
+    user_id = StrictString(
+        validate=Length(1, 255, error="Must be 1 to 255 characters long."),
+        metadata=openapi_metadata(f"The owner of the task. {UNCHANGED}"),
+    )
     title = _title()
     description = _description()
     completed = _completed()

@@ -6,6 +6,7 @@ the service would start and never reach its database.
 
 import os
 import re
+import ssl
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote_plus, urlsplit
@@ -15,6 +16,7 @@ from todo_service.settings.values import WrongValueError, one_of, require
 FORM = "like postgres://user:password@host:5432/name"
 SCHEMES = ("postgres", "postgresql")
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*(?::[a-z][a-z0-9+.-]*)?)://", re.ASCII | re.IGNORECASE)
+NOT_ONLY_AN_ADDRESS = re.compile(r"['\"]|psql\s|(?:export\s+)?\w+=['\"]?\w+://")
 KEY_AND_VALUE = re.compile(r"\w[\w ]*=")
 NAME = re.compile(r"[a-z][a-z_.-]{0,39}", re.ASCII | re.IGNORECASE)  # other names may be parts of a secret
 
@@ -36,13 +38,21 @@ ASYNCPG_PARAMETERS = {
 SERVER_SETTINGS = {
     "options",  # any setting, and the name of the endpoint in some hosted databases
     "search_path",  # the schema of the tables
-    *("timezone", "TimeZone"),  # tools add it; the API's times are always in UTC
 }
 
 # Parameters of other clients. It is safe to leave them out: they only tune the client, or the service has its own value
 # for them. Hosting platforms add some: channel_binding, supa, workaround.
 IGNORED_PARAMETERS = {
-    *("application_name", "fallback_application_name", "client_encoding", "encoding", "charset", "adapter", "debug"),
+    *(
+        "timezone",
+        "application_name",
+        "fallback_application_name",
+        "client_encoding",
+        "encoding",
+        "charset",
+        "adapter",
+        "debug",
+    ),
     # libpq
     *("channel_binding", "gssdelegation", "load_balance_hosts", "max_protocol_version", "sslcompression", "sslsni"),
     # Prisma
@@ -56,7 +66,7 @@ IGNORED_PARAMETERS = {
         "preparedStatementCacheSizeMiB",
         "databaseMetadataCacheFields",
     ),
-    *("databaseMetadataCacheFieldsMiB", "reWriteBatchedInserts", "stringtype", "loggerLevel"),
+    *("databaseMetadataCacheFieldsMiB", "reWriteBatchedInserts", "stringtype", "loggerLevel", "debug"),
     # asyncpg and SQLAlchemy
     *("min_size", "max_size", "max_queries", "max_overflow", "prepared_statement_cache_size", "jit", "plan_cache_mode"),
     # pgx and SQLx
@@ -77,10 +87,11 @@ CHOICES = {
     "sslnegotiation": ("postgres", "direct"),
     "ssl_min_protocol_version": TLS_VERSIONS,
     "ssl_max_protocol_version": TLS_VERSIONS,
-    "target_session_attrs": ("any", "primary", "standby", "prefer-standby", "read-write", "read-only"),
+    "target_session_attrs": ("any", "primary", "read-write"),  # the service writes
     "gsslib": ("gssapi", "sspi"),
 }
-ONLY_IF = {"schema": ("public",), "currentschema": ("public",), "gssencmode": ("disable", "prefer")}
+SCHEMAS = ("schema", "currentschema", "schemasearchpath")
+ONLY_IF = dict.fromkeys(SCHEMAS, ("public",)) | {"gssencmode": ("disable", "prefer")}
 """Parameters of other clients that may be left out only with these values."""
 
 PARTS = {"host": "host", "port": "host", "user": "user", "password": "password", "dbname": "name", "database": "name"}
@@ -118,11 +129,13 @@ def _read_parameter(text: str) -> Parameter:
 
 def _split_address(address: str, values: dict[str, str]) -> dict[str, str]:
     """Returns the parts of the address."""
-    if address[:1] in {'"', "'"}:
-        raise WrongValueError(f"{FORM}, without quotes around it")
+    if NOT_ONLY_AN_ADDRESS.match(address):
+        raise WrongValueError(f"{FORM}: only the address, without quotes, a command or the name of a variable")
     scheme = SCHEME.match(address)
     if scheme and scheme[1].lower() not in SCHEMES:
-        raise WrongValueError(f"{FORM}: write postgres:// instead of {scheme[1]}://")
+        of_postgresql = re.search("postgres|psql|pgsql", scheme[1].lower())
+        end = f": write postgres:// instead of {scheme[1]}://" if of_postgresql else f", not like {scheme[1]}://"
+        raise WrongValueError(FORM + end)
     if not scheme and KEY_AND_VALUE.match(address):
         raise WrongValueError(f"{FORM}, not a list of names and values like host=localhost dbname=todo")
     split: SplitResult = urlsplit(address)
@@ -131,6 +144,8 @@ def _split_address(address: str, values: dict[str, str]) -> dict[str, str]:
     require(split.scheme in SCHEMES and not split.fragment and "@" not in credentials + split.path)
     _check_hosts_and_ports(host, "")
     name = split.path.removeprefix("/")
+    if re.search("[/;&]", name):
+        raise WrongValueError(f"{FORM}, with parameters after ?, as in ?sslmode=require")
     if not name and not {"dbname", "database"} & values.keys():
         raise WrongValueError(f"{FORM}, with the name of a database at its end")
     user, _, password = credentials.partition(":")
@@ -165,14 +180,16 @@ def _mistake_in(parameter: Parameter, parts: dict[str, str]) -> str | None:
     name = parameter.name
     choices = CHOICES.get(name) or ONLY_IF.get(_plain(name))
     if choices and parameter.value not in choices:
-        other = "; for another schema, write search_path" if _plain(name) in {"schema", "currentschema"} else ""
+        other = "; for another schema, write search_path" if _plain(name) in SCHEMAS else ""
         return f", and its parameter {name} must be {one_of(choices)}{other}"
-    if name in FILES and not Path(parameter.value).is_file():
-        return f", and its parameter {name} must be a file that exists"
+    if name in FILES and not _is_usable(name, parameter.value):
+        return f", and its parameter {name} must be an existing file in PEM form"
     if name in PARTS and parts[PARTS[name]]:
         return f": the parameter {name} has no effect beside the {PARTS[name]} in the address, so leave out one of them"
     if name in ASYNCPG_PARAMETERS or name in CHOICES or name in SERVER_SETTINGS or _is_ignored(name):
         return None
+    if "ssl" in name.lower():
+        return f": write sslmode={one_of(DIRECT_SSL_MODES)} instead of other parameters of TLS"
     known = f"the parameter {name}" if NAME.fullmatch(name) else "one of its parameters"
     return (
         f", without {known}, which the service can't honour: leave it out, or write a setting of PostgreSQL into "
@@ -202,3 +219,24 @@ def _check_root_certificates(parameters: list[Parameter], file: str) -> None:
             f"{FORM}, and sslmode={modes[0]} needs the certificates of authorities in a file, "
             "like sslrootcert=/etc/ssl/certs/ca-certificates.crt"
         )
+
+
+def _is_usable(name: str, file: str) -> bool:
+    """Whether a file exists, and has certificates if it must. asyncpg reads it only when it connects."""
+    if name in {"sslcert", "sslkey"}:
+        return Path(file).is_file()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except OSError:  # SSLError, too
+        return False
+    return True
+
+
+def names_pooler(value: str) -> bool:
+    """Whether an address says that it is the address of a pooler, as Prisma's addresses do."""
+    return "pgbouncer=true" in value.partition("?")[2].split("&")
+
+
+def sets_schema(value: str) -> bool:
+    """Whether an accepted address has the parameter search_path."""
+    return any(text.startswith("search_path=") for text in value.partition("?")[2].split("&"))

@@ -5,6 +5,7 @@ from typing import Any
 
 from jwt import InvalidKeyError
 
+from todo_service.settings.database_url import names_pooler, sets_schema
 from todo_service.settings.settings import VARIABLES, Settings
 from todo_service.settings.values import PUBLIC_KEY_ALGORITHMS, SECRET_ALGORITHMS, WrongValueError
 from todo_service.settings.variables import Variable
@@ -66,6 +67,14 @@ def _contradictions(settings: Settings, names: list[str]) -> list[str]:
             "DATABASE_URL is not set: set it to a PostgreSQL database, like postgres://user:password@host:5432/name, "
             "or try the service with `todo-service serve --embedded`."
         )
+    if {"database_url", "database_statement_cache"} <= set(names):
+        if names_pooler(os.environ.get("DATABASE_URL", "")) and not settings.has_pooler:
+            mistakes.append("DATABASE_URL names a pooler (pgbouncer=true): set DATABASE_STATEMENT_CACHE=0.")
+        if sets_schema(settings.database_url) and settings.has_pooler:
+            mistakes.append(
+                "DATABASE_URL must not have search_path with DATABASE_STATEMENT_CACHE=0, because poolers refuse it: "
+                "set it for the role, like ALTER ROLE todo_service SET search_path = todo."
+            )
     if {"jwt_secret", "jwt_jwks_url"} <= set(names):
         if settings.jwt_secret and settings.jwt_jwks_url:
             mistakes.append("JWT_SECRET (or BETTER_AUTH_SECRET) and JWT_JWKS_URL are both set: set one of them.")

@@ -1,16 +1,18 @@
 """The parser of CORS_ORIGINS: origins exactly as browsers, WebViews and extensions send them."""
 
 import re
+from ipaddress import IPv4Address
 
 from yarl import URL
 
 from todo_service.settings.values import WrongValueError, is_loopback, require, split
 
 FORM = (
-    "origins as browsers send them, like https://app.example.com: in lower case, without a path or slash at the end, "
+    "origins as browsers send them, like https://app.example.com: without quotes, path or slash at the end, "
     "separated by commas"
 )
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+NUMERIC_HOST = re.compile(r"[/.](?:[0-9]+|0x[0-9a-f]*)\.?(?::[0-9]+)?$")
 ORIGIN = re.compile(r"[^:/]+://(\[[0-9a-f:]+\]|[\w.-]*)(:[0-9]{1,5})?", re.ASCII)
 WITHOUT_ORIGIN = ("about", "blob", "data", "ftp", "javascript", "ws", "wss")  # no page has an origin with these schemes
 
@@ -56,4 +58,6 @@ def canonical_origin(address: str) -> str:
     is_web = scheme in ("http", "https")
     origin = str(URL(address).origin()) if is_web else f"{scheme}://{re.split('[/?#]', rest)[0]}"
     require(ORIGIN.fullmatch(origin) is not None)
+    if is_web and NUMERIC_HOST.search(origin):
+        IPv4Address(URL(origin).host or "")  # raises ValueError for other forms, which browsers would write differently
     return origin
