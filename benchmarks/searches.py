@@ -24,11 +24,12 @@ PARAMETERS = "text, boolean, bigint, text, uuid, text[], text[], text, text, tex
 ASCII = "rpad('Task ' || md5(n::text), length, 'Lorem ipsum dolor ')"
 USERS = {
     "ASCII": (100_000, ASCII),
-    "Latin with é": (100_000, f"overlay({ASCII} placing 'é' from 2 for 1)"),
+    "é in NFC": (100_000, f"overlay({ASCII} placing 'é' from 2 for 1)"),
+    "é in NFD": (100_000, f"overlay({ASCII} placing U&'e\\0301' from 2 for 2)"),
     "Cyrillic": (100_000, f"translate({ASCII}, 'Taskbcdef0123456789Loremipudl', 'абвгдежзиклмнопрстуфхцчшщъыьэю')"),
     "100 in ASCII": (100, ASCII),
 }
-SEARCHES = [(user, "молоко" if user == "Cyrillic" else "oats") for user in USERS]
+SEARCHES = [(user, text) for user in USERS for text in ("oats", "овёс")]
 
 INSERT_USER = "INSERT INTO users (id, revision) VALUES ($1, $2)"
 INSERT_TASKS = """
