@@ -11,7 +11,7 @@
 -- $7 priorities text[]  only tasks with one of these priorities; NULL for all
 -- $8 due_before text  only tasks that are due before this time, RFC 3339; NULL for all
 -- $9 due_after text  only tasks that are due after this time, RFC 3339; NULL for all
--- $10 search text  only tasks with this text in the title or description, in any case and normal form; NULL for all
+-- $10 search text  only tasks with this text in the title or description, ignoring case; NULL for all
 -- Expects users_pkey and tasks_title_idx. The first page starts at 201 times U+10FFFF, which sorts after every title.
 WITH etag AS MATERIALIZED (
     SELECT

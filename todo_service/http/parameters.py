@@ -202,7 +202,8 @@ class ListQuerySchema(RequestSchema):
         load_default=None,
         validate=Length(min=1, max=200, error="Must be 1 to 200 characters long."),
         metadata=openapi_metadata(
-            "Tasks with this text in the title or the description, ignoring case and normal forms.", "milk"
+            "Tasks with this text in the title or the description, ignoring case, and normal forms outside ASCII.",
+            "milk",
         ),
     )
     cursor = CursorParameter(
