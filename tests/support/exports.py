@@ -157,5 +157,7 @@ async def run_in_process(settings: Settings) -> AsyncIterator[tuple[Runner, str]
     runner = Runner(create_app(replace(settings, jwt_secret=SECRET)), **options)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    try:
+        yield runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
