@@ -112,3 +112,11 @@ async def test_replicas_equal_the_list_in_a_history_with_every_event(simulation:
 
     assert [name for name in REQUIRED_EVENTS if not events[name]] == []
     assert max(simulation.batches) > 1
+
+
+async def test_replicas_equal_a_list_that_is_compressed(simulation: Simulation) -> None:
+    creates = Round(by_all(*[("create", n) for n in range(5)]))
+
+    events = await simulation.run([creates], [6])
+
+    assert events["compared compressed"]
