@@ -155,24 +155,25 @@ def follow(folder: Path) -> None:
             run_shell(block.text, folder)
 
 
-def changed(folder: Path) -> set[str]:
-    """The files of the folder that differ from this checkout."""
+def contents(folder: Path) -> dict[str, bytes]:
+    """The content of each file, by its path."""
     files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    paths = {path.relative_to(folder).as_posix(): path for path in files}
-    return {
-        name
-        for name, path in paths.items()
-        if not (ROOT / name).exists() or (ROOT / name).read_bytes() != path.read_bytes()
-    }
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A copy of this checkout in which every step was followed."""
+def checkout(tmp_path: Path) -> Path:
+    """A copy of this checkout."""
     folder = tmp_path / "todo-service"
     shutil.copytree(ROOT, folder, ignore=ignored)
-    follow(folder)
     return folder
+
+
+@pytest.fixture
+def copy(checkout: Path) -> Path:
+    """A copy of this checkout in which every step was followed."""
+    follow(checkout)
+    return checkout
 
 
 @pytest.fixture
@@ -180,9 +181,12 @@ def migration() -> Migration:
     return Migration(Path(shown_migration().path).name, on_top_of(shown_migration().text, definitions()[-1]))
 
 
-def test_the_headings_name_exactly_the_files_that_the_steps_change(copy: Path) -> None:
+def test_the_headings_name_exactly_the_files_that_the_steps_change(checkout: Path) -> None:
     named = {block.path for block in read_blocks()}
-    assert changed(copy) == named
+    before = contents(checkout)
+    follow(checkout)
+    after = contents(checkout)
+    assert {path for path, content in after.items() if before.get(path) != content} == named
     [stated] = re.findall(r"The steps change (\d+) files", GUIDE)
     assert int(stated) == len(named) <= 12
 
