@@ -93,7 +93,7 @@ async def test_health_follows_the_service_at_once(
     with ExitStack() as stack:
         proxies = [run(server, service) for run in (run_recommended, run_caching) for server in SERVERS]
         urls = [stack.enter_context(proxy) for proxy in proxies]
-        callers = [await caller(url, User("nobody")) for url in urls]
+        callers = [await caller(url, User("alice")) for url in urls]
 
         async def statuses() -> set[int]:
             return {(await each.call("GET", path)).status for each in callers for path in ("health", "health/ready")}

@@ -17,8 +17,8 @@ import schemathesis
 from tests.support.members import EQUAL
 from todo_service.http.cursors import ORDERS, SORTS, Cursor, encode_cursor
 from todo_service.http.etags import parse_sync_token
+from todo_service.http.fields import UUID_PATTERN as VALID_ID
 from todo_service.http.schemas import TaskPatchSchema
-from todo_service.http.validation import UUID_PATTERN as VALID_ID
 
 Case = schemathesis.Case[Any]
 

@@ -72,10 +72,7 @@ async def migrate(database_url: str, report: Report, migrations: list[Migration]
             f"This is not a direct connection ({_reason(error)}): migrations need the database's own address, "
             "not that of a pooler."
         ) from error
-    except (
-        *(OSError, TimeoutError, ValueError),
-        *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
-    ) as error:
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise MigrationError(f"The database can't be reached: {_reason(error)}.") from error
     try:
         await _migrate(connection, report, read_migrations() if migrations is None else migrations)

@@ -28,6 +28,7 @@ from todo_service.http import (
     derive_task_id,
     empty_list_token,
     fingerprint,
+    match_tag,
     next_link,
     refuse_mismatches,
     task_not_found,
@@ -222,10 +223,10 @@ def _representation(conditions: Conditions, body: str, tag: str) -> web.Response
     If the client has the current tag of a list, the body has no tasks: the statement compares the tags, too.
     """
     if_match, if_none_match = conditions
-    if if_match is not None and tag not in if_match and if_match != ANY:
+    if if_match is not None and match_tag(if_match, tag) is None:
         raise _precondition_failed(tag)
-    if if_none_match is not None and (tag in if_none_match or if_none_match == ANY):
-        return web.Response(status=304, headers={hdrs.ETAG: if_none_match.get(tag, f'"{tag}"')})
+    if if_none_match is not None and (sent := match_tag(if_none_match, tag)):
+        return web.Response(status=304, headers={hdrs.ETAG: sent})
     return _json_response(body, tag)
 
 

@@ -4,7 +4,7 @@ from todo_service.http import docs_pages
 from todo_service.http.compression import COMPRESSION, GZIP, compress_stream, should_gzip
 from todo_service.http.cursors import ORDERS, SORTS, Cursor, next_link
 from todo_service.http.docs_pages import DESCRIPTION
-from todo_service.http.etags import ANY, Tags, empty_list_token
+from todo_service.http.etags import ANY, Tags, empty_list_token, match_tag
 from todo_service.http.headers import PUBLIC_HEADERS, add_headers
 from todo_service.http.idempotency import derive_task_id, fingerprint
 from todo_service.http.in_flight import IN_FLIGHT, InFlight, reset
@@ -81,6 +81,7 @@ __all__ = [
     "empty_list_token",
     "fingerprint",
     "is_api",
+    "match_tag",
     "next_link",
     "refuse_mismatches",
     "reset",

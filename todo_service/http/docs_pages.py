@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import HttpVersion11, hdrs, web
 
 from todo_service import __version__
-from todo_service.http.etags import ANY, parse_tags
+from todo_service.http.etags import match_tag, parse_tags
 from todo_service.http.openapi import TITLE
 from todo_service.problems import PAGE as PROBLEMS
 from todo_service.problems import TYPES, ProblemType
@@ -127,9 +127,8 @@ def _respond(request: web.Request, body: bytes, content_type: str) -> web.Respon
     tag, known = _tag(body), ", ".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
     headers = {**_headers(content_type), hdrs.ETAG: f'"{tag}"'}
     with suppress(ValueError):  # a malformed condition is ignored here, like all headers of public routes
-        tags = parse_tags(known, strong=False)
-        if tag in tags or tags == ANY:
-            return web.Response(status=304, headers={**headers, hdrs.ETAG: tags.get(tag, f'"{tag}"')})
+        if sent := match_tag(parse_tags(known, strong=False), tag):
+            return web.Response(status=304, headers={**headers, hdrs.ETAG: sent})
     return web.Response(body=body, headers=headers)
 
 

@@ -80,6 +80,11 @@ def parse_tags(value: str, *, strong: bool) -> Tags:
     return ours
 
 
+def match_tag(tags: Tags, tag: str) -> str | None:
+    """The tag as the client sent it, or in quotes if it sent `*`. None if the tag is not among the client's tags."""
+    return f'"{tag}"' if tags == ANY else tags.get(tag)
+
+
 def coded_tag(tag: str, coding: str) -> str:
     """The tag of a compressed response (RFC 9110, section 8.8.3.3). Both tags are in quotes."""
     return f'{tag[:-1]}-{coding}"'

@@ -25,6 +25,7 @@ DATE_TIME = re.compile(
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
+UUID_PATTERN = re.compile("[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 MESSAGES = {"required": "Is required.", "null": "Must not be null."}
 
@@ -61,10 +62,9 @@ class StrictUuid(fields.UUID):
     default_error_messages = {**MESSAGES, "invalid_uuid": f"Must be a UUID like {UUID(int=0)}."}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> UUID:
-        uuid = super()._deserialize(value, attr, data, **kwargs)
-        if uuid is None or not isinstance(value, str) or str(uuid) != value.lower():
+        if not isinstance(value, str) or not UUID_PATTERN.fullmatch(value):
             raise self.make_error("invalid_uuid")
-        return uuid
+        return UUID(value)
 
 
 class Ignored(fields.Raw):

@@ -1,7 +1,6 @@
 """The middleware that loads body, query, headers and path of a request with the schemas of its route."""
 
 import asyncio
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
@@ -16,6 +15,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from todo_service import strict_json
+from todo_service.http.fields import UUID_PATTERN
 from todo_service.http.media_types import MEDIA_TYPES, media_type_error
 from todo_service.http.parameters import TASK_ID, HeadersSchema
 from todo_service.http.routes import RouteTable
@@ -25,7 +25,6 @@ from todo_service.problems import Problem
 BODY_SECONDS = 20.0  # for the part of the body that did not arrive together with the headers
 MAX_ERRORS = 20
 MAX_CACHED_QUERY_LENGTH = 100  # longer queries are not worth the memory
-UUID_PATTERN = re.compile("[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}")
 
 
 def validate(routes: RouteTable) -> Middleware:

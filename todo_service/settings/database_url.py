@@ -43,16 +43,8 @@ SERVER_SETTINGS = {
 # Parameters of other clients. It is safe to leave them out: they only tune the client, or the service has its own value
 # for them. Hosting platforms add some: channel_binding, supa, workaround.
 IGNORED_PARAMETERS = {
-    *(
-        "timezone",
-        "application_name",
-        "fallback_application_name",
-        "client_encoding",
-        "encoding",
-        "charset",
-        "adapter",
-        "debug",
-    ),
+    *("application_name", "fallback_application_name", "timezone", "adapter", "debug"),
+    *("client_encoding", "encoding", "charset"),
     # libpq
     *("channel_binding", "gssdelegation", "load_balance_hosts", "max_protocol_version", "sslcompression", "sslsni"),
     # Prisma
@@ -60,13 +52,8 @@ IGNORED_PARAMETERS = {
     # node-postgres and postgres.js
     *("max", "min", "uselibpqcompat", "prepare", "fetch_types", "backoff", "max_pipeline"),
     # JDBC
-    *(
-        "prepareThreshold",
-        "preparedStatementCacheQueries",
-        "preparedStatementCacheSizeMiB",
-        "databaseMetadataCacheFields",
-    ),
-    *("databaseMetadataCacheFieldsMiB", "reWriteBatchedInserts", "stringtype", "loggerLevel", "debug"),
+    *("prepareThreshold", "preparedStatementCacheQueries", "preparedStatementCacheSizeMiB", "stringtype"),
+    *("databaseMetadataCacheFields", "databaseMetadataCacheFieldsMiB", "reWriteBatchedInserts", "loggerLevel"),
     # asyncpg and SQLAlchemy
     *("min_size", "max_size", "max_queries", "max_overflow", "prepared_statement_cache_size", "jit", "plan_cache_mode"),
     # pgx and SQLx
@@ -107,7 +94,7 @@ class Parameter(NamedTuple):
 def parse_database_url(value: str) -> str:
     """Returns the address for asyncpg. Raises ValueError, or WrongValueError, whose mistakes contain no values."""
     address, _, query = value.strip().partition("?")
-    parameters = [_read_parameter(text) for text in query.split("&") if text]
+    parameters = _read_parameters(query)
     values = {parameter.name: parameter.value for parameter in parameters if parameter.value}
     parts = _split_address(address, values)
     mistakes = [mistake for parameter in parameters if (mistake := _mistake_in(parameter, parts))]
@@ -122,9 +109,9 @@ def parse_database_url(value: str) -> str:
     return "?".join([address, "&".join(parameter.text for parameter in kept)]) if kept else address
 
 
-def _read_parameter(text: str) -> Parameter:
-    name, _, value = text.partition("=")
-    return Parameter(text, unquote_plus(name), unquote_plus(value))
+def _read_parameters(query: str) -> list[Parameter]:
+    parts = [(text, *text.partition("=")) for text in query.split("&") if text]
+    return [Parameter(text, unquote_plus(name), unquote_plus(value)) for text, name, _, value in parts]
 
 
 def _split_address(address: str, values: dict[str, str]) -> dict[str, str]:
@@ -234,9 +221,9 @@ def _is_usable(name: str, file: str) -> bool:
 
 def names_pooler(value: str) -> bool:
     """Whether an address says that it is the address of a pooler, as Prisma's addresses do."""
-    return "pgbouncer=true" in value.partition("?")[2].split("&")
+    return any(parameter[1:] == ("pgbouncer", "true") for parameter in _read_parameters(value.partition("?")[2]))
 
 
 def sets_schema(value: str) -> bool:
     """Whether an accepted address has the parameter search_path."""
-    return any(text.startswith("search_path=") for text in value.partition("?")[2].split("&"))
+    return any(parameter.name == "search_path" for parameter in _read_parameters(value.partition("?")[2]))
