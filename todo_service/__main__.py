@@ -86,7 +86,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _migrate(_options: argparse.Namespace) -> int:
     # A wrong setting makes the release phase fail, while the old release still serves. Settings may be missing: a
     # migration job of its own needs only DATABASE_URL.
-    settings = read_settings("database_url", *names_in_environment())
+    settings = read_settings("database_url", *names_in_environment(), direct=True)
     asyncio.run(migrate(settings.database_url, lambda line: print(line, flush=True)))
     return 0
 

@@ -46,8 +46,9 @@ found AS MATERIALIZED (
                       THEN
                           strpos(lower(title COLLATE "C"), (SELECT lower($10 COLLATE "C"))) > 0
                           OR strpos(lower(description COLLATE "C"), (SELECT lower($10 COLLATE "C"))) > 0
-                  -- In lower case and NFC, canonically equivalent texts are equal. normalize() is slow: only texts that
-                  -- need it are normalized. U+0307 is an exception: lower() removes this dot from U+0130 only.
+                  -- normalize(lower(normalize())) makes canonically equivalent texts equal. It is slow. So a text
+                  -- without U+0307 whose lower case is in NFC gets lower() alone. Texts with U+0307 are normalized
+                  -- first, because lower() makes i from U+0130, but keeps the dot of I and U+0307.
                   ELSE
                       strpos(
                           CASE

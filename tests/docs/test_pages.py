@@ -24,8 +24,8 @@ PROGRAMS = {
     "docs/clients/README.md": {"export", "cd", "python3", "pip", "openapi-python-client", "mypy", "python", "npm"},
     "docs/deployment/README.md": {
         *("heroku", "fly"),
-        *("apt-get", "cd", "curl", "git", "install", "pip", "python3", "rm", "sudo", "systemctl", "systemd-run"),
-        *("a2enmod", "a2ensite", "apachectl", "certbot", "ln", "nginx"),
+        *("apt-get", "cd", "curl", "export", "git", "install", "pip", "python3", "rm", "sed", "sudo", "systemctl"),
+        *("a2enmod", "a2ensite", "apachectl", "certbot", "ln", "nginx", "systemd-run"),
     },
 }
 

@@ -118,7 +118,7 @@ REFUSED_VALUES = [
     ("sslrootcert=" + __file__, "parameter sslrootcert must be an existing file in PEM form"),
     ("sslcrl=" + __file__, "parameter sslcrl must be an existing file in PEM form"),
     *(
-        (f"{name}=x", "write sslmode=require, verify-ca or verify-full instead of other parameters of TLS")
+        (f"{name}=x", f"write sslmode=require, verify-ca or verify-full instead of the parameter {name}")
         for name in (
             "sslMode",
             "SSLMODE",
@@ -132,11 +132,17 @@ REFUSED_VALUES = [
     ),
     ("Options=-cjit%3Doff", "without the parameter Options, which the service can't honour"),
     ("gsslib=hidden", "parameter gsslib must be gssapi or sspi"),
-    ("host=/var/run/postgresql", "the parameter host has no effect beside the host in the address"),
-    ("port=5433", "the parameter port has no effect beside the host in the address"),
-    ("user=hidden", "the parameter user has no effect beside the user in the address"),
-    ("password=hidden", "the parameter password has no effect beside the password in the address"),
-    ("dbname=hidden", "the parameter dbname has no effect beside the name in the address"),
+    (
+        "host=/var/run/postgresql",
+        "the parameter host has no effect beside the host in the address, so write it there",
+    ),
+    ("port=5433", "the parameter port has no effect beside the host in the address, so write it there"),
+    ("user=hidden", "the parameter user has no effect beside the user in the address, so write it there"),
+    (
+        "password=hidden",
+        "the parameter password has no effect beside the password in the address, so write it there",
+    ),
+    ("dbname=hidden", "the parameter dbname has no effect beside the name in the address, so write it there"),
     ("hid den=x", "without one of its parameters, which the service can't honour"),
     ("hid3en=x", "without one of its parameters, which the service can't honour"),
     ("=hidden", "without one of its parameters, which the service can't honour"),

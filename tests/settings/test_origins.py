@@ -93,6 +93,7 @@ WITHOUT_AN_ORIGIN = [
     "https://app example.com",
     "https://app%2Fexample.com",
     "https://a\\b.example",
+    "https://[app]@",
     "http://[::1",
     "http://[::1%25eth0]",
     "http://[::g]",

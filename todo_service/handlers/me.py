@@ -9,7 +9,7 @@ from aiohttp_apispec import docs
 
 from todo_service.auth import USER_ID
 from todo_service.database import DATABASE, Database, read_statement
-from todo_service.http import GZIP, IN_FLIGHT, TaskSchema, compress_stream, reset, should_gzip
+from todo_service.http import GZIP, IN_FLIGHT, TaskSchema, compress_stream, example_of, reset, should_gzip
 from todo_service.problems import Problem
 
 DELETE_ME = read_statement("me/delete_me")
@@ -18,7 +18,7 @@ EXPORT_TASKS = read_statement("me/export_tasks")
 Page = tuple[bytes, str | None, UUID | None]
 """The lines of some tasks, and the key and the id of the first task after them."""
 
-EXAMPLE_LINE = json.dumps({name: field.metadata["examples"][0] for name, field in TaskSchema().fields.items()}) + "\n"
+EXAMPLE_LINE = json.dumps(example_of(TaskSchema())) + "\n"
 PAGE_SIZE = 100  # tasks in memory for each export: a client may read slowly
 
 

@@ -34,6 +34,7 @@ from todo_service.http.schemas import (
     NewTaskSchema,
     TaskPatchSchema,
     TaskSchema,
+    example_of,
 )
 from todo_service.http.validation import refuse_mismatches, task_not_found, validate
 
@@ -79,6 +80,7 @@ __all__ = [
     "describe",
     "docs_pages",
     "empty_list_token",
+    "example_of",
     "fingerprint",
     "is_api",
     "match_tag",

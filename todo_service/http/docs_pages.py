@@ -126,7 +126,7 @@ def _respond(request: web.Request, body: bytes, content_type: str) -> web.Respon
     """A response with the body, or 304 if the client already has this body."""
     tag, known = _tag(body), ", ".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
     headers = {**_headers(content_type), hdrs.ETAG: f'"{tag}"'}
-    with suppress(ValueError):  # a malformed condition is ignored here, like all headers of public routes
+    with suppress(ValueError):  # there is no condition, or it is malformed: public routes ignore malformed headers
         if sent := match_tag(parse_tags(known, strong=False), tag):
             return web.Response(status=304, headers={**headers, hdrs.ETAG: sent})
     return web.Response(body=body, headers=headers)

@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 Tags = dict[str, str]
-"""The entity tags of a header: each without quotes and without the suffix of a coding, and then as the client sent it.
+"""The entity tags of a header. A key is a tag without quotes and coding suffix; its value is the tag as it was sent.
 
 A 304 repeats a tag as the client sent it. A cache updates its stored response only if the tags are equal (RFC 9111,
 section 4.3.4).

@@ -18,7 +18,7 @@ from todo_service import __version__
 from todo_service.http.media_types import MEDIA_TYPES
 from todo_service.http.parameters import EXAMPLE_CURSOR, TaskPathSchema
 from todo_service.http.routes import Route
-from todo_service.http.schemas import EXAMPLE_ID, ProblemSchema
+from todo_service.http.schemas import EXAMPLE_ID, ProblemSchema, example_of
 from todo_service.library_internals import declared_by
 from todo_service.problems import PAGE, TYPES
 
@@ -158,8 +158,7 @@ def _operation(converter: OpenAPIConverter, route: Route, operation_ids: set[str
     }
     if route.body:
         media_types = MEDIA_TYPES if route.method == hdrs.METH_PATCH else MEDIA_TYPES[:1]
-        example = {name: value[0] for name, f in route.body.fields.items() if (value := f.metadata.get("examples"))}
-        content = {media_type: {"schema": route.body, "example": example} for media_type in media_types}
+        content = {media_type: {"schema": route.body, "example": example_of(route.body)} for media_type in media_types}
         operation["requestBody"] = {"required": not route.body.optional_body, "content": content}
     return operation
 

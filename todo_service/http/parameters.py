@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, post_load
-from marshmallow.validate import Length, OneOf, Range, Regexp
+from marshmallow.validate import Length, Range, Regexp
 from multidict import istr
 
 from todo_service.http.cursors import ORDERS, SORTS, Cursor, encode_cursor
@@ -32,8 +32,6 @@ from todo_service.http.schemas import (
 )
 
 STATUSES = {"all": None, "pending": False, "completed": True}
-
-PRIORITY = f"Must be one of {', '.join(PRIORITIES)} (repeat the parameter for several)."
 
 EXAMPLE_CURSOR = encode_cursor(Cursor("created", "desc", EXAMPLE_TIME, EXAMPLE_ID))
 
@@ -183,7 +181,7 @@ class ListQuerySchema(RequestSchema):
     )
     limit = _limit()
     priority = RepeatedParameter(
-        StrictString(validate=OneOf(PRIORITIES, error=PRIORITY)),
+        StrictString(validate=one_of(PRIORITIES, " (repeat the parameter for several)")),
         load_default=None,
         metadata=openapi_metadata(
             "Tasks with this priority. Repeat the parameter to get tasks with any of several priorities.",
@@ -202,7 +200,8 @@ class ListQuerySchema(RequestSchema):
         load_default=None,
         validate=Length(min=1, max=200, error="Must be 1 to 200 characters long."),
         metadata=openapi_metadata(
-            "Tasks with this text in the title or the description, ignoring case, and normal forms outside ASCII.",
+            "Tasks with this text in the title or the description. The search ignores case. If `q` is not ASCII, it "
+            "also ignores whether letters are in NFC or in NFD.",
             "milk",
         ),
     )

@@ -34,9 +34,14 @@ def openapi_metadata(description: str, *examples: object, **keywords: object) ->
     return {"description": description, **({"examples": list(examples)} if examples else {}), **keywords}
 
 
-def one_of(choices: tuple[str, ...]) -> OneOf:
+def one_of(choices: tuple[str, ...], hint: str = "") -> OneOf:
     """A validator whose message lists the choices."""
-    return OneOf(choices, error=f"Must be one of {', '.join(choices)}.")
+    return OneOf(choices, error=f"Must be one of {', '.join(choices)}{hint}.")
+
+
+def example_of(schema: Schema) -> dict[str, Any]:
+    """An object with the first example of each field that has examples."""
+    return {name: found[0] for name, field in schema.fields.items() if (found := field.metadata.get("examples"))}
 
 
 def _title(**kwargs: Any) -> StrictString:
@@ -131,7 +136,7 @@ class TaskPatchSchema(RequestSchema):
     """A merge patch of a task (RFC 7396): members that are left out stay unchanged, null clears a member.
 
     Clients can send a whole task back. The service compares the members that never change, and ignores those that
-    change with each write. These members have no examples, so /docs shows a body that it can send for each task.
+    change with each write. These members have no examples, so the example body in /docs fits every task.
     """
 
     key = TASK_PATCH

@@ -13,7 +13,7 @@ from todo_service.library_internals import UNKNOWN_METHOD, RequestHandler, respo
 from todo_service.problems import Problem
 
 HEADER_SECONDS = 15.0
-"""The time limit for the headers of a request. It starts with the first data of a request that doesn't complete them.
+"""The time limit for the headers of a request. It starts with the first data, unless this data has all headers.
 
 The limit for bodies is in validation.py. A connection without any data is closed after `keepalive_timeout`.
 """
@@ -83,9 +83,9 @@ class Connection(RequestHandler):
         match = UNKNOWN_METHOD.search(message)
         if not match or not (match["target"] or self._first_segment.endswith(match["method"].encode())):
             return None
-        word = re.match("[A-Za-z]{1,20} ", message[match.start("method") :])
-        is_named = word and self._first_segment.startswith(word[0].encode())
-        subject = f"the method {match['method']}" if is_named else "this method"
+        method = match["method"]
+        is_named = re.fullmatch("[A-Za-z]{1,20}", method) and self._first_segment.startswith(f"{method} ".encode())
+        subject = f"the method {method}" if is_named else "this method"
         detail = f"The service doesn't know {subject}; methods are written in capitals, like PATCH."
         return Problem("method-not-implemented", detail)
 

@@ -172,12 +172,13 @@ def _mistake_in(parameter: Parameter, parts: dict[str, str]) -> str | None:
     if name in FILES and not _is_usable(name, parameter.value):
         return f", and its parameter {name} must be an existing file in PEM form"
     if name in PARTS and parts[PARTS[name]]:
-        return f": the parameter {name} has no effect beside the {PARTS[name]} in the address, so leave out one of them"
+        part = PARTS[name]
+        return f": the parameter {name} has no effect beside the {part} in the address, so write it there"
     if name in ASYNCPG_PARAMETERS or name in CHOICES or name in SERVER_SETTINGS or _is_ignored(name):
         return None
-    if "ssl" in name.lower():
-        return f": write sslmode={one_of(DIRECT_SSL_MODES)} instead of other parameters of TLS"
     known = f"the parameter {name}" if NAME.fullmatch(name) else "one of its parameters"
+    if "ssl" in name.lower():
+        return f": write sslmode={one_of(DIRECT_SSL_MODES)} instead of {known}"
     return (
         f", without {known}, which the service can't honour: leave it out, or write a setting of PostgreSQL into "
         "options, like options=-csearch_path%3Dtodo"

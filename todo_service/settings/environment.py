@@ -15,11 +15,12 @@ class SettingsError(Exception):
     """The environment is incomplete or wrong. The message says what to change, in one sentence for each mistake."""
 
 
-def read_settings(*names: str) -> Settings:
+def read_settings(*names: str, direct: bool = False) -> Settings:
     """Reads all settings from the environment, or only those in `names`.
 
-    An empty variable counts as not set. Raises SettingsError, whose message names each missing or wrong variable with
-    its right values. The message never contains a secret.
+    With `direct`, DATABASE_URL is the database's own address, although the service may use a pooler. An empty variable
+    counts as not set. Raises SettingsError, whose message names each missing or wrong variable with its right values.
+    The message never contains a secret.
     """
     values: dict[str, Any] = {"database_url": ""}
     mistakes: dict[str, str] = {}
@@ -30,7 +31,7 @@ def read_settings(*names: str) -> Settings:
             mistakes[name] = str(mistake)
     settings = Settings(**values)
     valid = [name for name in names or VARIABLES if name not in mistakes]
-    sentences = [*mistakes.values(), *_contradictions(settings, valid)]
+    sentences = [*mistakes.values(), *_contradictions(settings, valid, direct=direct)]
     if sentences:
         raise SettingsError("\n".join(sentences))
     return settings
@@ -60,14 +61,14 @@ def _read(name: str) -> dict[str, Any]:
         raise SettingsError(f"{source} must be {variable.expected}{found}.") from None
 
 
-def _contradictions(settings: Settings, names: list[str]) -> list[str]:
+def _contradictions(settings: Settings, names: list[str], *, direct: bool) -> list[str]:
     mistakes = []
     if "database_url" in names and not settings.database_url:
         mistakes.append(
             "DATABASE_URL is not set: set it to a PostgreSQL database, like postgres://user:password@host:5432/name, "
             "or try the service with `todo-service serve --embedded`."
         )
-    if {"database_url", "database_statement_cache"} <= set(names):
+    if {"database_url", "database_statement_cache"} <= set(names) and not direct:
         if names_pooler(os.environ.get("DATABASE_URL", "")) and not settings.has_pooler:
             mistakes.append("DATABASE_URL names a pooler (pgbouncer=true): set DATABASE_STATEMENT_CACHE=0.")
         if sets_schema(settings.database_url) and settings.has_pooler:

@@ -33,7 +33,7 @@ def _mistake_in(text: str) -> str | None:
         return f"origins of your own pages, not {text!r}: pages of any site can send it, from a sandboxed frame"
     try:
         right = canonical_origin(text if "://" in text else _with_scheme(text))
-    except ValueError:
+    except (ValueError, IndexError):  # yarl raises IndexError for brackets before an empty host
         return f"{FORM}, not {text!r}"
     return None if text == right else f"origins as browsers send them: write {right}, not {text!r}"
 
